@@ -1,0 +1,170 @@
+"""The error tree: every way we say no, and every way something breaks.
+
+    CorvusError
+    ├── Refusal                      we say no; nothing is charged, nothing was sent upstream
+    │   ├── InvalidRequest      400  malformed, or a field we cannot bill or serve
+    │   ├── WrongDialect        400  this slug is not served on this path
+    │   ├── InvalidKey          401  no key, or one that nobody has
+    │   ├── KeyDisabled         403  frozen, revoked or expired
+    │   ├── NotFound            404  no such path, model or thing
+    │   ├── MethodNotAllowed    405
+    │   ├── BodyTimeout         408  the request's body stopped coming
+    │   ├── BodyTooLarge        413
+    │   ├── UnsupportedEncoding 415
+    │   ├── UpgradeRefused      426  WebSocket
+    │   ├── OutOfBalance        429  the free balance does not cover the request
+    │   ├── LimitReached        429  rate, concurrency or cap of the key
+    │   ├── Unpriced            503  the model's price does not allow it to be sold now
+    │   └── LedgerUnavailable   503  the till is closed, away or behind
+    └── UpstreamFault                a provider, or the way to it, broke
+        ├── UpstreamRefused     4xx  the provider refused the request as the client sent it
+        ├── UpstreamOverloaded  429  the provider is busy, or our account there is limited
+        ├── UpstreamUnavailable 502  no answer, or none that may be relayed
+        └── UpstreamTimeout     504
+
+A class says status, code, whose fault and whether to retry *before* anyone asks; `wire.refusal`
+turns an instance into the caller's dialect. An expected "no" inside a package is a value; these
+are raised where a request ends.
+"""
+
+from enum import StrEnum
+from typing import ClassVar
+
+
+class Fault(StrEnum):
+    """Who caused it."""
+
+    CLIENT = "client"
+    GATEWAY = "gateway"
+    LEDGER = "ledger"
+    UPSTREAM = "upstream"
+
+
+class CorvusError(Exception):
+    """Root of everything this project raises on purpose."""
+
+
+class ConfigurationError(CorvusError):
+    """The configuration or this installation does not allow the start; the text says what to do."""
+
+
+class RequestError(CorvusError):
+    """A request that ends with an error. `details` (JSON-able) go into the error body as they are."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal_error"
+    fault: ClassVar[Fault] = Fault.GATEWAY
+    retry: ClassVar[bool] = False
+    """Whether the same request may well succeed later: sent as `x-should-retry`."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        retry_after_s: int | None = None,
+        details: dict[str, object] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.retry_after_s = retry_after_s
+        self.details = details or {}
+
+
+class Refusal(RequestError):
+    """We say no: nothing is charged and no upstream was called."""
+
+    status, code, fault = 400, "refused", Fault.CLIENT
+
+
+class InvalidRequest(Refusal):
+    status, code = 400, "invalid_request"
+
+
+class WrongDialect(Refusal):
+    """The slug's family is not served on this path; the message names the path that works."""
+
+    status, code = 400, "wrong_endpoint"
+
+
+class InvalidKey(Refusal):
+    """No secret, a mistyped one, an unknown wallet or a wrong secret: the same answer to all."""
+
+    status, code = 401, "invalid_api_key"
+
+
+class KeyDisabled(Refusal):
+    status, code = 403, "key_disabled"
+
+
+class NotFound(Refusal):
+    status, code = 404, "not_found"
+
+
+class MethodNotAllowed(Refusal):
+    status, code = 405, "method_not_allowed"
+
+
+class BodyTimeout(Refusal):
+    status, code = 408, "body_timeout"
+
+
+class BodyTooLarge(Refusal):
+    status, code = 413, "request_too_large"
+
+
+class UnsupportedEncoding(Refusal):
+    status, code = 415, "unsupported_encoding"
+
+
+class UpgradeRefused(Refusal):
+    """WebSocket is not served; Codex goes on over HTTP at once when it reads 426."""
+
+    status, code = 426, "upgrade_refused"
+
+
+class OutOfBalance(Refusal):
+    """The free balance does not cover what the request requires.
+
+    429 with `x-should-retry: false` is the one answer that every client takes at once for what it
+    is; 402 and 503 make agents repeat for minutes.
+    """
+
+    status, code = 429, "insufficient_balance"
+
+
+class LimitReached(Refusal):
+    status, code, retry = 429, "rate_limit_exceeded", True
+
+
+class Unpriced(Refusal):
+    status, code, fault = 503, "model_unavailable", Fault.GATEWAY
+
+
+class LedgerUnavailable(Refusal):
+    status, code, fault, retry = 503, "ledger_unavailable", Fault.LEDGER, True
+
+
+class UpstreamFault(RequestError):
+    """Something on the provider's side; `charged` stays false unless the hold was settled above zero."""
+
+    status, code, fault, retry = 502, "upstream_error", Fault.UPSTREAM, True
+
+
+class UpstreamRefused(UpstreamFault):
+    """The provider's own 4xx about the client's request; its body is relayed as it came."""
+
+    status, code, fault, retry = 400, "upstream_refused", Fault.CLIENT, False
+
+
+class UpstreamOverloaded(UpstreamFault):
+    status, code = 429, "upstream_overloaded"
+
+
+class UpstreamUnavailable(UpstreamFault):
+    status, code = 502, "upstream_unavailable"
+
+
+class UpstreamTimeout(UpstreamFault):
+    status, code = 504, "upstream_timeout"

@@ -1,0 +1,72 @@
+"""Text of a customer's secret: shape, checksum, keyed hash, mask. No I/O.
+
+    sk-corvus_ + 12 base-62 characters of the wallet id + 28 of secret + 6 of checksum
+
+The wallet's partition follows from the text alone, so one script call admits a request. The
+checksum catches typing errors before any server is asked.
+"""
+
+import hashlib
+import hmac
+import zlib
+from typing import NamedTuple
+
+from corvus_proxy import clock
+
+PREFIX = "sk-corvus_"
+_WALLET, _SECRET, _CHECK = 12, 28, 6
+_LENGTH = len(PREFIX) + _WALLET + _SECRET + _CHECK
+_ALPHABET = frozenset(clock.BASE62)
+
+
+class Secret(NamedTuple):
+    """A secret whose checksum holds; whether anyone knows it is Redis's to say."""
+
+    text: str
+    wallet: str
+    """`w_` and the same 12 characters that stand in the text."""
+
+
+def new_wallet_id() -> str:
+    """A wallet id never used before."""
+    return "w_" + clock.random_text(_WALLET)
+
+
+def new_key_id() -> str:
+    """A key id never used before: stable while the secret is rotated."""
+    return "key_" + clock.random_text(12)
+
+
+def new_secret(wallet: str) -> str:
+    """A new secret text for `wallet` (166 random bits)."""
+    body = PREFIX + wallet.removeprefix("w_") + clock.random_text(_SECRET)
+    return body + _checksum(body)
+
+
+def parse(text: str) -> Secret | None:
+    """The secret in `text` (white space around it is ignored), or None if it has not our shape."""
+    text = text.strip()
+    if len(text) != _LENGTH or not text.startswith(PREFIX):
+        return None
+    if not _ALPHABET.issuperset(text[len(PREFIX):]) or _checksum(text[:-_CHECK]) != text[-_CHECK:]:
+        return None
+    return Secret(text, "w_" + text[len(PREFIX):len(PREFIX) + _WALLET])
+
+
+def digest(text: str, pepper: bytes) -> str:
+    """HMAC-SHA-256 of the secret under the pepper, lower-case hex: all that is ever stored."""
+    return hmac.new(pepper, text.encode(), hashlib.sha256).hexdigest()
+
+
+def mask(text: str) -> str:
+    """A form fit for people's eyes: prefix, first four and last four characters."""
+    return f"{text[:len(PREFIX) + 4]}…{text[-4:]}" if len(text) > len(PREFIX) + 8 else "…"
+
+
+def _checksum(body: str) -> str:
+    value = zlib.crc32(body.encode())
+    digits = []
+    for _ in range(_CHECK):
+        value, digit = divmod(value, 62)
+        digits.append(clock.BASE62[digit])
+    return "".join(reversed(digits))
