@@ -1,0 +1,99 @@
+"""Admit: who asks, for what, and may they. The checks in their order of precedence.
+
+1 path and method · 2 secret's shape · 3 body · 4 model · 5 dialect of the model's family
+The key itself (unknown, frozen, over a limit) is judged in `reserve`, together with the money.
+"""
+
+from typing import NamedTuple
+from urllib.parse import parse_qs
+
+from corvus_proxy import secret as secrets
+from corvus_proxy.catalogue.book import Book, Model
+from corvus_proxy.errors import InvalidKey, NotFound, UnsupportedEncoding, WrongDialect
+from corvus_proxy.gateway.client import Client, Headers
+from corvus_proxy.wire.dialect import Dialect
+
+FAMILY_PATHS = {
+    "anthropic": {Dialect.MESSAGES: "/v1/messages"},
+    "openai": {Dialect.CHAT: "/v1/chat/completions"},
+    "glm": {Dialect.CHAT: "/v1/chat/completions"},
+}
+"""Which dialects a family's upstream speaks by itself, and our path for each."""
+
+
+class Caller(NamedTuple):
+    """A secret of the right shape, and the digest by which Redis knows it."""
+
+    wallet: str
+    digest: str
+
+
+def header(headers: Headers, name: bytes) -> bytes | None:
+    """The first value of a header, or None."""
+    for key, value in headers:
+        if key == name:
+            return value
+    return None
+
+
+def caller(headers: Headers, pepper: bytes) -> Caller:
+    """The caller named by `Authorization: Bearer` or `x-api-key`. Raises InvalidKey.
+
+    Both are read on every path: SDKs of one vendor send either. Two different secrets are refused,
+    because charging either of them would be a guess.
+    """
+    texts = []
+    bearer = header(headers, b"authorization")
+    if bearer is not None:
+        scheme, _, token = bearer.strip().partition(b" ")
+        if scheme.lower() != b"bearer":
+            raise InvalidKey("The Authorization header must have the form 'Bearer sk-corvus_…'.")
+        texts.append(token.strip())
+    plain = header(headers, b"x-api-key")
+    if plain is not None:
+        texts.append(plain.strip())
+    if not texts:
+        raise InvalidKey(
+            "No key was given. Send it as 'Authorization: Bearer sk-corvus_…' or as 'x-api-key'.")
+    if len(set(texts)) > 1:
+        raise InvalidKey("Authorization and x-api-key carry two different keys; send one of them.")
+    found = secrets.parse(texts[0].decode("latin-1"))
+    if found is None:
+        raise InvalidKey(
+            "The key is not complete or was mistyped: it begins with 'sk-corvus_' and has 56"
+            " characters in all.")
+    return Caller(found.wallet, secrets.digest(found.text, pepper))
+
+
+def check_encoding(headers: Headers) -> None:
+    """Refuses a compressed body by name instead of reading its bytes as text."""
+    encoding = (header(headers, b"content-encoding") or b"identity").strip().lower()
+    if encoding != b"identity":
+        raise UnsupportedEncoding(
+            f"content-encoding {encoding.decode('latin-1')!r} is not served; send the body as it is.")
+
+
+def find_model(book: Book, name: str, dialect: Dialect) -> Model:
+    """The model that `name` means on this path. Raises NotFound, WrongDialect."""
+    model = book.find(name)
+    if model is None:
+        raise NotFound(
+            f"The model {name!r} does not exist here; GET /v1/models lists those that do.",
+            param="model")
+    paths = FAMILY_PATHS[model.family]
+    if model.embeddings or dialect not in paths:
+        served = " or ".join(f"POST {path}" for path in paths.values())
+        hint = "it is not served yet" if model.embeddings else f"use {served}"
+        raise WrongDialect(f"{model.slug} is not served on this path: {hint}.", param="model")
+    return model
+
+
+def clamps(client: Client) -> bool:
+    """Whether the output limit may be lowered to what the balance affords (`x-corvus-clamp`)."""
+    return (header(client.headers, b"x-corvus-clamp") or b"").strip().lower() != b"off"
+
+
+def query_value(query: bytes, name: str) -> str | None:
+    """One value of the query string, or None."""
+    values = parse_qs(query.decode("latin-1")).get(name)
+    return values[0] if values else None

@@ -1,0 +1,125 @@
+"""What the client reads: heads, whole answers, the end of a stream, and refusals."""
+
+import asyncio
+
+from corvus_proxy.errors import RequestError, UpstreamUnavailable
+from corvus_proxy.gateway.client import Client, Headers
+from corvus_proxy.gateway.ending import Seen, Stop, conclude, final_usage, output_at_least
+from corvus_proxy.gateway.exchange import Exchange
+from corvus_proxy.gateway.forwarding import Relayed
+from corvus_proxy.gateway.quoting import input_estimate
+from corvus_proxy.money.amount import format_usd
+from corvus_proxy.settings import RelaySettings
+from corvus_proxy.till.reply import Settled
+from corvus_proxy.upstream.faults import Cut, TimedOut
+from corvus_proxy.upstream.transport import Answer
+from corvus_proxy.wire import headers, refusal
+from corvus_proxy.wire.answer import read_whole as read_answer
+from corvus_proxy.wire.dialect import Dialect
+
+ANSWER_BYTES_MAX = 256 * 1024 * 1024
+"""A whole answer larger than this is no answer of any model."""
+
+
+async def read_whole(exchange: Exchange, answer: Answer, relay: RelaySettings) -> None:
+    """Reads a JSON answer and concludes what it costs. Raises UpstreamUnavailable when there is none.
+
+    When the client goes meanwhile, the upstream has a short while left to finish.
+    """
+    loop = asyncio.get_running_loop()
+    exchange.client.on_gone(lambda: loop.call_later(relay.cancel_drain_s, answer.abort) and None)
+    stop = Stop.ENDED
+    body = b""
+    try:
+        body = await answer.read(ANSWER_BYTES_MAX)
+    except TimedOut:
+        stop = Stop.CLIENT_GONE if exchange.client.gone else Stop.TIMED_OUT
+    except Cut:
+        stop = Stop.CLIENT_GONE if exchange.client.gone else Stop.CUT
+    exchange.first_byte_s = loop.time()
+    whole = read_answer(exchange.dialect, body)
+    if stop is not Stop.CLIENT_GONE and (stop is not Stop.ENDED or whole is None or whole.is_error):
+        raise UpstreamUnavailable("The upstream's answer was not complete; nothing was charged.",
+                                  retry_after_s=2)
+    seen = Seen(False, False, None, None, 0, False)
+    if whole is not None:
+        usage, flags = final_usage(
+            exchange.dialect, None, whole.usage, has_output=whole.has_output)
+        exchange.upstream_request_id = exchange.upstream_request_id or whole.id
+        counted = output_at_least(Dialect.MESSAGES, 1, whole.output_bytes)
+        seen = Seen(True, True, usage, None, counted, whole.has_output, flags)
+    exchange.answer_body = body
+    exchange.answer_head = [*headers.to_client(answer.headers), *own_headers(exchange)]
+    exchange.ending = conclude(
+        seen, stop, exchange.model.price,
+        input_tokens=min(input_estimate(exchange.asked.scan), exchange.quote.bound.input_tokens),
+        limit=exchange.quote.bound.output_tokens)
+
+
+def own_headers(exchange: Exchange) -> Headers:
+    """The headers that every answer of ours to an inference request carries."""
+    rid = exchange.request_id.encode()
+    found = [
+        (b"x-request-id", rid),
+        (b"x-corvus-model", exchange.model.slug.encode()),
+        (b"x-corvus-price-version", exchange.model.price.version.encode()),
+    ]
+    if exchange.dialect is Dialect.MESSAGES:
+        found.append((b"request-id", rid))
+    if exchange.limit_tokens is not None:
+        found.append((b"x-corvus-max-tokens", b"%d" % exchange.limit_tokens))
+    return found
+
+
+def stream_headers(exchange: Exchange, answer: Answer) -> Headers:
+    """The head of a streamed answer."""
+    return [
+        *headers.to_client(answer.headers), *own_headers(exchange),
+        (b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"),
+    ]
+
+
+async def finish(exchange: Exchange, settled: Settled | None, site_url: str) -> None:
+    """Ends the answer after `settle` has replied or its time is over."""
+    client, ending = exchange.client, exchange.ending
+    if client.gone:
+        return
+    charged = settled.charged_nanos if settled else ending.charge_nanos
+    if not exchange.asked.stream:
+        cost = (b"x-corvus-cost-usd", format_usd(charged).encode())
+        size = (b"content-length", b"%d" % len(exchange.answer_body))
+        await client.head(200, [*exchange.answer_head, cost, size])
+        await client.end(exchange.answer_body)
+        return
+    last = b""
+    if ending.error is not None:
+        closing = b"" if exchange.boundary else b"\n\n"
+        last = closing + refusal.in_band(
+            exchange.dialect, ending.error, exchange.request_id, site_url, charged_nanos=charged)
+    elif not exchange.boundary:
+        last = b"\n\n"
+    await client.end(last + refusal.final_comment(
+        exchange.request_id, charged, settled=settled is not None))
+
+
+async def refuse(
+    client: Client, error: RequestError, *, dialect: Dialect, request_id: str, site_url: str,
+) -> None:
+    """Answers with the error in the caller's dialect, in-band when the head has gone out."""
+    if client.gone:
+        return
+    if client.head_sent:
+        await client.end(b"\n\n" + refusal.in_band(dialect, error, request_id, site_url))
+        return
+    if isinstance(error, Relayed):
+        status, body = error.upstream_status, error.upstream_body
+        head = headers.to_client(error.upstream_headers)
+    else:
+        status, body = refusal.status(dialect, error), refusal.body(
+            dialect, error, request_id, site_url)
+        head = refusal.headers(error)
+    head = [*head, (b"x-request-id", request_id.encode()), (b"content-length", b"%d" % len(body))]
+    if dialect is Dialect.MESSAGES:
+        head.append((b"request-id", request_id.encode()))
+    await client.head(status, head)
+    await client.end(body if client.method != "HEAD" else b"")

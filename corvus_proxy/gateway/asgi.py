@@ -1,0 +1,121 @@
+"""ASGI in, `Client` out: the thin adapter between the server and the engine.
+
+Disconnects are learnt from `receive()`: the server goes on accepting `send()` for a client that has
+gone, so a send that succeeds proves nothing.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from corvus_proxy.errors import BodyTimeout, BodyTooLarge
+from corvus_proxy.gateway.client import Client, ClientGone, Headers
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Engine = Callable[[Client], Awaitable[None]]
+Hook = Callable[[], Awaitable[None]]
+
+
+class AsgiClient:
+    """A `Client` over one ASGI `http` scope."""
+
+    __slots__ = (
+        "_callbacks", "_receive", "_send", "_watch", "gone", "head_sent", "headers", "method",
+        "path", "query",
+    )
+
+    def __init__(self, scope: Message, receive: Receive, send: Send) -> None:
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self.query: bytes = scope["query_string"]
+        self.headers: Headers = list(scope["headers"])
+        self.head_sent = False
+        self.gone = False
+        self._receive = receive
+        self._send = send
+        self._watch: asyncio.Task[None] | None = None
+        self._callbacks: list[Callable[[], None]] = []
+
+    async def body(self, bytes_max: int, timeout_s: float) -> bytes:
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self._read_body(bytes_max)
+        except TimeoutError:
+            raise BodyTimeout(f"The request body did not arrive within {timeout_s:g} s.") from None
+
+    async def _read_body(self, bytes_max: int) -> bytes:
+        parts: list[bytes] = []
+        size = 0
+        more = True
+        while more:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                self.gone = True
+                raise ClientGone
+            part: bytes = message.get("body", b"")
+            more = message.get("more_body", False)
+            size += len(part)
+            if size > bytes_max:
+                raise BodyTooLarge(f"The request body is larger than {bytes_max:,} bytes.")
+            parts.append(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def head(self, status: int, headers: Headers) -> None:
+        self.head_sent = True
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+
+    async def write(self, chunk: bytes) -> None:
+        await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
+
+    async def end(self, last: bytes = b"") -> None:
+        await self._send({"type": "http.response.body", "body": last, "more_body": False})
+
+    def on_gone(self, callback: Callable[[], None]) -> None:
+        if self.gone:
+            callback()
+            return
+        self._callbacks.append(callback)
+        if self._watch is None:
+            self._watch = asyncio.ensure_future(self._watch_gone())
+
+    def close(self) -> None:
+        """Stops watching; called when the request has been answered."""
+        if self._watch is not None:
+            self._watch.cancel()
+
+    async def _watch_gone(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.gone = True
+        for callback in self._callbacks:
+            callback()
+
+
+def application(engine: Engine, start: Hook, stop: Hook) -> Any:
+    """The ASGI callable: `engine` answers requests, `start` and `stop` frame the process's life."""
+
+    async def lifespan(receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            await start()
+        except Exception as error:  # noqa: BLE001 - the server must hear why it may not start
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            return
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await stop()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def app(scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await lifespan(receive, send)
+            return
+        client = AsgiClient(scope, receive, send)
+        try:
+            await engine(client)
+        finally:
+            client.close()
+
+    return app

@@ -1,0 +1,38 @@
+"""The client's side of a request, as the engine sees it; `asgi` is the one adapter of it."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class Client(Protocol):
+    """One HTTP request and the way to answer it. Header names are lower-case bytes."""
+
+    method: str
+    path: str
+    """Decoded path without the query."""
+    query: bytes
+    headers: Headers
+    head_sent: bool
+    gone: bool
+    """The client has closed its side; what is written now goes nowhere."""
+
+    async def body(self, bytes_max: int, timeout_s: float) -> bytes:
+        """The whole request body. Raises BodyTooLarge, BodyTimeout, ClientGone."""
+
+    async def head(self, status: int, headers: Headers) -> None:
+        """Sends status and headers, once."""
+
+    async def write(self, chunk: bytes) -> None:
+        """Sends one piece of the body; returns when the client's socket takes more."""
+
+    async def end(self, last: bytes = b"") -> None:
+        """Sends the last piece and ends the body cleanly."""
+
+    def on_gone(self, callback: Callable[[], None]) -> None:
+        """Has `callback` called once when the client closes; at once if it has."""
+
+
+class ClientGone(Exception):  # noqa: N818 - an event, not an error
+    """The client closed before its request was complete; nobody is left to answer."""

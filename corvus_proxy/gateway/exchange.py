@@ -1,0 +1,81 @@
+"""What is known about one request, in the order in which it becomes known."""
+
+from typing import NamedTuple
+
+from corvus_proxy.catalogue.book import Model
+from corvus_proxy.errors import RequestError
+from corvus_proxy.gateway.client import Client, Headers
+from corvus_proxy.money.pricing import Bound
+from corvus_proxy.money.usage import Usage
+from corvus_proxy.till.holds import Hold
+from corvus_proxy.upstream.pool import Lease
+from corvus_proxy.wire.dialect import Dialect
+from corvus_proxy.wire.request import Asked
+
+
+class Quote(NamedTuple):
+    """The prices of a request before it runs. Tokens are of all its answers together."""
+
+    bound: Bound
+    """Input bound, and the output limit of the client or the model, whichever is lower."""
+    least_nanos: int
+    """Below this much free balance the request is refused."""
+    most_nanos: int
+    """What is held at once: input bound and first slice (streaming), or the full ceiling."""
+    share_floor_nanos: int
+    """Non-streaming only: up to here a request may take more than half of the free balance."""
+    full_nanos: int
+    """The full ceiling: input bound and output limit."""
+
+
+class Ending(NamedTuple):
+    """How a request ended and what it costs."""
+
+    outcome: str
+    usage: Usage
+    source: str
+    charge_nanos: int
+    error: RequestError | None = None
+    """What to tell a client that is still there."""
+    flags: tuple[str, ...] = ()
+
+
+class Exchange:
+    """One request from its first byte to its record. Fields are set by the phase that names them."""
+
+    __slots__ = (
+        "answer_body", "answer_head", "asked", "attempts", "body", "boundary", "client", "dialect", "digest",
+        "ending", "first_byte_s", "hold", "lease", "limit_tokens", "model", "quote", "request_id",
+        "started_s",
+        "upstream_request_id", "wallet",
+    )
+
+    def __init__(self, client: Client, dialect: Dialect, request_id: str, started_s: float) -> None:
+        self.client = client
+        self.dialect = dialect
+        self.request_id = request_id
+        self.started_s = started_s
+        # admit
+        self.wallet = ""
+        self.digest = ""
+        self.body = b""
+        self.asked: Asked
+        self.model: Model
+        # quote
+        self.quote: Quote
+        # reserve
+        self.hold: Hold
+        self.limit_tokens: int | None = None
+        """The output limit sent upstream in place of the client's; None where it stays."""
+        # route
+        self.lease: Lease
+        self.attempts = 0
+        self.upstream_request_id = ""
+        # relay
+        self.first_byte_s = 0.0
+        self.ending: Ending
+        self.boundary = True
+        """A stream stands between two events, where we may write."""
+        self.answer_head: Headers = []
+        self.answer_body = b""
+        """A whole answer, kept until `settle` has replied."""

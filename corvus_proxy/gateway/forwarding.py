@@ -1,0 +1,164 @@
+"""The upstream's side of a request: what is asked of the till, what is sent, what came back."""
+
+import asyncio
+
+
+from corvus_proxy.clock import wall_ms
+from corvus_proxy.errors import (
+    UpstreamFault, UpstreamOverloaded, UpstreamRefused, UpstreamTimeout, UpstreamUnavailable,
+)
+from corvus_proxy.gateway.admission import header
+from corvus_proxy.gateway.client import Headers
+from corvus_proxy.gateway.exchange import Exchange
+from corvus_proxy.gateway.quoting import affordable_limit
+from corvus_proxy.money.event import Meta, encode_meta
+from corvus_proxy.money.pricing import lines
+from corvus_proxy.settings import TimeoutSettings
+from corvus_proxy.till.reply import Ask
+from corvus_proxy.upstream.faults import TimedOut, UpstreamBroke
+from corvus_proxy.upstream.transport import Answer
+from corvus_proxy.wire import edits, headers, request
+
+ERROR_BYTES_MAX = 1024 * 1024
+"""An error body longer than this is not relayed."""
+RELAYED = frozenset({400, 404, 405, 409, 413, 415, 422})
+"""Statuses that judge the client's own request; every other error is between us and the upstream."""
+
+
+class Relayed(UpstreamRefused):
+    """The upstream's own refusal of the request, to be passed on as it came."""
+
+    def __init__(self, status: int, found: Headers, body: bytes) -> None:
+        super().__init__(f"The upstream refused the request with status {status}.")
+        self.upstream_status = status
+        self.upstream_headers = found
+        self.upstream_body = body
+
+
+def ask(exchange: Exchange) -> Ask:
+    """What the till is asked for this request."""
+    quote = exchange.quote
+    return Ask(
+        rid=exchange.request_id, wallet=exchange.wallet, digest=exchange.digest,
+        least_nanos=quote.least_nanos, most_nanos=quote.most_nanos,
+        share_floor_nanos=quote.share_floor_nanos, price_version=exchange.model.price.version,
+        slug=exchange.model.slug,
+        request_tokens=quote.bound.input_tokens + quote.bound.output_tokens)
+
+
+def clamp(exchange: Exchange) -> None:
+    """Lowers the output limit to what the granted hold (streaming: and the free rest) pays for."""
+    hold = exchange.hold
+    nanos = hold.granted_nanos
+    if exchange.asked.stream:
+        nanos += hold.available_nanos
+    exchange.limit_tokens = affordable_limit(
+        exchange.asked, exchange.quote, exchange.model.price, nanos)
+
+
+def edited_body(exchange: Exchange) -> bytes:
+    """The client's body with the allowed edits, each a splice."""
+    asked, body, model = exchange.asked, exchange.body, exchange.model
+    member = asked.limit_member
+    if model.completion_tokens_only and member == "max_tokens":
+        member = "max_completion_tokens"
+    elif model.family == "glm" and asked.limit_tokens is None:
+        member = "max_tokens"
+    splices = request.model_splices(asked, model.upstream_model)
+    splices += request.usage_splices(asked, body)
+    if exchange.limit_tokens is not None:
+        splices += request.limit_splices(asked, body, exchange.limit_tokens, member)
+    else:
+        splices += request.rename_splices(asked, body, member)
+    return edits.apply(body, splices)
+
+
+async def send(exchange: Exchange, timeouts: TimeoutSettings) -> Answer:
+    """Sends the request; returns the answer once its head says success. Raises UpstreamFault."""
+    lease = exchange.lease
+    body = edited_body(exchange)
+    passed = headers.to_upstream(
+        exchange.client.headers, exchange.dialect, exchange.model.family)
+    sent = lease.request(exchange.dialect, passed, body)
+    try:
+        answer = await lease.transport.open(lease.origin, sent, timeouts=timeouts)
+    except TimedOut as error:
+        raise UpstreamTimeout(f"The upstream did not answer in time ({error.stage}).",
+                              retry_after_s=2) from None
+    except UpstreamBroke:
+        raise UpstreamUnavailable(
+            "The upstream cannot be reached; nothing was charged.", retry_after_s=2) from None
+    exchange.upstream_request_id = _request_id(answer.headers)
+    if 200 <= answer.status < 300:
+        return answer
+    async with answer:
+        raise await _fault(answer)
+
+
+def is_event_stream(answer: Answer) -> bool:
+    """Whether the body is SSE, by its media type alone."""
+    value = header(answer.headers, b"content-type") or b""
+    return value.partition(b";")[0].strip().lower() == b"text/event-stream"
+
+
+async def _fault(answer: Answer) -> UpstreamFault:
+    """Whose fault an error status is, and what the client may read of it."""
+    status = answer.status
+    if status in RELAYED:
+        try:
+            return Relayed(status, answer.headers, await answer.read(ERROR_BYTES_MAX))
+        except UpstreamBroke:
+            return UpstreamUnavailable("The upstream's error could not be read.", retry_after_s=2)
+    if status in (429, 503, 529):
+        return UpstreamOverloaded(
+            "The upstream is busy; nothing was charged.", retry_after_s=_retry_after(answer))
+    if status in (408, 504):
+        return UpstreamTimeout("The upstream timed out; nothing was charged.", retry_after_s=2)
+    return UpstreamUnavailable(
+        "The upstream failed before it answered; nothing was charged.", retry_after_s=2)
+
+
+def _retry_after(answer: Answer) -> int:
+    value = header(answer.headers, b"retry-after") or b""
+    return min(60, max(1, int(value))) if value.isdigit() else 5
+
+
+def _request_id(found: Headers) -> str:
+    value = header(found, b"request-id") or header(found, b"x-request-id") or b""
+    return value.decode("latin-1")
+
+
+def meta(exchange: Exchange) -> bytes:
+    """The event's `u`: everything the charge was made from."""
+    ending, model = exchange.ending, exchange.model
+    bill = lines(ending.usage, model.price)
+    usage = {line.name: line.count for line in bill}
+    if ending.usage.reasoning:
+        usage["reasoning"] = ending.usage.reasoning
+    now_s = asyncio.get_running_loop().time()
+    first_byte_s = max(0.0, exchange.first_byte_s - exchange.started_s)
+    return encode_meta(Meta(
+        price_version=model.price.version, picos={line.name: line.picos for line in bill},
+        usage=usage, source=ending.source, credential=exchange.lease.credential.name,
+        upstream_model=model.upstream_model, upstream_request_id=exchange.upstream_request_id,
+        cost_nanos=exchange.lease.cost_nanos(ending.usage, model),
+        first_byte_ms=round(first_byte_s * 1000),
+        total_ms=round((now_s - exchange.started_s) * 1000), attempts=exchange.attempts,
+        ended_ms=wall_ms(), dialect=exchange.dialect.value,
+        input_bound=exchange.quote.bound.input_tokens, flags=list(ending.flags)))
+
+
+def meta_of_nothing(exchange: Exchange) -> bytes:
+    """The `u` of a request that ended before an answer began."""
+    now_s = asyncio.get_running_loop().time()
+    lease = getattr(exchange, "lease", None)
+    return encode_meta(Meta(
+        price_version=exchange.model.price.version, source="upstream",
+        credential=lease.credential.name if lease else "",
+        upstream_model=exchange.model.upstream_model,
+        upstream_request_id=exchange.upstream_request_id,
+        total_ms=round((now_s - exchange.started_s) * 1000), attempts=exchange.attempts,
+        ended_ms=wall_ms(), dialect=exchange.dialect.value,
+        input_bound=exchange.quote.bound.input_tokens))
+
+

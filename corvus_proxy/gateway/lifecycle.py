@@ -1,0 +1,155 @@
+"""The life of one request: admit → quote → reserve → route → relay → settle → record.
+
+`serve` is the whole of it; docs/architecture.md has a heading for each phase. Each function below
+it is one phase. What a phase finds out stands in the `Exchange`; what it needs comes in `Resources`.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import structlog
+
+from corvus_proxy import clock, metrics
+from corvus_proxy.catalogue.book import Book
+from corvus_proxy.errors import LedgerUnavailable, RequestError, UpstreamFault
+from corvus_proxy.gateway import admission, answering, forwarding, quoting
+from corvus_proxy.gateway.client import ClientGone
+from corvus_proxy.gateway.exchange import Exchange
+from corvus_proxy.gateway.refusing import raise_refusal
+from corvus_proxy.gateway.relay import Stream
+from corvus_proxy.gateway.ticker import Ticker
+from corvus_proxy.settings import Settings
+from corvus_proxy.till.client import TillUnavailable
+from corvus_proxy.till.holds import Hold, Holds
+from corvus_proxy.till.reply import Settled
+from corvus_proxy.upstream.pool import Pool
+from corvus_proxy.upstream.transport import Answer
+from corvus_proxy.wire import request as requests
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What every request uses; opened once per process by the composition root."""
+
+    settings: Settings
+    book: Book
+    pepper: bytes
+    holds: Holds
+    pool: Pool
+    ticker: Ticker
+    ids: clock.RequestIds
+
+
+async def serve(exchange: Exchange, using: Resources) -> None:
+    """One inference request from its body to its record; answers the client whatever happens."""
+    try:
+        await admit(exchange, using)
+        quote(exchange, using)
+        async with await reserve(exchange, using) as hold, zero_on_fault(exchange, hold):
+            async with await route(exchange, using) as answer:
+                await relay(exchange, answer, using)
+            settled = await settle(exchange, hold, using)
+            await answering.finish(exchange, settled, using.settings.brand.site_url)
+        record(exchange, settled)
+    except ClientGone:
+        metrics.client_gone_early()
+    except RequestError as error:
+        metrics.refused(exchange.dialect.value, error.code)
+        _log.info("refused", request_id=exchange.request_id, code=error.code, wallet=exchange.wallet)
+        await answering.refuse(
+            exchange.client, error, dialect=exchange.dialect, request_id=exchange.request_id,
+            site_url=using.settings.brand.site_url)
+
+
+async def admit(exchange: Exchange, using: Resources) -> None:
+    """Who asks, and for what: secret, body, model. Raises the refusal of the first check that fails."""
+    client = exchange.client
+    who = admission.caller(client.headers, using.pepper)
+    exchange.wallet, exchange.digest = who
+    admission.check_encoding(client.headers)
+    limits = using.settings.gateway
+    exchange.body = await client.body(limits.body_bytes_max, limits.body_timeout_s)
+    exchange.asked = requests.read(exchange.dialect, exchange.body)
+    exchange.model = admission.find_model(using.book, exchange.asked.model, exchange.dialect)
+
+
+def quote(exchange: Exchange, using: Resources) -> None:
+    """What it can cost at most, at the price version that is pinned here."""
+    exchange.quote = quoting.quote(
+        exchange.asked, exchange.model, using.settings.hold,
+        clamp=admission.clamps(exchange.client))
+
+
+async def reserve(exchange: Exchange, using: Resources) -> Hold:
+    """Holds the money in Redis, or raises why not; lowers the output limit to what is affordable."""
+    ask = forwarding.ask(exchange)
+    try:
+        reply = await using.holds.reserve(ask)
+    except TillUnavailable:
+        raise LedgerUnavailable(
+            "The ledger does not answer; nothing was charged.", retry_after_s=2) from None
+    if not isinstance(reply, Hold):
+        raise_refusal(reply, exchange, using.settings.brand.site_url)
+    exchange.hold = reply
+    forwarding.clamp(exchange)
+    return reply
+
+
+async def route(exchange: Exchange, using: Resources) -> Answer:
+    """Sends the edited body with one of the pool's credentials; the answer's head has come."""
+    exchange.lease = using.pool.choose(exchange.model.family)
+    exchange.attempts += 1
+    return await forwarding.send(exchange, using.settings.timeouts)
+
+
+async def relay(exchange: Exchange, answer: Answer, using: Resources) -> None:
+    """Lets the answer through, metered, and concludes what it costs."""
+    settings = using.settings
+    if not exchange.asked.stream:
+        await answering.read_whole(exchange, answer, settings.relay)
+        return
+    if not forwarding.is_event_stream(answer):
+        raise UpstreamFault("The upstream answered a streaming request with something else.")
+    await exchange.client.head(200, answering.stream_headers(exchange, answer))
+    stream = Stream(exchange, answer, relay=settings.relay, hold=settings.hold)
+    with using.ticker.watching(stream):
+        exchange.ending = await stream.run()
+    exchange.boundary = stream.meter.boundary
+
+
+async def settle(exchange: Exchange, hold: Hold, using: Resources) -> Settled | None:
+    """Charges; None when the ledger has not answered yet (it is journalled and goes on by itself)."""
+    ending = exchange.ending
+    wait_s = using.settings.relay.settle_wait_ms / 1000 if exchange.asked.stream else 2.0
+    return await hold.settle(
+        ending.charge_nanos, ending.outcome, forwarding.meta(exchange), wait_s=wait_s)
+
+
+def record(exchange: Exchange, settled: Settled | None) -> None:
+    """Counts the request; its durable record is the event that `settle` wrote."""
+    ending = exchange.ending
+    now_s = asyncio.get_running_loop().time()
+    metrics.answered(
+        exchange.model.family, exchange.dialect.value, ending.outcome,
+        charge_nanos=settled.charged_nanos if settled else ending.charge_nanos,
+        shortfall_nanos=settled.shortfall_nanos if settled else 0,
+        usage=ending.usage, total_s=now_s - exchange.started_s,
+        first_byte_s=max(0.0, exchange.first_byte_s - exchange.started_s))
+    if ending.flags:
+        _log.warning("usage_flagged", request_id=exchange.request_id, flags=ending.flags)
+
+
+@asynccontextmanager
+async def zero_on_fault(exchange: Exchange, hold: Hold) -> AsyncIterator[None]:
+    """Settles at zero, under the fault's own outcome code, when the block ends with an error."""
+    try:
+        yield
+    except RequestError as error:
+        outcome = "upstream_refused" if error.code == "upstream_refused" else (
+            "upstream_error_before_first_byte")
+        await hold.settle(0, outcome, forwarding.meta_of_nothing(exchange), wait_s=0.3)
+        raise

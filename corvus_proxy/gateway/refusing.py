@@ -1,0 +1,70 @@
+"""The till's "no" as the refusal that the client reads."""
+
+from typing import NoReturn
+
+from corvus_proxy.errors import (
+    InvalidKey, KeyDisabled, LedgerUnavailable, LimitReached, OutOfBalance,
+)
+from corvus_proxy.gateway.exchange import Exchange
+from corvus_proxy.money.amount import format_usd
+from corvus_proxy.money.pricing import affordable_output
+from corvus_proxy.till.reply import Backpressure, Denied, Limited, NoKey, Poor
+
+RETRY_AFTER_EMPTY_S = 61
+"""Longer than any client's own patience for a retry, so that none sleeps on an empty balance."""
+
+UNKNOWN_KEY = "This key is not known. Check that it was copied whole."
+
+
+def raise_refusal(reply: object, exchange: Exchange, site_url: str) -> NoReturn:
+    """Raises the refusal that `reply` means for this request."""
+    match reply:
+        case Poor():
+            raise out_of_balance(reply, exchange, site_url)
+        case Limited():
+            raise LimitReached(
+                f"This key has reached its limit of {reply.reason}.",
+                retry_after_s=min(60, max(1, -(-reply.retry_ms // 1000))),
+                details={"limit": reply.reason})
+        case _:
+            raise_key_refusal(reply)
+
+
+def raise_key_refusal(reply: object) -> NoReturn:
+    """Raises what a reply about the key or the ledger itself means, for every endpoint."""
+    match reply:
+        case NoKey():
+            raise InvalidKey(UNKNOWN_KEY)
+        case Denied():
+            if reply.reason == "secret":
+                raise InvalidKey(UNKNOWN_KEY)
+            raise KeyDisabled(f"This key is {reply.reason}.")
+        case Backpressure():
+            raise LedgerUnavailable(
+                "The ledger is catching up; nothing was charged.", retry_after_s=5)
+        case _:
+            raise LedgerUnavailable(
+                "The ledger is being checked after a restart; nothing was charged.",
+                retry_after_s=2)
+
+
+def out_of_balance(poor: Poor, exchange: Exchange, site_url: str) -> OutOfBalance:
+    """The refusal for money, with the numbers that let a client do something about it."""
+    quote, price = exchange.quote, exchange.model.price
+    affordable = affordable_output(poor.available_nanos, quote.bound, price)
+    affordable = max(0, affordable // exchange.asked.choices)
+    required, available = format_usd(quote.least_nanos), format_usd(poor.available_nanos)
+    topup_url = f"{site_url}/dashboard"
+    return OutOfBalance(
+        f"Out of balance: this request requires at least {required} USD and {available} USD is"
+        f" available on this key ({format_usd(poor.held_nanos)} USD is held by running requests)."
+        f" Top up at {topup_url}; the same key works again at once.",
+        retry_after_s=RETRY_AFTER_EMPTY_S,
+        details={
+            "balance": format_usd(poor.available_nanos + poor.held_nanos),
+            "held": format_usd(poor.held_nanos),
+            "available": available,
+            "required": required,
+            "affordable_max_tokens": affordable,
+            "topup_url": topup_url,
+        })

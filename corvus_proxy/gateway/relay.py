@@ -1,0 +1,203 @@
+"""Relay: the upstream's answer to the client, byte for byte, with the meter looking on.
+
+R1  Every chunk leaves in the loop turn in which it came; only one whose metered cost would pass the
+    hold waits for `extend`.
+R2  What we write ourselves (keep-alive, in-band error, final comment) stands between SSE events,
+    never inside one.
+R3  When the client goes, the upstream is read on for a short while for its true usage, then aborted.
+"""
+
+import asyncio
+
+from corvus_proxy._fast import StreamMeter
+from corvus_proxy.gateway.allowance import Allowance
+from corvus_proxy.gateway.ending import Seen, Stop, conclude, final_usage, output_at_least
+from corvus_proxy.gateway.exchange import Ending, Exchange
+from corvus_proxy.gateway.quoting import input_estimate
+from corvus_proxy.money.event import Meta, encode_meta
+from corvus_proxy.money.pricing import lines
+from corvus_proxy.money.usage import UsageInvalid, from_messages
+from corvus_proxy.settings import HoldSettings, RelaySettings
+from corvus_proxy.upstream.faults import Cut, TimedOut
+from corvus_proxy.upstream.transport import Answer
+from corvus_proxy.wire import refusal
+from corvus_proxy.wire.answer import decode_counts
+from corvus_proxy.wire.dialect import Dialect
+
+AFTER_TERMINAL_S = 1.0
+"""How long an upstream may keep its connection open after the terminal event."""
+
+
+class Stream:
+    """One streamed answer on its way. `run` relays it, `tick` is called twice a second."""
+
+    def __init__(
+        self, exchange: Exchange, answer: Answer, *, relay: RelaySettings, hold: HoldSettings,
+    ) -> None:
+        asked, quote = exchange.asked, exchange.quote
+        self._exchange = exchange
+        self._client = exchange.client
+        self._answer = answer
+        self._relay = relay
+        self._factors = hold
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task()
+        strip = asked.dialect is Dialect.CHAT and not asked.include_usage
+        self.meter = StreamMeter(asked.dialect.value, strip)
+        self._limit = quote.bound.output_tokens
+        if exchange.limit_tokens is not None:
+            self._limit = exchange.limit_tokens * asked.choices
+        self._allowance = Allowance(
+            exchange.hold, quote.bound, exchange.model.price, limit=self._limit,
+            slice_tokens=hold.slice_tokens)
+        self._stop: Stop | None = None
+        self._writing_since_s = 0.0
+        self._written_s = self._loop.time()
+        self._silent_tokens = 0
+        self._deltas_at_tick = 0
+        self._ticked_s = self._loop.time()
+        exchange.hold.progress = self.checkpoint
+
+    # -- the way of the bytes -------------------------------------------------------------------
+
+    async def run(self) -> Ending:
+        """Relays until the answer ends, whatever ends it. Charges nothing itself."""
+        self._client.on_gone(self._on_gone)
+        try:
+            stop = await self._pump()
+        except asyncio.CancelledError:
+            if self._stop is not Stop.CLIENT_STALLED or self._task is None:
+                raise
+            self._task.uncancel()
+            stop = self._stop
+        finally:
+            self._allowance.close()
+            self._exchange.hold.progress = None
+        return self._conclude(stop)
+
+    async def _pump(self) -> Stop:
+        answer, meter = self._answer, self.meter
+        ended = False
+        while True:
+            try:
+                chunk = await answer.chunk()
+            except TimedOut:
+                return self._stop or Stop.TIMED_OUT
+            except Cut:
+                return self._stop or (Stop.ENDED if ended else Stop.CUT)
+            if chunk is None:
+                await self._write(meter.finish())
+                return self._stop or Stop.ENDED
+            if not self._exchange.first_byte_s:
+                self._exchange.first_byte_s = self._loop.time()
+            chunk = meter.feed(chunk)
+            tokens = self.output_at_most()
+            if tokens > self._allowance.ask_at and not await self._pay(tokens):
+                return self._stop or Stop.OUT_OF_BALANCE
+            await self._write(chunk)
+            if meter.ended and not ended:
+                ended = True
+                self._loop.call_later(AFTER_TERMINAL_S, answer.abort)
+                if self._client.gone:
+                    answer.abort()
+                    return Stop.ENDED
+
+    async def _pay(self, tokens: int) -> bool:
+        """Whether the hold covers `tokens`, asking for more at the slice's end."""
+        if tokens <= self._allowance.tokens:
+            self._allowance.ask(tokens)
+            return True
+        if self._client.gone:  # nobody is served by another slice
+            self._answer.abort()
+            return False
+        if await self._allowance.reach(tokens):
+            return True
+        self._answer.abort()
+        return False
+
+    async def _write(self, chunk: bytes) -> None:
+        if not chunk or self._client.gone:
+            return
+        self._writing_since_s = self._written_s = self._loop.time()
+        await self._client.write(chunk)
+        self._writing_since_s = 0.0
+
+    # -- what happens meanwhile -----------------------------------------------------------------
+
+    def _on_gone(self) -> None:
+        if self._stop is None:
+            self._stop = Stop.CLIENT_GONE
+        if self.meter.ended:
+            self._answer.abort()
+        else:
+            self._loop.call_later(self._relay.cancel_drain_s, self._answer.abort)
+
+    def tick(self, now_s: float) -> None:
+        """Keep-alive in silence, an end to stalled clients, tokens for silent reasoning."""
+        elapsed_s, self._ticked_s = now_s - self._ticked_s, now_s
+        if self._client.gone:
+            return
+        if self._writing_since_s:
+            if now_s - self._writing_since_s > self._relay.client_stall_s and self._task:
+                self._stop = Stop.CLIENT_STALLED
+                self._answer.abort()
+                self._task.cancel()
+            return
+        if self.meter.deltas == self._deltas_at_tick and self._exchange.model.silent_reasoning:
+            self._silent_tokens += int(elapsed_s * self._factors.silent_tokens_per_s)
+            tokens = self.output_at_most()
+            if tokens > self._allowance.ask_at:
+                self._allowance.ask(tokens)
+        self._deltas_at_tick = self.meter.deltas
+        if now_s - self._written_s > self._relay.keepalive_s and self.meter.boundary:
+            self._written_s = now_s
+            self._keepalive = asyncio.ensure_future(
+                self._client.write(refusal.keepalive(self._exchange.dialect)))
+
+    # -- the meter's figures --------------------------------------------------------------------
+
+    def output_at_most(self) -> int:
+        """Output tokens so far, surely not fewer than the upstream counts: drives the slices."""
+        meter, factors = self.meter, self._factors
+        counted = (
+            meter.letters * 100 // factors.letters_per_100_tokens
+            + meter.symbols * 100 // factors.symbols_per_100_tokens
+            + meter.non_ascii * 100 // factors.non_ascii_per_100_tokens
+        )
+        return max(counted, meter.deltas) + self._silent_tokens
+
+    def seen(self) -> Seen:
+        """What has passed so far."""
+        meter, dialect = self.meter, self._exchange.dialect
+        has_output = meter.deltas > 0
+        start, last = decode_counts(meter.usage_start), decode_counts(meter.usage_last)
+        usage, flags = final_usage(dialect, start, last, has_output=has_output)
+        try:
+            input_usage = from_messages(start, None) if start else None
+        except UsageInvalid:
+            input_usage = None
+        if meter.restarts:
+            flags += ("message_restarted",)
+        text_bytes = meter.letters + meter.symbols + meter.non_ascii
+        return Seen(
+            started=meter.started, complete=meter.ended, usage=usage, input_usage=input_usage,
+            counted_output=output_at_least(dialect, meter.deltas, text_bytes),
+            has_output=has_output, flags=flags)
+
+    def checkpoint(self) -> tuple[int, bytes]:
+        """Charge and meta as they would be if the stream ended now: what a crash would charge."""
+        ending = self._conclude(Stop.CUT)
+        meta = Meta(
+            price_version=self._exchange.model.price.version, source="checkpoint",
+            picos={line.name: line.picos for line in lines(ending.usage, self._exchange.model.price)},
+            usage={line.name: line.count for line in lines(ending.usage, self._exchange.model.price)},
+        )
+        return ending.charge_nanos, encode_meta(meta)
+
+    def _conclude(self, stop: Stop) -> Ending:
+        exchange = self._exchange
+        return conclude(
+            self.seen(), stop, exchange.model.price,
+            input_tokens=min(input_estimate(exchange.asked.scan),
+                             exchange.quote.bound.input_tokens),
+            limit=self._limit)

@@ -1,0 +1,93 @@
+"""Reading a whole answer: its usage, whether it says anything, and whether it is an error."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+from corvus_proxy.wire.dialect import Dialect
+
+
+class _Chat(msgspec.Struct):
+    id: str | None = None
+    usage: dict[str, Any] | None = None
+    error: Any = None
+    choices: msgspec.Raw = msgspec.Raw(b"[]")
+
+
+class _Messages(msgspec.Struct):
+    id: str | None = None
+    usage: dict[str, Any] | None = None
+    error: Any = None
+    content: msgspec.Raw = msgspec.Raw(b"[]")
+
+
+class Whole(NamedTuple):
+    """One JSON answer."""
+
+    id: str
+    usage: Mapping[str, Any] | None
+    has_output: bool
+    output_bytes: int
+    """Size of the generated part as JSON."""
+    is_error: bool
+    """An error object under status 200, without usage."""
+
+
+_CHAT = msgspec.json.Decoder(_Chat)
+_MESSAGES = msgspec.json.Decoder(_Messages)
+_COUNTS = msgspec.json.Decoder(dict[str, Any])
+
+
+def read_whole(dialect: Dialect, body: bytes) -> Whole | None:
+    """The answer in `body`, or None when it is not the JSON of this dialect."""
+    try:
+        if dialect is Dialect.CHAT:
+            chat = _CHAT.decode(body)
+            part, answer_id, usage, error = chat.choices, chat.id, chat.usage, chat.error
+            said = _chat_says(bytes(part))
+        else:
+            messages = _MESSAGES.decode(body)
+            part, answer_id = messages.content, messages.id
+            usage, error = messages.usage, messages.error
+            said = len(bytes(part).strip(b"[] \n\r\t")) > 0
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    return Whole(answer_id or "", usage, said, len(bytes(part)), bool(error) and usage is None)
+
+
+def decode_counts(raw: bytes) -> Mapping[str, Any] | None:
+    """The usage object in `raw`, or None when there is none or it is not JSON."""
+    if not raw:
+        return None
+    try:
+        return _COUNTS.decode(raw)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
+
+class _Message(msgspec.Struct):
+    content: Any = None
+    tool_calls: Any = None
+    function_call: Any = None
+    reasoning_content: Any = None
+    refusal: Any = None
+    audio: Any = None
+
+
+class _Choice(msgspec.Struct):
+    message: _Message | None = None
+
+
+_CHOICES = msgspec.json.Decoder(list[_Choice])
+
+
+def _chat_says(choices: bytes) -> bool:
+    for choice in _CHOICES.decode(choices):
+        message = choice.message
+        if message is not None and any(
+            (message.content, message.tool_calls, message.function_call,
+             message.reasoning_content, message.refusal, message.audio)
+        ):
+            return True
+    return False

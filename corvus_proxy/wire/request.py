@@ -1,0 +1,236 @@
+"""Reading an inference request: the members that decide price, hold and routing.
+
+Rule 1: the value that is priced is the value that is sent. A member that stands twice, where
+        upstreams may take either, is refused.
+Rule 2: a field whose cost is unbounded or unpriced, or that reaches state on the shared upstream
+        account, is refused by its name. Every other field passes untouched.
+"""
+
+from typing import Any
+
+import msgspec
+
+from corvus_proxy._fast import BodyScan, scan_body, scan_members
+from corvus_proxy.errors import InvalidRequest
+from corvus_proxy.wire.dialect import Dialect
+from corvus_proxy.wire.edits import Splice, first_member
+
+
+class Tool(msgspec.Struct):
+    type: str | None = None
+
+
+class StreamOptions(msgspec.Struct):
+    include_usage: bool | None = None
+
+
+class Thinking(msgspec.Struct):
+    budget_tokens: int | None = None
+
+
+class _Chat(msgspec.Struct):
+    model: str
+    messages: msgspec.Raw
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    n: int | None = None
+    tools: list[Tool] | None = None
+    modalities: list[str] | None = None
+
+
+class _Messages(msgspec.Struct):
+    model: str
+    messages: msgspec.Raw
+    max_tokens: int
+    stream: bool | None = None
+    thinking: Thinking | None = None
+    tools: list[Tool] | None = None
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What a request asks for, in one form for every dialect."""
+
+    dialect: Dialect
+    model: str
+    stream: bool
+    limit_tokens: int | None
+    """The client's own output limit for one answer; None where it gave none."""
+    limit_member: str
+    """The member that carries the limit, or the one to insert when it is None."""
+    choices: int
+    """How many answers are asked for at once (`n`)."""
+    thinking_budget_tokens: int
+    include_usage: bool
+    """Whether the client itself asked for usage in its stream (chat)."""
+    scan: BodyScan
+
+
+_DECODERS: dict[Dialect, Any] = {
+    Dialect.CHAT: msgspec.json.Decoder(_Chat),
+    Dialect.MESSAGES: msgspec.json.Decoder(_Messages),
+}
+
+REFUSED: dict[Dialect, dict[str, tuple[bytes, ...]]] = {
+    # member: the values (as written in JSON) that are served; null always is.
+    Dialect.CHAT: {
+        "audio": (),
+        "background": (b"false",),
+        "service_tier": (b'"auto"', b'"default"'),
+        "store": (b"false",),
+        "web_search_options": (),
+    },
+    Dialect.MESSAGES: {
+        "billing_policy": (),
+        "container": (),
+        "fallback_credit_token": (),
+        "fallbacks": (b"[]",),
+        "inference_geo": (b'"global"',),
+        "mcp_servers": (b"[]",),
+        "service_tier": (b'"auto"', b'"standard_only"'),
+        "speed": (b'"standard"',),
+        "thread": (),
+    },
+}
+"""Fields with unpriced or unbounded cost, or with state on the upstream account: 400, by name."""
+
+SERVED_TOOLS: dict[Dialect, tuple[str, ...]] = {
+    Dialect.CHAT: ("function", "custom"),
+    Dialect.MESSAGES: ("custom", "bash_", "text_editor_", "computer_", "memory_"),
+}
+"""Tools that run at the client, by type or its beginning; the rest run, and cost, at the upstream."""
+
+_TOKENS_MAX = 10_000_000
+
+
+def read(dialect: Dialect, body: bytes) -> Asked:
+    """What `body` asks for. Raises InvalidRequest with the member's name where it can be told."""
+    try:
+        request = _DECODERS[dialect].decode(body)
+        scan = scan_body(body)
+    except RecursionError:
+        raise InvalidRequest("The request body is nested too deeply.") from None
+    except (msgspec.DecodeError, ValueError) as error:
+        raise InvalidRequest(f"The request body is not valid: {error}.") from None
+    if scan.duplicates:
+        name = scan.duplicates[0]
+        raise InvalidRequest(f"The member {name!r} stands more than once in the body.", param=name)
+    _refuse_fields(dialect, body, scan)
+    for tool in request.tools or ():
+        if tool.type is not None and not tool.type.startswith(SERVED_TOOLS[dialect]):
+            raise InvalidRequest(
+                f"The tool type {tool.type!r} runs at the upstream at a cost that is not priced here;"
+                " tools that your client runs itself are served.", param="tools")
+    return _chat(request, body, scan) if dialect is Dialect.CHAT else _messages(request, body, scan)
+
+
+def usage_splices(asked: Asked, body: bytes) -> list[Splice]:
+    """The edit that makes a chat stream report its usage; empty where it does so anyway."""
+    if asked.dialect is not Dialect.CHAT or not asked.stream or asked.include_usage:
+        return []
+    place = asked.scan.members.get("stream_options")
+    if place is None:
+        at = first_member(body)
+        return [Splice(at, at, b'"stream_options":{"include_usage":true},')]
+    _, start, end = place
+    if body[start:start + 1] != b"{":  # null
+        return [Splice(start, end, b'{"include_usage":true}')]
+    members, _ = scan_members(body, start, end)
+    if "include_usage" in members:
+        _, value_start, value_end = members["include_usage"]
+        return [Splice(value_start, value_end, b"true")]
+    comma = b"," if members else b""
+    return [Splice(start + 1, start + 1, b'"include_usage":true' + comma)]
+
+
+def limit_splices(asked: Asked, body: bytes, limit_tokens: int, member: str) -> list[Splice]:
+    """The edit that sends `limit_tokens` as the output limit, under the name `member`."""
+    place = asked.scan.members.get(asked.limit_member)
+    number = str(limit_tokens).encode()
+    if place is None:
+        at = first_member(body)
+        return [Splice(at, at, b'"%s":%s,' % (member.encode(), number))]
+    _, start, end = place
+    return [*rename_splices(asked, body, member), Splice(start, end, number)]
+
+
+def rename_splices(asked: Asked, body: bytes, member: str) -> list[Splice]:
+    """The edit that gives the output limit the name `member`; empty when it has it or is absent."""
+    place = asked.scan.members.get(asked.limit_member)
+    if place is None or member == asked.limit_member:
+        return []
+    name_start = place[0]
+    name_end = body.index(b":", name_start)
+    while body[name_end - 1:name_end] != b'"':  # white space between the name and its colon
+        name_end -= 1
+    return [Splice(name_start, name_end, b'"%s"' % member.encode())]
+
+
+def model_splices(asked: Asked, upstream_model: str) -> list[Splice]:
+    """The edit that names the upstream's model; empty when the client wrote just that."""
+    if asked.model == upstream_model:
+        return []
+    _, start, end = asked.scan.members["model"]
+    return [Splice(start, end, msgspec.json.encode(upstream_model))]
+
+
+def _refuse_fields(dialect: Dialect, body: bytes, scan: BodyScan) -> None:
+    for name, served in REFUSED[dialect].items():
+        place = scan.members.get(name)
+        if place is None:
+            continue
+        value = body[place[1]:place[2]]
+        if value != b"null" and value not in served:
+            raise InvalidRequest(
+                f"{name} with this value is not served: its cost is not priced here or it reaches"
+                " state of the upstream account.", param=name)
+
+
+def _chat(request: _Chat, body: bytes, scan: BodyScan) -> Asked:
+    if request.modalities and request.modalities != ["text"]:
+        raise InvalidRequest("Only the modality 'text' is served.", param="modalities")
+    if scan.audio:
+        raise InvalidRequest("Audio input is not priced here and not served.", param="messages")
+    options = scan.members.get("stream_options")
+    if options is not None and body[options[1]:options[1] + 1] == b"{":
+        _refuse_twice(body, options, "stream_options")
+    member = "max_completion_tokens" if request.max_tokens is None else "max_tokens"
+    if request.max_tokens is not None and request.max_completion_tokens is not None:
+        raise InvalidRequest(
+            "max_tokens and max_completion_tokens limit the same thing; give one.", param=member)
+    limit = getattr(request, member)
+    n = 1 if request.n is None else request.n
+    if not 1 <= n <= 128:
+        raise InvalidRequest("n must be from 1 to 128.", param="n")
+    return Asked(
+        dialect=Dialect.CHAT, model=request.model, stream=bool(request.stream),
+        limit_tokens=_limit(limit, member, least=1), limit_member=member, choices=n,
+        thinking_budget_tokens=0, scan=scan,
+        include_usage=bool(request.stream_options and request.stream_options.include_usage),
+    )
+
+
+def _messages(request: _Messages, body: bytes, scan: BodyScan) -> Asked:
+    place = scan.members.get("thinking")
+    if place is not None and body[place[1]:place[1] + 1] == b"{":
+        _refuse_twice(body, place, "thinking")
+    budget = (request.thinking and request.thinking.budget_tokens) or 0
+    return Asked(
+        dialect=Dialect.MESSAGES, model=request.model, stream=bool(request.stream),
+        limit_tokens=_limit(request.max_tokens, "max_tokens", least=0), limit_member="max_tokens",
+        choices=1, thinking_budget_tokens=max(0, budget), include_usage=True, scan=scan,
+    )
+
+
+def _refuse_twice(body: bytes, place: tuple[int, int, int], name: str) -> None:
+    _, duplicates = scan_members(body, place[1], place[2])
+    if duplicates:
+        raise InvalidRequest(
+            f"The member {name}.{duplicates[0]} stands more than once.", param=name)
+
+
+def _limit(limit: int | None, name: str, *, least: int) -> int | None:
+    if limit is not None and not least <= limit <= _TOKENS_MAX:
+        raise InvalidRequest(f"{name} must be from {least} to {_TOKENS_MAX:,}.", param=name)
+    return limit
