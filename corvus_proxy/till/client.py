@@ -1,0 +1,292 @@
+"""The till's door: one method per script, Redis behind it.
+
+A call that Redis does not answer within `timeout_ms` raises `TillUnavailable`: refused, never
+guessed. Calls are repeatable: the same id gives the same effect once.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+import redis.asyncio as aioredis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoScriptError, RedisError
+
+from corvus_proxy import clock
+from corvus_proxy.errors import CorvusError
+from corvus_proxy.money.event import PARTITIONS, Event, partition_of
+from corvus_proxy.till import reply, scripts
+from corvus_proxy.till.events import event_of
+from corvus_proxy.till.reply import HoldState, PartitionState, WalletState
+
+NODES_KEY = "corvus:nodes"
+SIMULATED_KEY = "corvus:simulated"
+
+
+class Lease(NamedTuple):
+    """A hold that is to be renewed as it is."""
+
+    rid: str
+    wallet: str
+    total_nanos: int
+    checkpoint_nanos: int
+    meta: bytes
+
+
+class TillUnavailable(CorvusError):
+    """Redis did not answer in time, or not at all."""
+
+
+class Till:
+    """All that is asked of Redis. One per process; safe for concurrent use."""
+
+    def __init__(self, client: aioredis.Redis, *, timeout_ms: int) -> None:
+        self._redis = client
+        self._timeout_s = timeout_ms / 1000
+        self._epochs = ["1"] * PARTITIONS
+
+    @classmethod
+    def open(cls, url: str, *, timeout_ms: int, connections: int = 64) -> "Till":
+        """A till over `url`; connects at the first call, so it opens while Redis is away."""
+        pool = aioredis.BlockingConnectionPool.from_url(
+            url, protocol=2, max_connections=connections, timeout=timeout_ms / 1000,
+            socket_connect_timeout=timeout_ms / 1000, retry=None)
+        return cls(aioredis.Redis(connection_pool=pool), timeout_ms=timeout_ms)
+
+    async def close(self) -> None:
+        await self._redis.aclose()
+        await self._redis.connection_pool.disconnect()
+
+    # -- requests -------------------------------------------------------------------------------
+
+    async def reserve(self, ask: reply.Ask, *, owner: str, lag_limit: int) -> Any:
+        """Granted, Poor, Limited, Denied, NoKey, Backpressure, Duplicate or Fenced."""
+        day = clock.utc_day()
+        return await self._money(
+            "reserve", ask.wallet, ask.rid, ask.wallet, ask.digest, owner, ask.least_nanos,
+            ask.most_nanos, ask.share_floor_nanos, ask.price_version, ask.slug, ask.request_tokens,
+            lag_limit, day, day[:7])
+
+    async def extend(
+        self, rid: str, wallet: str, *, total_nanos: int, checkpoint_nanos: int, owner: str,
+        meta: bytes,
+    ) -> Any:
+        """Extended, NotOwner, Unknown or Fenced. `total_nanos` is absolute, so it may be repeated."""
+        return await self._money(
+            "extend", wallet, rid, total_nanos, checkpoint_nanos, owner, meta)
+
+    async def renew(self, leases: Sequence[Lease], *, owner: str) -> list[Any]:
+        """`extend` of many holds in one write, each at its present total: the leases' renewal."""
+        pipe = self._redis.pipeline(transaction=False)
+        for lease in leases:
+            partition = partition_of(lease.wallet)
+            keys = scripts.money_keys(partition, lease.wallet)
+            pipe.evalsha(scripts.SCRIPTS["extend"].sha, len(keys), *keys, self._epochs[partition],
+                         lease.rid, lease.total_nanos, lease.checkpoint_nanos, owner, lease.meta)
+        answers = await self._wait(pipe.execute(raise_on_error=False), extra_s=1.0)
+        if any(isinstance(answer, NoScriptError) for answer in answers):
+            await self._wait(self._redis.script_load(scripts.SCRIPTS["extend"].text))
+            return await self.renew(leases, owner=owner)
+        return [answer if isinstance(answer, Exception) else scripts.decode("extend", answer)
+                for answer in answers]
+
+    async def settle(
+        self, rid: str, wallet: str, *, actual_nanos: int, outcome: str, meta: bytes
+    ) -> Any:
+        """Settled, Duplicate, Unknown or Fenced."""
+        return await self._money("settle", wallet, rid, actual_nanos, outcome, meta)
+
+    async def expire(self, rid: str, wallet: str, *, renewals: int) -> Any:
+        """Settled, Live, Duplicate, Unknown or Fenced."""
+        return await self._money("expire", wallet, rid, renewals)
+
+    async def look(self, wallet: str, digest: str) -> Any:
+        """Look, Denied, NoKey or Fenced."""
+        partition = partition_of(wallet)
+        keys = scripts.money_keys(partition, wallet)[:2]
+        return await self._fenced("look", partition, keys, (digest,))
+
+    # -- money in and out -----------------------------------------------------------------------
+
+    async def credit(
+        self, credit_id: str, wallet: str, nanos: int, *, counter: str, key: str = "",
+        reason: str = "",
+    ) -> Any:
+        """Credited, Duplicate, Cap, NoKey or Fenced."""
+        return await self._money("credit", wallet, credit_id, wallet, nanos, counter, key, reason)
+
+    async def debit(
+        self, debit_id: str, wallet: str, nanos: int, *, up_to: bool, counter: str, key: str = "",
+        reason: str = "",
+    ) -> Any:
+        """Debited, Poor, Duplicate, NoKey or Fenced."""
+        return await self._money(
+            "debit", wallet, debit_id, wallet, nanos, int(up_to), counter, key, reason)
+
+    async def push(self, row: reply.KeyRow) -> Any:
+        """Sets a wallet's status and keys: `("OK", version)`, `("OLD", version)` or Fenced."""
+        partition = partition_of(row.wallet)
+        keys = scripts.money_keys(partition, row.wallet)[:2]
+        entries = [{"id": k.key_id, "st": k.status, "ds": k.digests} for k in row.keys]
+        return await self._fenced("key", partition, keys, (
+            row.wallet, row.version, row.status, msgspec.json.encode(entries)))
+
+    # -- the worker's part ----------------------------------------------------------------------
+
+    async def init(self, partition: int) -> Any:
+        """`("OK", epoch)`, or `("EXISTS", epoch, state)`."""
+        return await self._call("init", [scripts.key(partition, "m")], (PARTITIONS,))
+
+    async def open_partition(self, partition: int, seen: PartitionState) -> Any:
+        """Opens it if it is still as `seen`: `("OK", seq)`, `("MOVED", …)` or Fenced."""
+        return await self._call("open", [scripts.key(partition, "m")], (
+            seen.epoch, seen.state, seen.seq, seen.stamp))
+
+    async def ack(self, partition: int, committed: int, *, keep: int) -> Any:
+        """`("OK", pruned)`, `("AHEAD", seq)` or Fenced."""
+        keys = [scripts.key(partition, name) for name in ("m", "l", "d", "dz")]
+        return await self._fenced("ack", partition, keys, (committed, keep))
+
+    async def partitions(self) -> list[PartitionState]:
+        """`m` of every partition, in one round trip."""
+        pipe = self._redis.pipeline(transaction=False)
+        for partition in range(PARTITIONS):
+            pipe.hmget(scripts.key(partition, "m"), "ep", "rs", "st", "sq", "cs")
+        found = []
+        for row in await self._wait(pipe.execute()):
+            epoch, stamp, state, seq, committed = [(part or b"").decode() for part in row]
+            found.append(PartitionState(
+                int(epoch or 0), stamp, state, int(seq or 0), int(committed or 0)))
+        return found
+
+    async def replid(self) -> str:
+        """The replication id of the server that answers: the fence's identity."""
+        info = await self._wait(self._redis.info("replication"))
+        return str(info["master_replid"])
+
+    async def events(
+        self, cursors: Mapping[int, tuple[int, int]], *, count: int, block_ms: int
+    ) -> list[Event]:
+        """Events after each partition's (epoch, seq), in their order; waits up to `block_ms`."""
+        streams = {scripts.key(p, "l"): f"{e}-{s}" for p, (e, s) in cursors.items()}
+        answer = await self._wait(
+            self._redis.xread(streams, count=count, block=block_ms or None),
+            extra_s=block_ms / 1000)
+        found = []
+        for name, entries in answer or ():
+            partition = int(name[2:4])
+            found += [event_of(partition, entry_id, fields) for entry_id, fields in entries]
+        return found
+
+    async def holds(self, partition: int) -> dict[str, HoldState]:
+        """Every hold of a partition by request id."""
+        rows = await self._wait(self._redis.hgetall(scripts.key(partition, "h")))
+        return {rid.decode(): _hold(text) for rid, text in rows.items()}
+
+    async def has_holds(self, partition: int, rids: Sequence[str]) -> list[bool]:
+        """Which of these holds exist."""
+        rows = await self._wait(self._redis.hmget(scripts.key(partition, "h"), list(rids)))
+        return [row is not None for row in rows]
+
+    async def wallet(self, wallet: str) -> WalletState | None:
+        """A wallet's figures, or None."""
+        row = await self._wait(self._redis.hmget(
+            scripts.key(partition_of(wallet), f"w:{wallet}"), "bal", "hld", "ws", "st", "spt"))
+        if row[0] is None:
+            return None
+        return WalletState(int(row[0]), int(row[1]), int(row[2]), row[3].decode(), int(row[4]))
+
+    async def wallet_ids(self) -> AsyncIterator[str]:
+        """Every wallet that Redis has, each at least once."""
+        async for name in self._redis.scan_iter(match="{p??}:w:*", count=1000):
+            yield name.decode().partition(":w:")[2]
+
+    # -- outside the fence ----------------------------------------------------------------------
+
+    async def report(self, field: str, text: bytes | None) -> None:
+        """Writes or removes (None) one process's report in `corvus:nodes`."""
+        if text is None:
+            await self._wait(self._redis.hdel(NODES_KEY, field))
+        else:
+            await self._wait(self._redis.hset(NODES_KEY, field, text))
+
+    async def reports(self) -> dict[str, bytes]:
+        """All processes' reports."""
+        rows = await self._wait(self._redis.hgetall(NODES_KEY))
+        return {field.decode(): text for field, text in rows.items()}
+
+    async def simulated(self) -> bool:
+        """Whether this Redis has ever held simulated money."""
+        return bool(await self._wait(self._redis.exists(SIMULATED_KEY)))
+
+    async def mark_simulated(self) -> None:
+        await self._wait(self._redis.set(SIMULATED_KEY, "1"))
+
+    async def config(self, name: str) -> str | None:
+        """One server setting, or None where CONFIG is forbidden."""
+        try:
+            rows = await self._wait(self._redis.config_get(name))
+        except RedisError:
+            return None
+        return str(rows.get(name, ""))
+
+    async def version(self) -> tuple[str, str]:
+        """Name and version of the server."""
+        info = await self._wait(self._redis.info("server"))
+        if "valkey_version" in info:
+            return "valkey", str(info["valkey_version"])
+        return "redis", str(info["redis_version"])
+
+    # -- calls ----------------------------------------------------------------------------------
+
+    async def _money(self, name: str, wallet: str, *args: Any) -> Any:
+        partition = partition_of(wallet)
+        return await self._fenced(name, partition, scripts.money_keys(partition, wallet), args)
+
+    async def _fenced(
+        self, name: str, partition: int, keys: list[str], args: Sequence[Any]
+    ) -> Any:
+        """Calls with this partition's epoch, and once more when it has moved on and is open."""
+        answer = await self._call(name, keys, (self._epochs[partition], *args))
+        if isinstance(answer, reply.Fenced) and answer.epoch not in ("", self._epochs[partition]):
+            self._epochs[partition] = answer.epoch
+            return await self._call(name, keys, (answer.epoch, *args))
+        return answer
+
+    async def _call(self, name: str, keys: list[str], args: Sequence[Any]) -> Any:
+        script = scripts.SCRIPTS[name]
+        try:
+            answer = await self._wait(self._redis.evalsha(script.sha, len(keys), *keys, *args))
+        except NoScriptError:
+            answer = await self._wait(self._redis.eval(script.text, len(keys), *keys, *args))
+        return scripts.decode(name, answer)
+
+    async def _wait(self, call: Any, *, extra_s: float = 0.0) -> Any:
+        try:
+            async with asyncio.timeout(self._timeout_s + extra_s):
+                return await call
+        except NoScriptError:
+            raise
+        except (TimeoutError, RedisConnectionError, OSError) as error:
+            raise TillUnavailable(f"Redis: {error or 'no answer in time'}") from None
+        except RedisError as error:
+            if "LOADING" in str(error) or "BUSY" in str(error) or "OOM" in str(error):
+                raise TillUnavailable(f"Redis: {error}") from None
+            raise
+
+
+def _hold(text: bytes) -> HoldState:
+    wallet, held, checkpoint, renewals, owner, *_ = text.decode().split("|")
+    return HoldState(wallet, int(held), int(checkpoint), int(renewals), owner)
+
+
+@contextlib.asynccontextmanager
+async def opened(url: str, *, timeout_ms: int) -> AsyncIterator[Till]:
+    """A till that is closed with the block."""
+    till = Till.open(url, timeout_ms=timeout_ms)
+    try:
+        yield till
+    finally:
+        await till.close()

@@ -1,0 +1,266 @@
+"""Money set aside for a request while it runs.
+
+Rule 1: a hold ends exactly once, by settle; releasing is settling at zero.
+Rule 2: whatever Redis is asked to change stands in the journal first.
+Rule 3: leaving the block without settling settles at zero. A process that dies leaves its holds to
+        their leases, and its settled charges to the journal.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+import structlog
+
+from corvus_proxy import clock
+from corvus_proxy.money.event import partition_of
+from corvus_proxy.till import reply
+from corvus_proxy.till.client import Lease, Till, TillUnavailable
+from corvus_proxy.till.journal import Journal
+
+RETRY_S = 0.1
+WAKE_S = 0.25
+_log = structlog.get_logger()
+
+Progress = Callable[[], tuple[int, bytes]]
+"""Charge so far in nanos, and its meta: what the hold would be charged if we died now."""
+
+
+class Hold:
+    """One hold of this process. Use it as an async context manager."""
+
+    def __init__(self, holds: "Holds", ask: reply.Ask, granted: reply.Granted) -> None:
+        self.rid = ask.rid
+        self.wallet = ask.wallet
+        self.key_id = granted.key_id
+        self.granted_nanos = granted.granted_nanos
+        self.available_nanos = granted.available_nanos
+        self.progress: Progress | None = None
+        self.renewed_s = clock.monotonic_s()
+        self._holds = holds
+        self._settled = False
+
+    def __repr__(self) -> str:
+        state = "settled" if self._settled else "living"
+        return f"<Hold {self.rid} {self.wallet} {self.granted_nanos} nanos {state}>"
+
+    async def __aenter__(self) -> "Hold":
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if not self._settled:
+            await self.settle(0, "gateway_fault", b"", wait_s=0.3)
+
+    async def extend(self, total_nanos: int) -> Any:
+        """Extended, NotOwner, Unknown or Fenced. Raises TillUnavailable."""
+        spent, meta = self.progress() if self.progress else (0, b"")
+        self._holds.journal.checkpoint(self.rid, spent)
+        answer = await self._holds.till.extend(
+            self.rid, self.wallet, total_nanos=total_nanos, checkpoint_nanos=spent,
+            owner=self._holds.owner, meta=meta)
+        if isinstance(answer, reply.Extended):
+            self.granted_nanos = answer.granted_total_nanos
+            self.renewed_s = clock.monotonic_s()
+        return answer
+
+    async def settle(
+        self, actual_nanos: int, outcome: str, meta: bytes, *, wait_s: float
+    ) -> reply.Settled | None:
+        """Ends the hold with its charge, once; None where Redis has not answered within `wait_s`.
+
+        The charge is journalled first and goes on by itself until Redis has answered.
+        """
+        if self._settled:
+            return None
+        self._settled = True
+        return await self._holds.settle(self, actual_nanos, outcome, meta, wait_s)
+
+
+class Holds:
+    """All holds of this process."""
+
+    def __init__(
+        self, till: Till, journal: Journal, *, lease_s: float, lag_limit: int, wait_s: float,
+        waiters_max: int,
+    ) -> None:
+        self.till = till
+        self.journal = journal
+        self.owner = journal.incarnation
+        self.living: dict[str, Hold] = {}
+        self._lease_s = lease_s
+        self._lag_limit = lag_limit
+        self._wait_s = wait_s
+        self._waiters_max = waiters_max
+        self._waiting: dict[str, list[asyncio.Event]] = {}
+        self._unsettled: dict[str, asyncio.Task[reply.Settled | None]] = {}
+        self._renewing: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Starts renewing leases."""
+        self._renewing = asyncio.create_task(self._renew_for_ever())
+
+    def is_settling(self, rid: str) -> bool:
+        """Whether this hold's charge is on its way."""
+        return rid in self._unsettled
+
+    async def drain(self, timeout_s: float) -> bool:
+        """Waits until every hold has ended and every charge was answered; False when time is up."""
+        deadline_s = clock.monotonic_s() + timeout_s
+        while self.living or self._unsettled:
+            if clock.monotonic_s() > deadline_s:
+                return False
+            await asyncio.sleep(0.02)
+        return True
+
+    async def stop(self) -> None:
+        """Stops renewing."""
+        if self._renewing is not None:
+            self._renewing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._renewing
+
+    async def reserve(self, ask: reply.Ask) -> Any:
+        """A Hold, or Poor, Limited, Denied, NoKey, Backpressure or Fenced. Raises TillUnavailable.
+
+        Where the balance would cover the request but other holds stand in the way, it waits a while
+        for one of them to end.
+        """
+        if not self.journal.healthy:
+            return reply.Backpressure()
+        deadline_s = clock.monotonic_s() + self._wait_s
+        self.journal.opened(ask.rid, ask.wallet, ask.most_nanos)
+        try:
+            while True:
+                answer = await self._reserve_once(ask)
+                if not isinstance(answer, reply.Poor):
+                    break
+                if answer.available_nanos + answer.held_nanos < ask.least_nanos:
+                    break
+                left_s = deadline_s - clock.monotonic_s()
+                if left_s <= 0 or not await self._wait_for_settle(ask.wallet, left_s):
+                    break
+        except TillUnavailable:
+            # It may have been granted unseen: the hold is released as soon as Redis answers.
+            self._settle_later(ask.rid, ask.wallet, 0, "gateway_fault", b"")
+            raise
+        if not isinstance(answer, reply.Granted):
+            self.journal.ended(ask.rid, partition_of(ask.wallet), 0)
+            return answer
+        hold = self.living[ask.rid] = Hold(self, ask, answer)
+        return hold
+
+    async def _reserve_once(self, ask: reply.Ask) -> Any:
+        return await self.till.reserve(ask, owner=self.owner, lag_limit=self._lag_limit)
+
+    async def _wait_for_settle(self, wallet: str, left_s: float) -> bool:
+        """Waits for a settle of this wallet here, or a moment for one elsewhere; False when full."""
+        waiting = self._waiting.setdefault(wallet, [])
+        if len(waiting) >= self._waiters_max:
+            return False
+        event = asyncio.Event()
+        waiting.append(event)
+        try:
+            async with asyncio.timeout(min(WAKE_S, left_s)):
+                await event.wait()
+        except TimeoutError:
+            pass
+        finally:
+            waiting.remove(event)
+            if not waiting:
+                self._waiting.pop(wallet, None)
+        return True
+
+    async def settle(
+        self, hold: Hold, actual_nanos: int, outcome: str, meta: bytes, wait_s: float
+    ) -> reply.Settled | None:
+        """See `Hold.settle`."""
+        task = self._settle_later(hold.rid, hold.wallet, actual_nanos, outcome, meta)
+        try:
+            async with asyncio.timeout(wait_s):
+                return await asyncio.shield(task)
+        except TimeoutError:
+            return None
+
+    def _settle_later(
+        self, rid: str, wallet: str, actual_nanos: int, outcome: str, meta: bytes
+    ) -> asyncio.Task[reply.Settled | None]:
+        self.journal.settling(rid, wallet, actual_nanos, outcome, meta)
+        task = self._unsettled[rid] = asyncio.create_task(
+            self._settle_until_answered(rid, wallet, actual_nanos, outcome, meta))
+        return task
+
+    async def _settle_until_answered(
+        self, rid: str, wallet: str, actual_nanos: int, outcome: str, meta: bytes
+    ) -> reply.Settled | None:
+        try:
+            answer = await settle_until_answered(
+                self.till, rid, wallet, actual_nanos=actual_nanos, outcome=outcome, meta=meta)
+            self.journal.ended(rid, partition_of(wallet), seq_of(answer))
+        finally:
+            self.living.pop(rid, None)
+            self._unsettled.pop(rid, None)
+            for event in self._waiting.get(wallet, ()):
+                event.set()
+        if isinstance(answer, reply.Settled):
+            if answer.shortfall_nanos:
+                _log.warning("shortfall", request_id=rid, shortfall_nanos=answer.shortfall_nanos)
+            return answer
+        if actual_nanos:
+            _log.warning("settle_found_no_hold", request_id=rid, answer=repr(answer))
+        return None
+
+    # -- leases ---------------------------------------------------------------------------------
+
+    async def _renew_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(self._lease_s / 8)
+            try:
+                await self._renew()
+            except TillUnavailable:
+                continue  # the sweeper counts only time in which it could read, too
+            except Exception:  # renewing must survive whatever one hold does to it
+                _log.exception("renew_failed")
+
+    async def _renew(self) -> None:
+        now_s = clock.monotonic_s()
+        due = [hold for hold in self.living.values()
+               if now_s - hold.renewed_s >= self._lease_s / 8 and hold.rid not in self._unsettled]
+        if not due:
+            return
+        leases = []
+        for hold in due:
+            spent, meta = hold.progress() if hold.progress else (0, b"")
+            leases.append(Lease(hold.rid, hold.wallet, hold.granted_nanos, spent, meta))
+        answers = await self.till.renew(leases, owner=self.owner)
+        for hold, answer in zip(due, answers, strict=True):
+            if isinstance(answer, reply.Extended):
+                hold.renewed_s = now_s
+
+
+async def settle_until_answered(
+    till: Till, rid: str, wallet: str, *, actual_nanos: int, outcome: str, meta: bytes
+) -> Any:
+    """Repeats `settle` until Redis has an answer other than FENCED: Settled, Duplicate, Unknown."""
+    while True:
+        try:
+            answer = await till.settle(
+                rid, wallet, actual_nanos=actual_nanos, outcome=outcome, meta=meta)
+            if not isinstance(answer, reply.Fenced):
+                return answer
+        except TillUnavailable:
+            pass
+        await asyncio.sleep(RETRY_S)
+
+
+def seq_of(answer: object) -> int:
+    """The event's seq in an answer to settle; 0 where no event was made."""
+    if isinstance(answer, reply.Settled):
+        return answer.seq
+    if isinstance(answer, reply.Duplicate):
+        return int(answer.text.rpartition("|")[2] or 0)
+    return 0

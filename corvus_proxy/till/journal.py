@@ -1,0 +1,245 @@
+"""A gateway process's write-ahead file: what it is about to ask of Redis, before it asks.
+
+Rule 1: a line is appended before the script that it names is called, and synced every 20 ms.
+Rule 2: each line carries an HMAC over the line before it; reading stops at the first that fails, so
+        a torn tail is ignored and an altered file is noticed.
+Rule 3: a node is its folder. A process locks its own files; files nobody locks are a dead process's,
+        and the node's speaker replays them.
+
+    O rid wallet nanos            a hold is about to be asked for
+    K rid nanos                   a checkpoint (extend)
+    S rid wallet nanos outcome meta    a charge is about to be settled
+    D rid partition seq           Redis answered; seq 0 where there was nothing to charge
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import structlog
+
+from corvus_proxy import clock
+
+SEGMENT_BYTES_MAX = 64 * 1024 * 1024
+STALL_S = 0.05
+_log = structlog.get_logger()
+
+
+class Line(NamedTuple):
+    """One line of a journal without its HMAC."""
+
+    kind: str
+    rid: str
+    fields: tuple[str, ...]
+
+
+def _chain(key: bytes, before: bytes, text: bytes) -> bytes:
+    return hashlib.blake2b(before + text, key=key, digest_size=8).hexdigest().encode()
+
+
+def read_lines(path: Path, key: bytes) -> Iterator[Line]:
+    """The lines of a segment up to the first that was torn or altered."""
+    before = path.name.encode()
+    for raw in path.read_bytes().split(b"\n"):
+        mac, _, text = raw.partition(b" ")
+        if not text or _chain(key, before, text) != mac:
+            return
+        before = mac
+        kind, rid, *fields = text.decode().split("\t")
+        yield Line(kind, rid, tuple(fields))
+
+
+class _Segment:
+    """One file of a journal, and what keeps it from being deleted."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self.size = 0
+        self.mac = path.name.encode()
+        self.unsettled: set[str] = set()
+        self.done: dict[int, int] = {}
+
+
+class Journal:
+    """The journal of this process."""
+
+    def __init__(self, folder: Path, key: bytes, incarnation: str, *, sync_ms: int) -> None:
+        self.incarnation = incarnation
+        self.healthy = True
+        """False once an append or a sync has failed or stalled: no new request is admitted."""
+        self.done: dict[int, int] = {}
+        """Highest seq that Redis has answered, by partition."""
+        self._folder = folder
+        self._key = key
+        self._sync_s = sync_ms / 1000
+        self._lock = _locked(folder / f"{incarnation}.lock")
+        self._number = 0
+        self._segments = [self._new_segment()]
+        self._dirty = False
+        self._syncing: asyncio.Task[None] | None = None
+
+    def _new_segment(self) -> _Segment:
+        self._number += 1
+        return _Segment(self._folder / f"{self.incarnation}.{self._number:06d}.journal")
+
+    def opened(self, rid: str, wallet: str, nanos: int) -> None:
+        """A hold of `nanos` is about to be asked for."""
+        self._segments[-1].unsettled.add(rid)
+        self._append("O", rid, wallet, str(nanos))
+
+    def checkpoint(self, rid: str, nanos: int) -> None:
+        """The request has cost `nanos` so far."""
+        self._append("K", rid, str(nanos))
+
+    def settling(self, rid: str, wallet: str, nanos: int, outcome: str, meta: bytes) -> None:
+        """A charge is about to be settled."""
+        self._append("S", rid, wallet, str(nanos), outcome, meta.decode())
+
+    def ended(self, rid: str, partition: int, seq: int) -> None:
+        """Redis has answered; `seq` is 0 where it had nothing to charge."""
+        self._append("D", rid, str(partition), str(seq))
+        for segment in self._segments:
+            if rid in segment.unsettled:
+                segment.unsettled.discard(rid)
+                segment.done[partition] = max(seq, segment.done.get(partition, 0))
+        self.done[partition] = max(seq, self.done.get(partition, 0))
+
+    def prune(self, committed: dict[int, int]) -> None:
+        """Deletes full segments whose every request is in the books."""
+        for segment in self._segments[:-1]:
+            kept = segment.unsettled or any(
+                seq > committed.get(partition, 0) for partition, seq in segment.done.items())
+            if kept:
+                return
+            os.close(segment.fd)
+            segment.path.unlink()
+            self._segments.remove(segment)
+
+    def retire(self) -> None:
+        """Deletes the journal after a clean drain: every request in it has its DONE."""
+        for segment in self._segments:
+            os.close(segment.fd)
+            segment.path.unlink()
+        self._segments = []
+        (self._folder / f"{self.incarnation}.lock").unlink()
+        os.close(self._lock)
+
+    def _append(self, *parts: str) -> None:
+        segment = self._segments[-1]
+        text = "\t".join(parts).encode()
+        mac = _chain(self._key, segment.mac, text)
+        line = mac + b" " + text + b"\n"
+        began_s = clock.monotonic_s()
+        try:
+            os.write(segment.fd, line)
+        except OSError as error:
+            self._fail(f"append: {error.strerror}")
+            return
+        if clock.monotonic_s() - began_s > STALL_S:
+            self._fail("append stalled")
+        segment.mac = mac
+        segment.size += len(line)
+        self._dirty = True
+        if segment.size > SEGMENT_BYTES_MAX:
+            self._segments.append(self._new_segment())
+        if self._syncing is None:
+            self._syncing = asyncio.ensure_future(self._sync())
+
+    async def _sync(self) -> None:
+        """Syncs every 20 ms while there is something to sync; ends by itself."""
+        try:
+            while self._dirty and self._segments:
+                await asyncio.sleep(self._sync_s)
+                self._dirty = False
+                fds = [segment.fd for segment in self._segments[-2:]]
+                for fd in fds:
+                    with contextlib.suppress(ValueError):
+                        await asyncio.to_thread(os.fdatasync, fd)
+            self.healthy = True
+        except OSError as error:
+            if self._segments:
+                self._fail(f"sync: {error.strerror}")
+        finally:
+            self._syncing = None
+
+    def _fail(self, why: str) -> None:
+        if self.healthy:
+            _log.error("journal_unhealthy", why=why, folder=str(self._folder))
+        self.healthy = False
+
+
+class Node:
+    """A journal folder: its id, its files, and whether this process speaks for its dead ones."""
+
+    def __init__(self, folder: Path, pepper: bytes) -> None:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.folder = folder
+        self.key = hashlib.blake2b(b"journal", key=pepper[:64], digest_size=32).digest()
+        self.id = self._read_id()
+        self._speaker: int | None = None
+
+    def _read_id(self) -> str:
+        path = self.folder / "node"
+        with contextlib.suppress(FileExistsError):
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            os.write(fd, clock.random_hex(8).encode())
+            os.close(fd)
+        return path.read_text()
+
+    def journal(self, incarnation: str, *, sync_ms: int) -> Journal:
+        """A new journal for this process."""
+        return Journal(self.folder, self.key, incarnation, sync_ms=sync_ms)
+
+    def speaks(self) -> bool:
+        """Whether this process is the node's speaker; becomes it when nobody is."""
+        if self._speaker is None:
+            self._speaker = _try_lock(self.folder / "speaker.lock")
+        return self._speaker is not None
+
+    def dead(self) -> dict[str, list[Path]]:
+        """Segments of processes that no longer live, in order, by incarnation."""
+        found: dict[str, list[Path]] = {}
+        for path in sorted(self.folder.glob("*.journal")):
+            found.setdefault(path.name.partition(".")[0], []).append(path)
+        return {name: paths for name, paths in found.items() if self._is_dead(name)}
+
+    def _is_dead(self, incarnation: str) -> bool:
+        lock = _try_lock(self.folder / f"{incarnation}.lock")
+        if lock is None:
+            return False
+        os.close(lock)
+        return True
+
+    def bury(self, incarnation: str) -> None:
+        """Deletes a dead process's files: all of it is in the books."""
+        for path in self.folder.glob(f"{incarnation}.*"):
+            path.unlink()
+
+    def leave(self) -> None:
+        """Gives the speaker's place back."""
+        if self._speaker is not None:
+            os.close(self._speaker)
+            self._speaker = None
+
+
+def _try_lock(path: Path) -> int | None:
+    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(fd)
+        return None
+    return fd
+
+
+def _locked(path: Path) -> int:
+    fd = _try_lock(path)
+    if fd is None:
+        raise RuntimeError(f"{path} is locked by another process")
+    return fd

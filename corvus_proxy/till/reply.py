@@ -1,0 +1,167 @@
+"""What the scripts are asked and what they answer, as values."""
+
+from typing import NamedTuple
+
+import msgspec
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """What `reserve` is asked for one request. Amounts in nanos."""
+
+    rid: str
+    wallet: str
+    digest: str
+    least_nanos: int
+    most_nanos: int
+    share_floor_nanos: int
+    """0 for a stream."""
+    price_version: str
+    slug: str
+    request_tokens: int
+
+
+class Granted(NamedTuple):
+    granted_nanos: int
+    available_nanos: int
+    """Left after the grant."""
+    key_id: str
+
+
+class Poor(NamedTuple):
+    available_nanos: int
+    held_nanos: int
+
+
+class Limited(NamedTuple):
+    """A cap or rate of the key is reached; `reason` names it."""
+
+    reason: str
+    retry_ms: int
+
+
+class Denied(NamedTuple):
+    """`secret`, `frozen`, `closed`, `revoked` or `expired`."""
+
+    reason: str
+
+
+class NoKey(NamedTuple):
+    """There is no such wallet."""
+
+
+class Backpressure(NamedTuple):
+    """The books are too far behind."""
+
+
+class Duplicate(NamedTuple):
+    """It has been done before; `text` is the tombstone."""
+
+    text: str
+
+
+class Fenced(NamedTuple):
+    """The partition is closed, or belongs to another server or epoch."""
+
+    epoch: str
+    state: str
+
+
+class Extended(NamedTuple):
+    granted_total_nanos: int
+    final: bool
+    """There is no more: this was the last slice."""
+
+
+class NotOwner(NamedTuple):
+    pass
+
+
+class Unknown(NamedTuple):
+    """There is no such hold."""
+
+
+class Settled(NamedTuple):
+    charged_nanos: int
+    shortfall_nanos: int
+    balance_nanos: int
+    seq: int
+
+
+class Live(NamedTuple):
+    """The hold was renewed meanwhile."""
+
+    renewals: int
+
+
+class Look(NamedTuple):
+    key_id: str
+    status: str
+    balance_nanos: int
+    held_nanos: int
+    wallet_spent_nanos: int
+    key_spent_nanos: int
+
+
+class Credited(NamedTuple):
+    balance_nanos: int
+    seq: int
+
+
+class Cap(NamedTuple):
+    """The wallet would hold more than 1,000,000 USD."""
+
+
+class Debited(NamedTuple):
+    taken_nanos: int
+    shortfall_nanos: int
+    balance_nanos: int
+    seq: int
+
+
+class Bad(NamedTuple):
+    """An argument is not an amount; a defect of ours."""
+
+
+class KeyEntry(msgspec.Struct, frozen=True):
+    """One key of a wallet as the till knows it."""
+
+    key_id: str
+    status: str
+    """`1` active, `0` frozen, `2` revoked."""
+    digests: list[tuple[str, int]]
+    """HMACs of its secrets, each with the wall-clock millisecond until which it is valid (0: ever)."""
+
+
+class KeyRow(msgspec.Struct, frozen=True):
+    """A wallet and its keys at one version; a lower version never overwrites a higher one."""
+
+    wallet: str
+    version: int
+    status: str
+    keys: list[KeyEntry]
+
+
+class PartitionState(NamedTuple):
+    """`m` of a partition; epoch 0 where it does not exist."""
+
+    epoch: int
+    stamp: str
+    state: str
+    seq: int
+    committed: int
+
+
+class HoldState(NamedTuple):
+    wallet: str
+    held_nanos: int
+    checkpoint_nanos: int
+    renewals: int
+    owner: str
+
+
+class WalletState(NamedTuple):
+    balance_nanos: int
+    held_nanos: int
+    wallet_seq: int
+    status: str
+    spent_nanos: int

@@ -1,0 +1,59 @@
+#!lua flags=allow-oom
+-- Ends a hold whose owner gave no sign of life, at its last checkpoint.
+--
+-- KEYS   m w h d dz l c
+-- ARGV   epoch rid renewals
+-- REPLY  OK charged short balance seq | LIVE renewals | DUP tombstone | UNKNOWN |
+--        FENCED epoch state | BAD
+local m, w, h, d, dz, l, c = unpack(KEYS)
+local epoch, rid, renewals = unpack(ARGV)
+local me = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
+local part = redis.call('HMGET', m, 'ep', 'rs', 'st', 'sq', 'cs')
+if part[1] ~= epoch or part[2] ~= me or part[3] ~= 'OPEN' then
+  return {'FENCED', part[1] or '', part[3] or ''}
+end
+-- Lua numbers are doubles: amounts come as digits, at most 2^53 - 1, and leave by '%.0f'.
+local function amount_of(text)
+  if not string.match(text, '^%d+$') or #text > 16 then return nil end
+  local number = tonumber(text)
+  return number <= 9007199254740991 and number or nil
+end
+local function digits(number) return string.format('%.0f', number) end
+local function hold_of(id)
+  local text = redis.call('HGET', h, id)
+  if not text then return nil end
+  local wallet, held, checkpoint, renewals, owner, price, key, slug, meta = string.match(text,
+    '^([^|]*)|(%d+)|(%d+)|(%d+)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|(.*)$')
+  return {wallet = wallet, held = tonumber(held), checkpoint = tonumber(checkpoint),
+    renewals = tonumber(renewals), owner = owner, price = price, key = key, slug = slug,
+    meta = meta}
+end
+-- Charges what the hold and the free balance cover, never another request's hold (T1, T3).
+local function finish(kind, hold, actual, outcome, meta)
+  local found = redis.call('HMGET', w, 'bal', 'hld', 'ws', 'spt', 's:' .. hold.key)
+  local bal, hld, ws = tonumber(found[1]), tonumber(found[2]), tonumber(found[3])
+  local charged = math.min(actual, bal - hld + hold.held)
+  local short = actual - charged
+  local spent = digits((tonumber(found[4]) or 0) + charged)
+  local key_spent = digits((tonumber(found[5]) or 0) + charged)
+  local seq, after = digits(tonumber(part[4]) + 1), digits(bal - charged)
+  redis.call('XADD', l, epoch .. '-' .. seq, 't', kind, 'id', rid, 'w', hold.wallet, 'k', hold.key,
+    'g', hold.slug, 'd', digits(-charged), 'b', after, 'ws', digits(ws + 1), 'a', digits(actual),
+    's', digits(short), 'o', outcome, 'sw', spent, 'sk', key_spent, 'u', meta)
+  redis.call('HSET', m, 'sq', seq)
+  redis.call('HSET', w, 'bal', after, 'hld', digits(hld - hold.held), 'ws', digits(ws + 1),
+    'spt', spent, 's:' .. hold.key, key_spent)
+  redis.call('HDEL', h, rid)
+  redis.call('HSET', d, rid, kind .. '|' .. digits(charged) .. '|' .. digits(short) .. '|' .. seq)
+  redis.call('ZADD', dz, seq, rid)
+  return {'OK', digits(charged), digits(short), after, seq}
+end
+
+local seen = amount_of(renewals)
+if not seen then return {'BAD'} end
+local ended = redis.call('HGET', d, rid)
+if ended then return {'DUP', ended} end
+local hold = hold_of(rid)
+if not hold then return {'UNKNOWN'} end
+if hold.renewals ~= seen then return {'LIVE', digits(hold.renewals)} end
+return finish('X', hold, hold.checkpoint, 'gateway_crash', hold.meta)
