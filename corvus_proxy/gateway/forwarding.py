@@ -77,8 +77,7 @@ async def send(exchange: Exchange, timeouts: TimeoutSettings) -> Answer:
     """Sends the request; returns the answer once its head says success. Raises UpstreamFault."""
     lease = exchange.lease
     body = edited_body(exchange)
-    passed = headers.to_upstream(
-        exchange.client.headers, exchange.dialect, exchange.model.family)
+    passed = headers.to_upstream(exchange.client.headers)
     sent = lease.request(exchange.dialect, passed, body)
     try:
         answer = await lease.transport.open(lease.origin, sent, timeouts=timeouts)

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+import msgspec
 import structlog
 
 from corvus_proxy import clock, metrics
@@ -137,7 +138,7 @@ def record(exchange: Exchange, settled: Settled | None) -> None:
         exchange.model.family, exchange.dialect.value, ending.outcome,
         charge_nanos=settled.charged_nanos if settled else ending.charge_nanos,
         shortfall_nanos=settled.shortfall_nanos if settled else 0,
-        usage=ending.usage, total_s=now_s - exchange.started_s,
+        tokens=msgspec.structs.asdict(ending.usage), total_s=now_s - exchange.started_s,
         first_byte_s=max(0.0, exchange.first_byte_s - exchange.started_s))
     if ending.flags:
         _log.warning("usage_flagged", request_id=exchange.request_id, flags=ending.flags)

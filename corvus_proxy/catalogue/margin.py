@@ -1,0 +1,80 @@
+"""What the operator earns per model, and the guard against selling below cost."""
+
+import ipaddress
+from collections.abc import Iterable
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from corvus_proxy.catalogue.book import Book, Model
+from corvus_proxy.money.pricing import Rates
+from corvus_proxy.settings import Settings, Upstream
+
+_PPM = 1_000_000
+_BILLED = {
+    "anthropic": ("input", "output", "cache_read", "cache_write_5m", "cache_write_1h"),
+    "openai": ("input", "output", "cache_read", "cache_write_other"),
+    "glm": ("input", "output", "cache_read"),
+}
+
+
+class Margin(NamedTuple):
+    """The component with the least margin of one model, prices in picos per token."""
+
+    slug: str
+    component: str
+    price_picos: int
+    cost_picos: int
+
+    @property
+    def percent(self) -> int:
+        """Margin on the price, rounded down; negative when it is sold below cost."""
+        return (self.price_picos - self.cost_picos) * 100 // max(1, self.price_picos)
+
+
+def is_loopback(url: str) -> bool:
+    """Whether an upstream is on this machine: simulated, or a test's."""
+    host = urlsplit(url).hostname or ""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def margins(book: Book, upstreams: Iterable[Upstream]) -> list[Margin]:
+    """The least margin of each model that a configured upstream serves."""
+    cheapest = {
+        upstream.family: min(credential.cost_ppm() for credential in upstream.credential)
+        for upstream in upstreams
+    }
+    return [_least(model, cheapest[model.family]) for model in book.models
+            if model.family in cheapest]
+
+
+def below_cost(book: Book, settings: Settings) -> list[Margin]:
+    """Models that would be sold below cost at an upstream that costs money."""
+    if settings.pricing.sell_below_cost:
+        return []
+    real = [upstream for upstream in settings.upstream if not is_loopback(upstream.base_url)]
+    return [margin for margin in margins(book, real) if margin.price_picos < margin.cost_picos]
+
+
+def _least(model: Model, cost_ppm: int) -> Margin:
+    pairs: list[tuple[Rates, Rates]] = [(model.price.base, model.official.base)]
+    if model.price.long is not None and model.official.long is not None:
+        pairs.append((model.price.long, model.official.long))
+    found = [
+        Margin(model.slug, name, getattr(ours, name),
+               -(-getattr(official, name) * cost_ppm // _PPM))
+        for ours, official in pairs for name in _BILLED[model.family]
+    ]
+    return min(found, key=lambda margin: margin.percent)
+
+
+def explain(margin: Margin) -> str:
+    """Why a slug is not sold, and the three ways out."""
+    return (
+        f"{margin.slug}: {margin.component} is sold at {margin.price_picos} picos and costs"
+        f" {margin.cost_picos}. Raise the price ([pricing] factor.<family>), state what you pay"
+        " (cost_factor of the credential), or set pricing.sell_below_cost = true.")

@@ -1,0 +1,112 @@
+"""The only module that imports httpx: checks of credentials, and an upstream client for egress
+through an HTTP proxy."""
+
+import contextlib
+from types import TracebackType
+
+import httpx
+
+from corvus_proxy.settings import TimeoutSettings
+from corvus_proxy.upstream.faults import ConnectFailed, Cut, NoAnswer, TimedOut, UpstreamBroke
+from corvus_proxy.upstream.transport import Origin, Request, resolve
+
+
+class HttpxAnswer:
+    """An answer read through httpx (`transport.Answer`)."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self._response = response
+        self._chunks = response.aiter_raw()
+        self._aborted = False
+        self.status = response.status_code
+        self.headers = [(name.lower(), value) for name, value in response.headers.raw]
+
+    async def chunk(self) -> bytes | None:
+        """See `transport.Answer`."""
+        if self._aborted:
+            raise Cut("aborted by us")
+        try:
+            return await anext(self._chunks, None)
+        except httpx.HTTPError as error:
+            raise _fault(error, sent=True) from None
+        except httpx.StreamError:
+            raise Cut("aborted by us") from None
+
+    async def read(self, bytes_max: int) -> bytes:
+        """See `transport.Answer`."""
+        parts = []
+        while (part := await self.chunk()) is not None:
+            parts.append(part)
+            if sum(map(len, parts)) > bytes_max:
+                raise Cut(f"the answer is larger than {bytes_max} bytes")
+        return b"".join(parts)
+
+    def abort(self) -> None:
+        """See `transport.Answer`. httpx closes a stream only from its own task, so the connection
+        under it is cut and the reader learns of it there."""
+        self._aborted = True
+        stream = self._response.extensions.get("network_stream")
+        raw = stream.get_extra_info("socket") if stream is not None else None
+        if raw is not None:
+            with contextlib.suppress(OSError):
+                raw.shutdown(2)
+
+    async def __aenter__(self) -> "HttpxAnswer":
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._response.aclose()
+
+
+class HttpxTransport:
+    """`transport.Transport` over httpx; honours the environment's HTTP proxy."""
+
+    def __init__(self) -> None:
+        limits = httpx.Limits(max_connections=4096, max_keepalive_connections=256)
+        self._client = httpx.AsyncClient(limits=limits, follow_redirects=False, timeout=None)
+
+    async def open(
+        self, origin: Origin, request: Request, *, timeouts: TimeoutSettings
+    ) -> HttpxAnswer:
+        """See `transport.Transport`."""
+        await resolve(origin)
+        scheme = "https" if origin.tls else "http"
+        built = self._client.build_request(
+            request.method.decode(), f"{scheme}://{origin.authority}{request.target.decode()}",
+            headers=request.headers, content=request.body,
+            timeout=httpx.Timeout(timeouts.silence_s, connect=timeouts.connect_s,
+                                  read=timeouts.first_byte_s))
+        try:
+            return HttpxAnswer(await self._client.send(built, stream=True))
+        except httpx.HTTPError as error:
+            raise _fault(error, sent=False) from None
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+
+def _fault(error: httpx.HTTPError, *, sent: bool) -> UpstreamBroke:
+    match error:
+        case httpx.ConnectTimeout() | httpx.PoolTimeout():
+            return TimedOut("connect")
+        case httpx.TimeoutException():
+            return TimedOut("silence" if sent else "first_byte")
+        case httpx.ConnectError():
+            return ConnectFailed(str(error))
+        case _:
+            return Cut(str(error)) if sent else NoAnswer(str(error))
+
+
+async def fetch_status(
+    method: str, url: str, headers: dict[str, str], *, content: bytes | None, timeout_s: float,
+) -> int:
+    """The status of one plain request. Raises UpstreamBroke."""
+    try:
+        async with httpx.AsyncClient(follow_redirects=False, timeout=timeout_s) as client:
+            response = await client.request(method, url, headers=headers, content=content)
+            return response.status_code
+    except httpx.HTTPError as error:
+        raise _fault(error, sent=False) from None
