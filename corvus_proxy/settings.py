@@ -323,6 +323,12 @@ def load(path: Path | None, environ: Mapping[str, str] | None = None) -> Setting
     return settings
 
 
+def config_path() -> Path | None:
+    """The file that CORVUS_CONFIG names."""
+    named = os.environ.get("CORVUS_CONFIG")
+    return Path(named) if named else None
+
+
 def _struct_of(section: str) -> type[msgspec.Struct]:
     kind: type[msgspec.Struct] = type(getattr(Settings(), section))
     return kind

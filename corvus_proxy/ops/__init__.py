@@ -1,0 +1,1 @@
+"""What people run: the command line, the launcher of `corvus up`, embedded servers, the doctor."""

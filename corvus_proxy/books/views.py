@@ -1,0 +1,95 @@
+"""What pages and reports read from the books."""
+
+from datetime import datetime
+from typing import Any, NamedTuple
+
+
+class RequestRow(NamedTuple):
+    """One request as its customer sees it."""
+
+    request_id: str
+    slug: str
+    outcome: str
+    charge_nanos: int
+    input_tokens: int
+    cache_read_tokens: int
+    cache_write_tokens: int
+    output_tokens: int
+    source: str
+    first_byte_ms: int
+    total_ms: int
+    ended_at: datetime
+    key_id: str
+
+
+class ModelRow(NamedTuple):
+    """What one model has cost a wallet."""
+
+    slug: str
+    requests: int
+    input_tokens: int
+    cache_read_tokens: int
+    output_tokens: int
+    charge_nanos: int
+
+
+class WalletTotals(NamedTuple):
+    """A wallet by three independent folds of the books."""
+
+    wallet: str
+    balance_nanos: int
+    wallet_seq: int
+    events_nanos: int
+    postings_nanos: int
+    events: int
+
+
+REQUESTS = """
+select request_id, slug, outcome, charge_nanos, input_tokens, cache_read_tokens,
+       cache_write_tokens, output_tokens, source, first_byte_ms, total_ms, ended_at, key_id
+from request where wallet = $1 order by ended_at desc, request_id desc limit $2
+"""
+MODELS = """
+select slug, count(*)::bigint, sum(input_tokens)::bigint, sum(cache_read_tokens)::bigint,
+       sum(output_tokens)::bigint, sum(charge_nanos)::bigint
+from request where wallet = $1 group by slug order by 6 desc, slug
+"""
+TOTALS = """
+select w.wallet, w.balance_nanos, w.wallet_seq,
+       coalesce(e.total, 0)::bigint as events_nanos,
+       (coalesce(c.total, 0) - coalesce(d.total, 0))::bigint as postings_nanos,
+       coalesce(e.events, 0)::bigint as events
+from wallet w
+left join (select wallet, sum(delta_nanos) as total, count(*) as events
+           from event group by wallet) e using (wallet)
+left join (select credit, sum(amount_nanos) as total from posting group by credit) c
+    on c.credit = 'wallet:' || w.wallet
+left join (select debit, sum(amount_nanos) as total from posting group by debit) d
+    on d.debit = 'wallet:' || w.wallet
+where w.part = any($1)
+"""
+
+
+async def requests(connection: Any, wallet: str, *, limit: int) -> list[RequestRow]:
+    """A wallet's latest requests."""
+    return [RequestRow(*row) for row in await connection.fetch(REQUESTS, wallet, limit)]
+
+
+async def models(connection: Any, wallet: str) -> list[ModelRow]:
+    """A wallet's charges by model, the dearest first."""
+    return [ModelRow(*row) for row in await connection.fetch(MODELS, wallet)]
+
+
+async def totals(connection: Any, parts: list[int]) -> list[WalletTotals]:
+    """Every wallet of some partitions with its folds."""
+    return [WalletTotals(*row) for row in await connection.fetch(TOTALS, parts)]
+
+
+async def accounts(connection: Any) -> dict[str, int]:
+    """Balance (credits less debits) of every operator account that has postings."""
+    rows = await connection.fetch("""
+        select name, sum(amount)::bigint as total from (
+            select credit as name, amount_nanos as amount from posting
+            union all select debit, -amount_nanos from posting) p
+        where name not like 'wallet:%' group by name order by name""")
+    return {row["name"]: row["total"] for row in rows}

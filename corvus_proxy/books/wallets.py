@@ -1,0 +1,152 @@
+"""Wallets, keys and the outbox: what the operator and the customer change; never money itself."""
+
+from typing import Any, NamedTuple
+
+from corvus_proxy.money.event import partition_of
+
+
+class SecretRow(NamedTuple):
+    digest: str
+    masked: str
+    valid_until_ms: int
+
+
+class WalletKey(NamedTuple):
+    """One key as the books have it."""
+
+    key_id: str
+    wallet: str
+    label: str
+    status: int
+    secrets: tuple[SecretRow, ...]
+
+
+class OutboxRow(NamedTuple):
+    """A change that Redis has still to hear of."""
+
+    id: str
+    kind: str
+    wallet: str
+    amount_nanos: int
+    counter: str
+    key_id: str
+    reason: str
+
+
+INSERT_WALLET = "insert into wallet (wallet, part) values ($1, $2)"
+INSERT_KEY = "insert into key (key_id, wallet, label) values ($1, $2, $3)"
+INSERT_SECRET = "insert into key_secret (digest, key_id, masked) values ($1, $2, $3)"  # noqa: S105
+INSERT_OUTBOX = """
+insert into outbox (id, kind, wallet, amount_nanos, counter, key_id, reason)
+values ($1, $2, $3, $4, $5, $6, $7) on conflict (id) do nothing
+"""
+SELECT_KEYS = """
+select k.key_id, k.wallet, k.label, k.status,
+       coalesce(array_agg(row(s.digest, s.masked, s.valid_until_ms)) filter (
+           where s.digest is not null), '{}') as secrets
+from key k left join key_secret s using (key_id)
+where k.wallet = $1 group by k.key_id order by k.created_at, k.key_id
+"""
+
+
+async def insert_wallet(connection: Any, wallet: str) -> None:
+    """A new wallet at zero."""
+    await connection.execute(INSERT_WALLET, wallet, partition_of(wallet))
+
+
+async def insert_key(
+    connection: Any, wallet: str, key_id: str, *, label: str, digest: str, masked: str
+) -> None:
+    """A new key with its first secret."""
+    await connection.execute(INSERT_KEY, key_id, wallet, label)
+    await connection.execute(INSERT_SECRET, digest, key_id, masked)
+
+
+async def insert_outbox(connection: Any, row: OutboxRow) -> None:
+    """A change for Redis; the same id twice is one change."""
+    await connection.execute(INSERT_OUTBOX, *row)
+
+
+async def touch(connection: Any, wallet: str) -> int:
+    """Raises the wallet's version, so that the till takes its row again; the new version."""
+    return int(await connection.fetchval(
+        "update wallet set version = version + 1 where wallet = $1 returning version", wallet))
+
+
+async def set_key_status(connection: Any, key_id: str, status: int) -> None:
+    await connection.execute("update key set status = $2 where key_id = $1", key_id, status)
+
+
+async def rotate_secret(
+    connection: Any, key_id: str, *, digest: str, masked: str, old_valid_until_ms: int
+) -> None:
+    """Adds a secret; the ones before it end at `old_valid_until_ms`."""
+    await connection.execute(
+        "update key_secret set valid_until_ms = $2 where key_id = $1 and valid_until_ms = 0",
+        key_id, old_valid_until_ms)
+    await connection.execute(INSERT_SECRET, digest, key_id, masked)
+
+
+async def keys_of(connection: Any, wallet: str) -> tuple[int, int, list[WalletKey]]:
+    """Version, status and keys of a wallet. Raises LookupError."""
+    head = await connection.fetchrow(
+        "select version, status from wallet where wallet = $1", wallet)
+    if head is None:
+        raise LookupError(f"there is no wallet {wallet}")
+    rows = await connection.fetch(SELECT_KEYS, wallet)
+    return int(head["version"]), int(head["status"]), [
+        WalletKey(row["key_id"], row["wallet"], row["label"], row["status"],
+                  tuple(SecretRow(*secret) for secret in row["secrets"]))
+        for row in rows
+    ]
+
+
+async def wallet_of_key(connection: Any, key_id: str) -> str | None:
+    """The wallet of a key id."""
+    found = await connection.fetchval("select wallet from key where key_id = $1", key_id)
+    return str(found) if found is not None else None
+
+
+async def all_keys(connection: Any) -> list[Any]:
+    """Every key with its wallet's figures, newest first."""
+    return list(await connection.fetch("""
+        select k.key_id, k.wallet, k.label, k.status, k.spent_nanos, w.balance_nanos,
+               k.created_at from key k join wallet w using (wallet)
+        order by k.created_at desc limit 1000"""))
+
+
+async def wallets_of_partition(connection: Any, part: int) -> list[str]:
+    """Ids of every wallet of a partition."""
+    rows = await connection.fetch("select wallet from wallet where part = $1", part)
+    return [row["wallet"] for row in rows]
+
+
+async def waiting(connection: Any, *, limit: int = 100) -> list[OutboxRow]:
+    """Changes that Redis has not confirmed, oldest first."""
+    rows = await connection.fetch("""
+        select id, kind, wallet, amount_nanos, counter, key_id, reason from outbox
+        where applied_at is null order by created_at limit $1""", limit)
+    return [OutboxRow(*row) for row in rows]
+
+
+async def mark_applied(connection: Any, ids: list[str]) -> None:
+    await connection.execute(
+        "update outbox set applied_at = now() where id = any($1) and applied_at is null", ids)
+
+
+async def insert_audit(
+    connection: Any, *, actor: str, action: str, subject: str, details: str
+) -> None:
+    """Who did what to what; `details` is JSON."""
+    await connection.execute(
+        "insert into audit (actor, action, subject, details) values ($1, $2, $3, $4::jsonb)",
+        actor, action, subject, details)
+
+
+async def simulated_money(connection: Any) -> bool:
+    """Whether this installation has ever held simulated money."""
+    return bool(await connection.fetchval("select simulated_money from installation"))
+
+
+async def mark_simulated(connection: Any) -> None:
+    await connection.execute("update installation set simulated_money = true")

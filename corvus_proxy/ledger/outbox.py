@@ -1,0 +1,48 @@
+"""Tells Redis what the books decided: keys and credits, repeated until Redis has confirmed them."""
+
+import structlog
+
+from corvus_proxy.books import wallets
+from corvus_proxy.books.db import Books
+from corvus_proxy.till.client import Till
+from corvus_proxy.till.reply import Credited, Duplicate, Fenced, KeyEntry, KeyRow
+
+_log = structlog.get_logger()
+
+
+async def push_wallet(till: Till, books: Books, wallet: str) -> bool:
+    """Sends a wallet's row as it stands now; False while its partition is fenced."""
+    async with books.connection() as connection:
+        version, status, keys = await wallets.keys_of(connection, wallet)
+    row = KeyRow(wallet, version, str(status), [
+        KeyEntry(key.key_id, str(key.status),
+                 [(secret.digest, secret.valid_until_ms) for secret in key.secrets])
+        for key in keys])
+    return not isinstance(await till.push(row), Fenced)
+
+
+async def send(till: Till, books: Books, row: wallets.OutboxRow) -> object:
+    """Sends one change; the till's reply, or True for a key row that was taken."""
+    if row.kind == "key":
+        done = await push_wallet(till, books, row.wallet)
+        if done:
+            async with books.connection() as connection:
+                await wallets.mark_applied(connection, [row.id])
+        return done
+    # The writer marks a credit applied, in the transaction that books its event.
+    return await till.credit(row.id, row.wallet, row.amount_nanos, counter=row.counter,
+                             key=row.key_id, reason=row.reason)
+
+
+async def tick(till: Till, books: Books) -> int:
+    """Sends everything that waits, keys before credits; how many were taken."""
+    async with books.connection() as connection:
+        rows = await wallets.waiting(connection)
+    taken = 0
+    for row in sorted(rows, key=lambda row: row.kind != "key"):
+        reply = await send(till, books, row)
+        if reply is True or isinstance(reply, Credited | Duplicate):
+            taken += 1
+        elif not isinstance(reply, Fenced) and reply is not False:
+            _log.error("outbox_refused", id=row.id, wallet=row.wallet, reply=repr(reply))
+    return taken

@@ -1,0 +1,131 @@
+"""The gateway role: `create` makes the ASGI application that Granian serves, one per process.
+
+It needs Redis and its journal folder, and never Postgres.
+"""
+
+import functools
+import gc
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from corvus_proxy import clock, metrics
+from corvus_proxy.account import key as account_key
+from corvus_proxy.catalogue import book, margin
+from corvus_proxy.errors import ConfigurationError
+from corvus_proxy.gateway.app import Gateway
+from corvus_proxy.gateway.asgi import application
+from corvus_proxy.gateway.lifecycle import Resources
+from corvus_proxy.gateway.ticker import Ticker
+from corvus_proxy.roles.process import set_up_logs
+from corvus_proxy.service import guard
+from corvus_proxy.settings import Settings, config_path, load
+from corvus_proxy.till.checks import check_server
+from corvus_proxy.till.client import Till, TillUnavailable
+from corvus_proxy.till.holds import Holds
+from corvus_proxy.till.journal import Node
+from corvus_proxy.till.report import Reporter
+from corvus_proxy.upstream.pool import Pool
+from corvus_proxy.upstream.transport import HttptoolsTransport, Transport
+
+_log = structlog.get_logger()
+
+
+class Process:
+    """Everything one gateway process opens, and how it starts and stops."""
+
+    def __init__(self, settings: Settings) -> None:
+        if not settings.ledger.journal_dir:
+            raise ConfigurationError(
+                "ledger.journal_dir: name a folder on a disk that outlives the process")
+        guard.refuse_demo(settings, str(config_path() or "settings"))
+        self._settings = settings
+        self._pepper = settings.pepper()
+        self._book = sellable(settings)
+        self._till = Till.open(settings.redis.url, timeout_ms=settings.redis.timeout_ms)
+        self._transports = transports(settings)
+        self._pool = Pool(settings.upstream, self._transports)
+        self._ids = clock.RequestIds()
+        self.engine: Gateway
+
+    async def start(self) -> None:
+        """Opens the journal and begins to report. Redis may still be away."""
+        settings = self._settings
+        try:
+            await check_server(
+                self._till, durability_confirmed=settings.redis.durability_confirmed)
+            guard.refuse_simulated(settings, marked=await self._till.simulated())
+        except TillUnavailable as error:
+            _log.warning("redis_away_at_start", why=str(error))
+        node = Node(Path(settings.ledger.journal_dir), self._pepper)
+        self._journal = node.journal(
+            self._ids.incarnation, sync_ms=settings.ledger.journal_sync_ms)
+        self._holds = Holds(
+            self._till, self._journal, lease_s=settings.ledger.lease_s,
+            lag_limit=settings.ledger.lag_limit, wait_s=settings.hold.wait_s,
+            waiters_max=settings.hold.waiters_max)
+        self._reporter = Reporter(self._till, self._holds, node)
+        metrics.HOLDS.set_function(lambda: len(self._holds.living))
+        using = Resources(settings, self._book, self._pepper, self._holds, self._pool, Ticker(),
+                          self._ids)
+        self.engine = Gateway(
+            using, self._till, ready=self._ready,
+            pages={"/v1/key": functools.partial(account_key.show, self._till)})
+        self._holds.start()
+        self._reporter.start()
+        gc.collect()
+        gc.freeze()  # what start-up made lives for ever; later collections need not walk it
+
+    async def stop(self) -> None:
+        """After the last stream: waits for the last charges, then hands over or keeps the journal."""
+        drained = await self._holds.drain(5)
+        await self._reporter.stop(leave=drained)
+        await self._holds.stop()
+        if drained:
+            self._journal.retire()
+        else:
+            _log.warning("stopped_with_unsettled_holds", living=len(self._holds.living))
+        for transport in self._transports.values():
+            await transport.close()
+        await self._till.close()
+
+    def _ready(self) -> str | None:
+        if not self._reporter.open:
+            return "the ledger is not open"
+        if not self._journal.healthy:
+            return "the journal cannot be written"
+        return None
+
+
+def sellable(settings: Settings) -> book.Book:
+    """The price book without what would be sold below cost at a real upstream."""
+    full = book.load(settings.pricing)
+    below = {found.slug: found for found in margin.below_cost(full, settings)}
+    for found in below.values():
+        _log.error("below_cost", why=margin.explain(found))
+    return book.Book(tuple(
+        row for row in full.models if row.slug not in below))
+
+
+def transports(settings: Settings) -> dict[str, Transport]:
+    """The upstream clients that the configuration names; httpx is imported only if it is one."""
+    found: dict[str, Transport] = {"httptools": HttptoolsTransport()}
+    if any(upstream.client == "httpx" for upstream in settings.upstream):
+        from corvus_proxy.upstream.httpx_client import HttpxTransport
+
+        found["httpx"] = HttpxTransport()
+    return found
+
+
+def create() -> Any:
+    """The ASGI application of one process, from the file in CORVUS_CONFIG."""
+    set_up_logs()
+    process = Process(load(config_path()))
+
+    async def engine(client: Any) -> None:
+        await process.engine(client)
+
+    return application(engine, process.start, process.stop)
+
+

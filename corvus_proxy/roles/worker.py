@@ -1,0 +1,103 @@
+"""The worker role: writer, coordinator, sweeper and outbox, and a port for health checks."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import structlog
+
+from corvus_proxy import metrics
+from corvus_proxy.books.db import BooksUnavailable
+from corvus_proxy.ledger import outbox
+from corvus_proxy.ledger.coordinator import Coordinator
+from corvus_proxy.ledger.writer import Writer
+from corvus_proxy.roles.process import serve_until, set_up_logs, stop_event
+from corvus_proxy.service import demo, guard
+from corvus_proxy.service.stores import Stores, open_stores
+from corvus_proxy.settings import Settings, config_path
+from corvus_proxy.till.client import Till, TillUnavailable
+from corvus_proxy.till.sweeper import Sweeper
+
+OUTBOX_S = 0.5
+LAG_S = 2.0
+_log = structlog.get_logger()
+
+
+async def main(settings: Settings) -> None:
+    """Runs until SIGTERM. Redis and Postgres may be away at any time, at start too."""
+    set_up_logs()
+    guard.refuse_demo(settings, str(config_path() or "settings"))
+    stop = stop_event()
+    stores = open_stores(settings)
+    # Its own door: the writer's blocking reads must not wait behind anybody's calls.
+    reading = Till.open(settings.redis.url, timeout_ms=2000, connections=4)
+    writer = Writer(reading, stores.books, keep=settings.ledger.keep)
+    coordinator = Coordinator(stores.till, stores.books)
+    sweeper = Sweeper(stores.till, lease_s=settings.ledger.lease_s)
+    jobs = [
+        writer.run(), coordinator.run(),
+        _every("sweeper", min(5.0, settings.ledger.lease_s / 8), sweeper.tick),
+        _every("outbox", OUTBOX_S, lambda: outbox.tick(stores.till, stores.books)),
+        _every("lag", LAG_S, lambda: _measure_lag(writer)),
+        _refuse_simulated(settings, stores, stop),
+    ]
+    tasks = [asyncio.create_task(job) for job in jobs]
+    try:
+        await serve_until(stop, _health(coordinator, writer), settings.worker.host,
+                          settings.worker.status_port)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        with contextlib.suppress(Exception):  # what is left in the stream waits for the next start
+            await writer.tick(block_ms=0)
+        await reading.close()
+        await stores.close()
+
+
+async def _every(name: str, period_s: float, job: Callable[[], Awaitable[object]]) -> None:
+    while True:
+        try:
+            await job()
+        except (TillUnavailable, BooksUnavailable) as error:
+            _log.info("job_waits", job=name, why=str(error))
+        except Exception:  # one job's defect must not end it for ever
+            _log.exception("job_failed", job=name)
+        await asyncio.sleep(period_s)
+
+
+async def _measure_lag(writer: Writer) -> None:
+    metrics.LEDGER_LAG.set(await writer.lag())
+
+
+async def _refuse_simulated(settings: Settings, stores: Stores, stop: asyncio.Event) -> None:
+    """Ends the role where simulated money and a real upstream meet, once both stores answer."""
+    while guard.real_upstreams(settings):
+        try:
+            guard.refuse_simulated(settings, marked=await demo.marked(stores))
+            return
+        except (TillUnavailable, BooksUnavailable):
+            await asyncio.sleep(1)
+        except Exception as error:  # a refusal to serve has to end the process, whatever it is
+            _log.error("refused", why=str(error))
+            stop.set()
+            return
+
+
+def _health(coordinator: Coordinator, writer: Writer) -> Any:
+    """`/livez` and `/readyz`."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        status, text = 200, "ok"
+        if scope["path"] == "/readyz":
+            problems = [*coordinator.closed.values(), *writer.broken.values()]
+            if problems:
+                status, text = 503, problems[0]
+        elif scope["path"] != "/livez":
+            status, text = 404, "not found"
+        await send({"type": "http.response.start", "status": status,
+                    "headers": [(b"content-type", b"text/plain; charset=utf-8")]})
+        await send({"type": "http.response.body", "body": text.encode() + b"\n"})
+
+    return app

@@ -1,0 +1,209 @@
+"""Keys: create, show, list, credit, debit, freeze, unfreeze, rotate.
+
+Money in: the books first, then Redis, which the outbox repeats until it is done. Money out: Redis
+first. A key's row: the books first, then the till.
+"""
+
+import json
+from typing import Any, NamedTuple
+
+from corvus_proxy import clock, secret
+from corvus_proxy.books import wallets
+from corvus_proxy.errors import CorvusError
+from corvus_proxy.ledger import outbox
+from corvus_proxy.service.stores import Stores
+from corvus_proxy.till.client import TillUnavailable
+from corvus_proxy.till.reply import Cap, Credited, Debited, Duplicate, Fenced, NoKey, Poor
+
+STATUS = {1: "active", 0: "frozen", 2: "revoked"}
+GRACE_S = 24 * 3600
+"""A rotated secret works this long beside the new one, unless the caller says otherwise."""
+
+
+class ServiceRefused(CorvusError):
+    """What was asked cannot be done; the text says why."""
+
+
+class Created(NamedTuple):
+    wallet: str
+    key_id: str
+    secret: str
+    balance_nanos: int
+
+
+class Shown(NamedTuple):
+    """A key and its wallet's figures, from Redis."""
+
+    key_id: str
+    wallet: str
+    label: str
+    status: str
+    balance_nanos: int
+    held_nanos: int
+    available_nanos: int
+    spent_nanos: int
+
+
+async def create(
+    stores: Stores, *, credit_nanos: int, label: str = "", reason: str = "operator grant",
+    actor: str = "cli",
+) -> Created:
+    """A new wallet with its main key, credited. Raises BooksUnavailable, ServiceRefused.
+
+    The credit is in the books before Redis is asked; if Redis is away, the outbox brings it.
+    """
+    wallet = secret.new_wallet_id()
+    key_id = secret.new_key_id()
+    text = secret.new_secret(wallet)
+    row = wallets.OutboxRow(f"key:{key_id}", "key", wallet, 0, "", key_id, "created")
+    async with stores.books.transaction() as connection:
+        await wallets.insert_wallet(connection, wallet)
+        await wallets.insert_key(
+            connection, wallet, key_id, label=label, digest=secret.digest(text, stores.pepper),
+            masked=secret.mask(text))
+        await wallets.insert_outbox(connection, row)
+        await _audit(connection, actor, "keys.create", key_id, credit_nanos=credit_nanos)
+    await _send_key(stores, row)
+    balance = 0
+    if credit_nanos:
+        balance = await credit(stores, key_id, credit_nanos, reason=reason, actor=actor)
+    return Created(wallet, key_id, text, balance)
+
+
+async def show(stores: Stores, key_id: str) -> Shown:
+    """A key's standing. Raises ServiceRefused when there is no such key."""
+    async with stores.books.connection() as connection:
+        wallet = await _wallet(connection, key_id)
+        _, wallet_status, keys = await wallets.keys_of(connection, wallet)
+    key = next(key for key in keys if key.key_id == key_id)
+    state = await stores.till.wallet(wallet)
+    balance, held, spent = (state.balance_nanos, state.held_nanos, state.spent_nanos) if (
+        state) else (0, 0, 0)
+    status = STATUS[key.status if wallet_status == 1 else wallet_status]
+    return Shown(key_id, wallet, key.label, status, balance, held, balance - held, spent)
+
+
+async def list_keys(stores: Stores) -> list[Shown]:
+    """The newest thousand keys, with what the books have."""
+    async with stores.books.connection() as connection:
+        rows = await wallets.all_keys(connection)
+    return [Shown(row["key_id"], row["wallet"], row["label"], STATUS[row["status"]],
+                  row["balance_nanos"], 0, row["balance_nanos"], row["spent_nanos"])
+            for row in rows]
+
+
+async def credit(
+    stores: Stores, key_id: str, nanos: int, *, reason: str, counter: str = "grants",
+    actor: str = "cli",
+) -> int:
+    """Adds money to a key's wallet; the balance once Redis has it. Raises ServiceRefused."""
+    if nanos <= 0:
+        raise ServiceRefused("an amount above zero is needed")
+    credit_id = f"grant:{clock.random_hex(12)}"
+    async with stores.books.transaction() as connection:
+        wallet = await _wallet(connection, key_id)
+        row = wallets.OutboxRow(credit_id, "credit", wallet, nanos, counter, key_id, reason)
+        await wallets.insert_outbox(connection, row)
+        await _audit(connection, actor, "keys.credit", key_id, nanos=nanos, reason=reason)
+    try:
+        reply = await outbox.send(stores.till, stores.books, row)
+    except TillUnavailable:
+        reply = Fenced("", "")
+    match reply:
+        case Credited():
+            return reply.balance_nanos
+        case Duplicate():
+            state = await stores.till.wallet(wallet)
+            return state.balance_nanos if state else 0
+        case Cap():
+            async with stores.books.connection() as connection:
+                await wallets.mark_applied(connection, [credit_id])
+            raise ServiceRefused("a wallet holds at most 1,000,000 USD")
+        case _:
+            raise ServiceRefused(
+                "the credit is booked and reaches the key as soon as Redis serves again")
+
+
+async def debit(
+    stores: Stores, key_id: str, nanos: int, *, reason: str, counter: str = "adjustments",
+    actor: str = "cli",
+) -> int:
+    """Takes free money from a key's wallet; the balance left. Raises ServiceRefused."""
+    if nanos <= 0:
+        raise ServiceRefused("an amount above zero is needed")
+    async with stores.books.transaction() as connection:
+        wallet = await _wallet(connection, key_id)
+        await _audit(connection, actor, "keys.debit", key_id, nanos=nanos, reason=reason)
+    reply = await stores.till.debit(
+        f"adj:{clock.random_hex(12)}", wallet, nanos, up_to=False, counter=counter, key=key_id,
+        reason=reason)
+    match reply:
+        case Debited():
+            return reply.balance_nanos
+        case Poor():
+            raise ServiceRefused(
+                f"only {reply.available_nanos} nanos are free; {reply.held_nanos} are held")
+        case NoKey():
+            raise ServiceRefused("Redis does not know this wallet yet")
+        case _:
+            raise ServiceRefused("Redis does not serve this wallet at the moment")
+
+
+async def set_frozen(
+    stores: Stores, key_id: str, *, frozen: bool, reason: str = "", actor: str = "cli"
+) -> None:
+    """Freezes or unfreezes a key. Raises ServiceRefused."""
+    action = "keys.freeze" if frozen else "keys.unfreeze"
+    async with stores.books.transaction() as connection:
+        wallet = await _wallet(connection, key_id)
+        await wallets.set_key_status(connection, key_id, 0 if frozen else 1)
+        row = await _changed(connection, wallet, key_id, action)
+        await _audit(connection, actor, action, key_id, reason=reason)
+    await _send_key(stores, row)
+
+
+async def rotate(
+    stores: Stores, key_id: str, *, grace_s: int = GRACE_S, actor: str = "cli"
+) -> str:
+    """A new secret for a key; the old one works for the grace. Raises ServiceRefused."""
+    async with stores.books.transaction() as connection:
+        wallet = await _wallet(connection, key_id)
+        text = secret.new_secret(wallet)
+        await wallets.rotate_secret(
+            connection, key_id, digest=secret.digest(text, stores.pepper),
+            masked=secret.mask(text), old_valid_until_ms=clock.wall_ms() + grace_s * 1000)
+        row = await _changed(connection, wallet, key_id, "keys.rotate")
+        await _audit(connection, actor, "keys.rotate", key_id, grace_s=grace_s)
+    await _send_key(stores, row)
+    return text
+
+
+async def _changed(
+    connection: Any, wallet: str, key_id: str, action: str
+) -> wallets.OutboxRow:
+    version = await wallets.touch(connection, wallet)
+    row = wallets.OutboxRow(f"key:{wallet}:{version}", "key", wallet, 0, "", key_id, action)
+    await wallets.insert_outbox(connection, row)
+    return row
+
+
+async def _send_key(stores: Stores, row: wallets.OutboxRow) -> None:
+    """Tells Redis now; when it is away, the worker's outbox tells it later."""
+    try:
+        await outbox.send(stores.till, stores.books, row)
+    except TillUnavailable:
+        return
+
+
+async def _wallet(connection: Any, key_id: str) -> str:
+    wallet = await wallets.wallet_of_key(connection, key_id)
+    if wallet is None:
+        raise ServiceRefused(f"there is no key {key_id}")
+    return wallet
+
+
+async def _audit(
+    connection: Any, actor: str, action: str, subject: str, **details: object
+) -> None:
+    await wallets.insert_audit(
+        connection, actor=actor, action=action, subject=subject, details=json.dumps(details))
