@@ -124,7 +124,8 @@ class Cache:
         return Counted(total, read, total // step * step - read, 0)
 
     def _by_breakpoints(self, parts: list[Segment], root: "hashlib._Hash") -> Counted:
-        at = read = 0
+        at = 0
+        cached = [0]
         breakpoints: list[tuple[int, bytes, str]] = []
         for part in parts:
             root.update(f"{len(part.text)}:{part.text}".encode())
@@ -133,13 +134,13 @@ class Cache:
                 continue
             digest = root.digest()
             if digest in self._seen:
-                read = at
+                cached.append(at)
             if part.ttl:
                 breakpoints.append((at, digest, part.ttl))
         if not breakpoints:
             return Counted(at, 0, 0, 0)
-        # A prefix beyond the last breakpoint is not looked up.
-        read = min(read, breakpoints[-1][0])
+        # What lies beyond the last breakpoint is not looked up.
+        read = max(end for end in cached if end <= breakpoints[-1][0])
         written = {"5m": 0, "1h": 0}
         position = read
         for end, digest, ttl in breakpoints:

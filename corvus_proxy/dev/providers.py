@@ -4,39 +4,51 @@
     POST /v1/chat/completions                             OpenAI
     POST /api/paas/v4/chat/completions                    Z.AI (GLM)
     GET  /v1/models · /v1/models/{id}                     by `anthropic-version` in either shape
-    GET  /__log · POST /__control                         what was served; faults on request
+    GET  /__log · GET, POST /__control                    what was served; faults on request
 
-A directive in the last message, `[[simulate: status=500]]`, the header `x-simulate`, or
-`POST /__control {"faults": [{"status": "429", "times": 2}]}` asks for trouble: status, code,
-retry_after, cut_after (deltas), error_after, stall_after, no_usage, zero_usage, tokens, delay_ms,
-ttfb_ms, replay (a file below --replay-root).
+A directive in the last message, `[[simulate: status=500]]`, the header `x-simulate: status=500`, or
+`POST /__control {"faults": [{"status": 429, "times": 2}], "pace_ms": 3}` asks for trouble; see
+`faults.Asked` for the words, `prompt` for how tokens are counted and cached, `answers` for the
+rest. A key that begins with `bad`, or none, is refused with 401.
 """
 
 import argparse
 import asyncio
+import contextlib
 import hashlib
 import json
-import re
+import os
+import random
 import sys
-import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, TextIO
 
 import msgspec
 import uvloop
 
-from corvus_proxy.dev import frames, refusals
-from corvus_proxy.dev.answers import Cache, Plan, count, directives, plan
-from corvus_proxy.dev.http import Exchange, serve_connection
+from corvus_proxy import clock
+from corvus_proxy.dev import faults, frames, prompt, refusals, replay
+from corvus_proxy.dev.answers import Model, Plan
+from corvus_proxy.dev.faults import Asked
+from corvus_proxy.dev.http import Exchange, Listener, listen
 
-PATHS = {
+PACE_MS = 3.0
+"""Between two tokens: 64 tokens and 16 of silent reasoning in a quarter of a second."""
+WHOLE_TOKENS_PACED = 8
+"""An answer that is not streamed takes as long as so many tokens at most."""
+STALL_S = 3600.0
+FAMILIES = {
     "/v1/messages": "anthropic",
     "/v1/chat/completions": "openai",
     "/api/paas/v4/chat/completions": "glm",
 }
-_MODELS = {
-    "anthropic": r"claude-", "openai": r"(gpt-|o\d|text-embedding-)", "glm": r"glm-",
+LISTED = {
+    "anthropic": ("claude-opus-5-5", "claude-sonnet-5-5", "claude-haiku-5-5"),
+    "openai": ("gpt-6.1-sol", "gpt-5.5", "gpt-5.4-mini", "gpt-4.1", "gpt-4o-mini"),
 }
+_LOG_SERVED_MAX = 100_000
+"""Rows that `/__log` remembers; the file has all."""
 
 
 class Served(msgspec.Struct):
@@ -47,42 +59,56 @@ class Served(msgspec.Struct):
     credential: str
     """The last eight hexadecimal digits of the credential's SHA-256."""
     request_id: str
-    model: str
-    stream: bool
-    status: int
+    model: str = ""
+    stream: bool = False
+    status: int = 200
     usage: dict[str, Any] | None = None
-    """As sent, or as it would have been sent."""
+    """As sent, or as it would have been sent at the end."""
+    usage_sent: bool = False
+    """Whether `usage` really left."""
+    usage_made: dict[str, Any] | None = None
+    """The same counts for what was made before the end, a cut or the peer's going."""
     tokens_made: int = 0
+    """Output tokens made, hidden reasoning included."""
+    deltas_sent: int = 0
     completed: bool = False
+    """The whole answer was handed to the socket while the peer was there."""
+    outcome: str = "refused"
+    """completed · cut, failed, ended (on request) · aborted (by the peer) · refused · replayed."""
 
 
 class Providers:
-    """All simulated families in one process."""
+    """All simulated families in one process. `served` grows by one row a request, at its end."""
 
     def __init__(
-        self, *, seed: int = 1, pace_ms: float = 3.0, log: Path | None = None,
+        self, *, seed: int = 1, pace_ms: float = PACE_MS, log: Path | None = None,
         replay_root: Path | None = None,
     ) -> None:
         self.served: list[Served] = []
         self.pace_ms = pace_ms
+        self.faults = faults.Queue()
         self._seed = seed
-        self._cache = Cache()
-        self._faults: list[dict[str, Any]] = []
+        self._model = Model(seed)
         self._log: TextIO | None = log.open("a") if log else None
         self._replay_root = replay_root
         self._serial = 0
+
+    def close(self) -> None:
+        """Closes the log."""
+        if self._log is not None:
+            self._log.close()
 
     async def answer(self, exchange: Exchange) -> None:
         """Answers one HTTP request."""
         path = exchange.path.partition("?")[0]
         if path.startswith("/__"):
             self._control(exchange, path)
-        elif exchange.method == "GET" and path.startswith("/v1/models"):
-            exchange.json(200, _models(path, exchange.headers))
-        elif path == "/v1/messages/count_tokens":
-            exchange.json(200, {"input_tokens": count(json.loads(exchange.body))})
-        elif path in PATHS and exchange.method == "POST":
-            await self._infer(exchange, PATHS[path])
+        elif path in FAMILIES and exchange.method == "POST":
+            await self._infer(exchange, FAMILIES[path])
+        elif path == "/v1/messages/count_tokens" and exchange.method == "POST":
+            exchange.json(*_counted(exchange))
+        elif path.startswith("/v1/models") and exchange.method == "GET":
+            exchange.json(*_models(exchange, path.removeprefix("/v1/models").strip("/")))
         else:
             exchange.json(404, {"error": {"message": f"no {path} here", "type": "not_found"}})
 
@@ -90,132 +116,194 @@ class Providers:
         if path == "/__log":
             exchange.json(200, msgspec.to_builtins(self.served))
             return
-        asked = json.loads(exchange.body or b"{}")
-        self._faults = asked.get("faults", self._faults)
-        self.pace_ms = asked.get("pace_ms", self.pace_ms)
-        exchange.json(200, {"faults": self._faults, "pace_ms": self.pace_ms})
+        try:
+            wish = json.loads(exchange.body or b"{}")
+            if "faults" in wish:
+                self.faults.set(wish["faults"])
+            self.pace_ms = float(wish.get("pace_ms", self.pace_ms))
+        except (ValueError, TypeError, AttributeError) as error:
+            exchange.json(400, {"error": {"message": str(error)}})
+            return
+        exchange.json(200, {"faults": self.faults.waiting, "pace_ms": self.pace_ms})
 
     async def _infer(self, exchange: Exchange, family: str) -> None:
         self._serial += 1
-        secret = exchange.headers.get("x-api-key") or exchange.headers.get(
-            "authorization", "").removeprefix("Bearer ")
+        secret = _secret(exchange)
         credential = hashlib.sha256(secret.encode()).hexdigest()[-8:]
-        request_id = f"req_{self._seed:04x}{self._serial:012x}"
-        served = Served(int(time.time() * 1000), family, credential, request_id, "", False, 200)
-        self.served.append(served)
-        exchange.extra = [
-            ("request-id" if family == "anthropic" else "x-request-id", request_id),
-            ("anthropic-organization-id" if family == "anthropic" else "openai-organization",
-             "org-simulated"), ("x-ratelimit-remaining-requests", "999")]
+        served = Served(clock.wall_ms(), family, credential,
+                        f"req_{self._seed:04x}{self._serial:012x}")
+        exchange.extra = frames.headers(family, served.request_id)
         try:
-            body = json.loads(exchange.body)
-            asked = directives(body, exchange.headers.get("x-simulate", ""))
-            asked = {**asked, **self._next_fault(credential)}
-            refused = refusals.judge(family, body, secret, asked, _MODELS[family])
-        except (ValueError, AttributeError, TypeError) as error:
-            refused = refusals.refusal(family, 400, "invalid_request_error", str(error))
-        if refused is not None:
-            served.status = refused[0]
-            if "retry_after" in (asked if "asked" in locals() else {}):
-                exchange.extra.append(("retry-after", asked["retry_after"]))
-            exchange.json(*refused)
-        elif "replay" in asked:
-            await self._replay(exchange, asked, served)
+            await self._answer(exchange, served, secret)
+        finally:
+            self._note(served)
+
+    async def _answer(self, exchange: Exchange, served: Served, secret: str) -> None:
+        family, asked = served.family, Asked()
+        refused = refusals.of_key(family, secret)
+        body: dict[str, Any] = {}
+        try:
+            body = _object(exchange.body)
+            if refused is None:
+                asked = faults.asked(body, exchange.headers.get("x-simulate", ""),
+                                     self.faults.take(family, served.credential))
+                refused = refusals.judge(family, body, asked)
+        except ValueError as error:
+            refused = refused or refusals.refusal(family, 400, "invalid_request", str(error))
+        served.model, served.stream = str(body.get("model", "")), bool(body.get("stream"))
+        if not await exchange.pause(asked.ttfb_ms / 1000):
+            served.outcome = "aborted"
+        elif asked.no_answer:
+            served.outcome = "cut"
+            exchange.cut()
+        elif refused is not None:
+            _refuse(exchange, served, refused, asked)
+        elif asked.replay:
+            await self._replay(exchange, served, asked)
         else:
-            made = plan(family, body, asked, seed=self._seed, credential=credential,
-                        cache=self._cache, serial=self._serial)
-            served.model, served.stream = made.model, made.stream
-            served.usage = frames.usage(made, made.output_tokens)
-            await self._send(exchange, made, asked, served)
-        self._write(served)
+            plan = self._model.plan(family, body, asked, served.credential)
+            served.usage = frames.usage(plan, plan.output_tokens)
+            send = self._stream if plan.stream else self._whole
+            await send(exchange, served, plan, asked)
+            served.usage_made = frames.usage(plan, served.tokens_made)
+            served.completed = served.outcome == "completed"
 
-    def _next_fault(self, credential: str) -> dict[str, str]:
-        for fault in self._faults:
-            if fault.get("times", 1) > 0 and fault.get("credential", credential) == credential:
-                fault["times"] = fault.get("times", 1) - 1
-                return {name: str(value) for name, value in fault.items()
-                        if name not in ("times", "credential")}
-        return {}
+    def _pace_s(self, asked: Asked) -> float:
+        return (self.pace_ms if asked.delay_ms < 0 else asked.delay_ms) / 1000
 
-    async def _send(
-        self, exchange: Exchange, made: Plan, asked: dict[str, str], served: Served
+    async def _whole(
+        self, exchange: Exchange, served: Served, plan: Plan, asked: Asked
     ) -> None:
-        pace_s = float(asked.get("delay_ms", self.pace_ms)) / 1000
-        await asyncio.sleep(float(asked.get("ttfb_ms", 0)) / 1000)
-        if not made.stream:
-            await asyncio.sleep(pace_s * min(8, made.output_tokens))
-            if "cut_after" in asked:
-                exchange.cut()
-                return
-            body = frames.whole(made)
-            if "no_usage" in asked:
-                del body["usage"]
-            elif "zero_usage" in asked:
-                body["usage"] = _zeroed(body["usage"])
-            served.tokens_made, served.completed = made.output_tokens, True
-            exchange.json(200, body)
+        # A model that was not asked to stream has made its answer before anybody can go away.
+        served.tokens_made = plan.output_tokens
+        tokens = min(WHOLE_TOKENS_PACED, plan.output_tokens)
+        if not await exchange.pause(self._pace_s(asked) * tokens):
+            served.outcome = "aborted"
             return
-        exchange.head(200, "text/event-stream; charset=utf-8")
-        served.tokens_made = made.hidden_reasoning
-        if made.hidden_reasoning:
-            await asyncio.sleep(pace_s * made.hidden_reasoning)
-        for data, token in frames.stream(made):
-            if exchange.gone:
+        body = frames.whole(plan)
+        if asked.no_usage:
+            del body["usage"]
+        elif asked.zero_usage:
+            body["usage"] = _zeroed(body["usage"])
+        if asked.cut_after >= 0:
+            served.outcome = "cut"
+            exchange.raw_cut(200, "application/json", json.dumps(body).encode())
+            return
+        served.usage_sent = not asked.no_usage
+        served.outcome = "completed"
+        exchange.json(200, body)
+
+    async def _stream(
+        self, exchange: Exchange, served: Served, plan: Plan, asked: Asked
+    ) -> None:
+        now_s = asyncio.get_running_loop().time
+        exchange.head(200, frames.CONTENT_TYPE[plan.family])
+        pace_s = self._pace_s(asked)
+        due_s = now_s()
+        for made in range(plan.choices * plan.hidden_reasoning):
+            due_s += pace_s
+            if not await exchange.pause(due_s - now_s()):
+                served.outcome = "aborted"
                 return
-            frame = _spoiled(data, asked)
-            if token:
-                if served.tokens_made - made.hidden_reasoning == int(asked.get("cut_after", -1)):
-                    exchange.cut()
+            served.tokens_made = made + 1
+        for frame in frames.stream(plan):
+            if frame.tokens or frame.usage:
+                stopped = await self._trouble(exchange, served, asked)
+                due_s += pace_s * frame.tokens
+                if stopped or not await exchange.pause(due_s - now_s()):
+                    served.outcome = stopped or "aborted"
                     return
-                if served.tokens_made == int(asked.get("error_after", -1)):
-                    exchange.write(refusals.in_stream(made.family))
-                    break
-                if served.tokens_made == int(asked.get("stall_after", -1)):
-                    await asyncio.sleep(3600)
-                await asyncio.sleep(pace_s)
-                served.tokens_made += 1
-            if frame:
-                await exchange.write_paced(frame)
-        served.completed = not exchange.gone
+            served.tokens_made += frame.tokens
+            served.deltas_sent += bool(frame.tokens)
+            data = _spoiled(frame, asked)
+            served.usage_sent |= frame.usage and not asked.no_usage
+            if data:
+                await exchange.write_paced(data)
+        served.outcome = "aborted" if exchange.gone else "completed"
         exchange.end()
 
-    async def _replay(
-        self, exchange: Exchange, asked: dict[str, str], served: Served
-    ) -> None:
-        """Serves a recorded body as it is, whole, in single bytes, or in random pieces."""
-        root = self._replay_root
-        path = (root / asked["replay"]).resolve() if root else None
-        if root is None or path is None or not path.is_relative_to(root.resolve()):
-            exchange.json(404, {"error": {"message": "no such recording", "type": "not_found"}})
+    async def _trouble(self, exchange: Exchange, served: Served, asked: Asked) -> str:
+        """Whether the stream ends here on request: the outcome, or nothing."""
+        if served.deltas_sent == asked.stall_after:
+            await exchange.pause(STALL_S)
+        if served.deltas_sent == asked.cut_after:
+            exchange.cut()
+            return "cut"
+        if served.deltas_sent == asked.error_after:
+            exchange.write(refusals.in_stream(served.family, served.request_id))
+            exchange.end()
+            return "failed"
+        if served.deltas_sent == asked.end_after:
+            exchange.end()
+            return "ended"
+        return ""
+
+    async def _replay(self, exchange: Exchange, served: Served, asked: Asked) -> None:
+        try:
+            recording = replay.load(self._replay_root, asked.replay, served.family)
+        except (OSError, ValueError) as error:
+            served.status = 404
+            exchange.json(404, {"error": {"message": str(error), "type": "not_found"}})
             return
-        data = path.read_bytes()
-        served.completed = True
-        if path.suffix == ".json":
-            exchange.raw(200, "application/json", data)
+        served.outcome = "replayed"
+        if not recording.stream:
+            exchange.raw(200, "application/json", recording.body)
             return
-        exchange.head(200, "text/event-stream; charset=utf-8")
-        size = int(asked.get("chunk", len(data) or 1))
-        for at in range(0, len(data), size):
-            await exchange.write_paced(data[at:at + size])
-            if size < len(data):
-                await asyncio.sleep(0)
+        exchange.head(200, frames.CONTENT_TYPE[served.family])
+        source = random.Random(f"{self._seed}/{asked.replay}")  # noqa: S311
+        for piece in replay.pieces(recording.body, asked.chunk, source):
+            await exchange.write_paced(piece)
+            # The next piece goes in a later turn, so that it is not joined with this one.
+            await exchange.pause(max(0.0, asked.delay_ms / 1000))
+            await asyncio.sleep(0)
         exchange.end()
 
-    def _write(self, served: Served) -> None:
+    def _note(self, served: Served) -> None:
+        self.served.append(served)
+        del self.served[:-_LOG_SERVED_MAX]
         if self._log is not None:
             self._log.write(msgspec.json.encode(served).decode() + "\n")
             self._log.flush()
 
 
-def _spoiled(data: bytes, asked: dict[str, str]) -> bytes:
-    """A frame with its usage taken out or set to zero, where that was asked for."""
-    if "no_usage" in asked and b'"usage":{' in data:
-        if b'"choices":[]' in data:
-            return b""
-        return re.sub(rb',"usage":\{(?:[^{}]|\{[^{}]*\})*\}', b"", data)
-    if "zero_usage" in asked and b'"usage":{' in data:
-        return re.sub(rb'(_tokens":)\d+', rb"\g<1>0", data)
-    return data
+def _secret(exchange: Exchange) -> str:
+    return exchange.headers.get("x-api-key") or exchange.headers.get(
+        "authorization", "").removeprefix("Bearer ").strip()
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    found = json.loads(body)
+    if not isinstance(found, dict):
+        raise ValueError("the body is not a JSON object")  # noqa: TRY004 -- a 400, not a bug
+    return found
+
+
+def _refuse(
+    exchange: Exchange, served: Served, refused: refusals.Refusal, asked: Asked
+) -> None:
+    served.status, body = refused
+    if served.family == "anthropic":
+        body["request_id"] = served.request_id
+    wait = asked.retry_after or ("1" if served.status == 429 and served.family != "glm" else "")
+    if wait and wait != "none":
+        exchange.extra.append(("retry-after", wait))
+    exchange.json(served.status, body)
+
+
+def _spoiled(frame: frames.Frame, asked: Asked) -> bytes:
+    """The frame's bytes with usage taken out or set to zero, where that was asked for."""
+    if not (asked.no_usage or asked.zero_usage) or b'"usage":{' not in frame.data:
+        return frame.data
+    head, _, text = frame.data.rpartition(b"data: ")
+    body = json.loads(text)
+    place = body.get("message", body)
+    if asked.zero_usage:
+        place["usage"] = _zeroed(place["usage"])
+    elif body.get("choices") == []:
+        return b""
+    else:
+        del place["usage"]
+    return head + b"data: " + json.dumps(body, separators=(",", ":")).encode() + b"\n\n"
 
 
 def _zeroed(value: Any) -> Any:
@@ -224,23 +312,55 @@ def _zeroed(value: Any) -> Any:
     return 0 if isinstance(value, int) else value
 
 
-def _models(path: str, headers: dict[str, str]) -> dict[str, Any]:
-    if "anthropic-version" in headers:
-        row: dict[str, Any] = {"type": "model", "id": "claude-opus-5-5",
-                               "display_name": "Claude Opus 5.5",
-                               "created_at": "2026-10-01T00:00:00Z"}
-        rest = {"has_more": False, "first_id": row["id"], "last_id": row["id"]}
-    else:
-        row = {"id": "gpt-5.5", "object": "model", "created": frames.CREATED, "owned_by": "openai"}
-        rest = {"object": "list"}
-    return {"data": [row], **rest} if path == "/v1/models" else row
+def _counted(exchange: Exchange) -> refusals.Refusal:
+    refused = refusals.of_key("anthropic", _secret(exchange))
+    if refused is not None:
+        return refused
+    try:
+        body = _object(exchange.body)
+    except ValueError as error:
+        return refusals.refusal("anthropic", 400, "", str(error))
+    refused = refusals.judge("anthropic", {**body, "max_tokens": 1, "thinking": None}, Asked())
+    return refused or (200, {"input_tokens": prompt.count(body)})
 
 
-async def run(providers: Providers, host: str, port: int) -> asyncio.Server:
+def _models(exchange: Exchange, name: str) -> refusals.Refusal:
+    family = "anthropic" if "anthropic-version" in exchange.headers else "openai"
+    refused = refusals.of_key(family, _secret(exchange))
+    if refused is not None:
+        return refused
+    rows = [_model(family, one) for one in ([name] if name else LISTED[family])]
+    if name:
+        known = refusals.MODELS[family].match(name)
+        return (200, rows[0]) if known else refusals.unknown_model(family, name)
+    if family == "anthropic":
+        return 200, {"data": rows, "has_more": False, "first_id": rows[0]["id"],
+                     "last_id": rows[-1]["id"]}
+    return 200, {"object": "list", "data": rows}
+
+
+def _model(family: str, name: str) -> dict[str, Any]:
+    if family == "anthropic":
+        return {"type": "model", "id": name, "display_name": name.replace("-", " ").title(),
+                "created_at": "2026-10-01T00:00:00Z"}
+    return {"id": name, "object": "model", "created": frames.CREATED, "owned_by": "openai"}
+
+
+async def run(providers: Providers, host: str = "127.0.0.1", port: int = 0) -> Listener:
     """Starts listening; port 0 takes a free one."""
-    return await asyncio.start_server(
-        lambda reader, writer: serve_connection(reader, writer, providers.answer), host, port,
-        limit=1 << 26)
+    return await listen(providers.answer, host, port)
+
+
+@contextlib.asynccontextmanager
+async def serve(**options: Any) -> AsyncIterator[tuple[Providers, str]]:
+    """Providers (`options` as for `Providers`) on a free loopback port, and their URL."""
+    providers = Providers(**options)
+    listener = await run(providers)
+    try:
+        yield providers, listener.url
+    finally:
+        await listener.close()
+        providers.close()
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -248,23 +368,29 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="corvus dev providers", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--pace-ms", type=float, default=3.0, help="pause between two tokens")
+    parser.add_argument("--pace-ms", "--pace", type=float, default=PACE_MS,
+                        help="pause between two tokens")
     parser.add_argument("--log", type=Path, help="file of what was served, a JSON line each")
-    parser.add_argument("--replay-root", type=Path)
+    parser.add_argument("--port-file", type=Path, help="gets the port once it listens")
+    parser.add_argument("--replay-root", type=Path, help="folder of recordings to serve again")
     options = parser.parse_args(arguments)
+    providers = Providers(seed=options.seed, pace_ms=options.pace_ms, log=options.log,
+                          replay_root=options.replay_root)
 
-    async def serve() -> None:
-        providers = Providers(seed=options.seed, pace_ms=options.pace_ms, log=options.log,
-                              replay_root=options.replay_root)
-        server = await run(providers, options.host, options.port)
-        port = server.sockets[0].getsockname()[1]
-        sys.stdout.write(f"simulated providers on http://{options.host}:{port}\n")
+    async def forever() -> None:
+        listener = await run(providers, options.host, options.port)
+        if options.port_file:
+            partial = options.port_file.with_name(options.port_file.name + ".partial")
+            partial.write_text(f"{listener.port}\n")
+            os.replace(partial, options.port_file)
+        sys.stdout.write(f"simulated providers on {listener.url}\n")
         sys.stdout.flush()
-        await server.serve_forever()
+        await asyncio.Event().wait()
 
-    uvloop.run(serve())
+    with contextlib.suppress(KeyboardInterrupt):
+        uvloop.run(forever())
 
 
 if __name__ == "__main__":

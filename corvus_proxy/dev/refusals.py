@@ -2,53 +2,84 @@
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
+
+from corvus_proxy.dev.faults import Asked
 
 Refusal = tuple[int, dict[str, Any]]
 
+MODELS = {
+    "anthropic": re.compile(r"claude-"),
+    "openai": re.compile(r"(gpt-|o\d|chatgpt-|text-embedding-)"),
+    "glm": re.compile(r"glm-"),
+}
+"""Which model names a family knows."""
 _NEWER = re.compile(r"(gpt-[5-9]|o\d)")
-_TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error",
-          413: "request_too_large", 429: "rate_limit_error", 529: "overloaded_error"}
+_ANTHROPIC_TYPES = {
+    401: "authentication_error", 402: "billing_error", 403: "permission_error",
+    404: "not_found_error", 413: "request_too_large", 429: "rate_limit_error",
+    504: "timeout_error", 529: "overloaded_error",
+}
+_GLM_CODES = {401: "1000", 404: "1211", 429: "1302", 500: "1230", 503: "1305"}
 
 
-def refusal(family: str, status: int, code: str, message: str) -> Refusal:
-    """An error body of the family."""
+def refusal(
+    family: str, status: int, code: str, message: str, *, param: str | None = None
+) -> Refusal:
+    """An error body of the family; `code` is OpenAI's, or Z.AI's where it is a number."""
     if family == "anthropic":
-        kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
-        return status, {"type": "error", "error": {"type": kind, "message": message},
-                        "request_id": None}
+        kind = _ANTHROPIC_TYPES.get(
+            status, "invalid_request_error" if status < 500 else "api_error")
+        return status, {"type": "error", "error": {"type": kind, "message": message}}
     if family == "glm":
-        numbers = {401: "1000", 429: "1302", 500: "1230", 404: "1211"}
-        return status, {"error": {"code": numbers.get(status, "1210"), "message": message}}
-    kind = "insufficient_quota" if code == "insufficient_quota" else (
-        "invalid_request_error" if status < 500 else "server_error")
-    return status, {"error": {"message": message, "type": kind, "param": None, "code": code}}
+        number = code if code.isdigit() else _GLM_CODES.get(status, "1210")
+        return status, {"error": {"code": number, "message": message}}
+    kind = "invalid_request_error" if status < 500 else "server_error"
+    if code == "insufficient_quota":
+        kind = code
+    elif status == 429:
+        kind, code = "requests", code or "rate_limit_exceeded"
+    return status, {"error": {"message": message, "type": kind, "param": param,
+                              "code": code or None}}
 
 
-def judge(
-    family: str, body: dict[str, Any], secret: str, asked: dict[str, str], models: str
-) -> Refusal | None:
+def of_key(family: str, secret: str) -> Refusal | None:
+    """The refusal of a missing key, or of one that begins with `bad`."""
+    if secret and not secret.startswith("bad"):
+        return None
+    message = "invalid x-api-key" if family == "anthropic" else "Incorrect API key provided."
+    return refusal(family, 401, "invalid_api_key", message)
+
+
+def judge(family: str, body: Mapping[str, Any], asked: Asked) -> Refusal | None:
     """Why this request is refused, or None."""
-    model = str(body.get("model", ""))
-    if not secret or secret.startswith("bad"):
-        return refusal(family, 401, "invalid_api_key", "Incorrect API key provided.")
-    if "status" in asked:
-        return refusal(family, int(asked["status"]), asked.get("code", "simulated"),
-                       "simulated failure")
-    if not re.match(models, model):
-        return refusal(family, 404, "model_not_found", f"The model {model!r} does not exist.")
-    if not body.get("messages"):
-        return refusal(family, 400, "invalid_request_error", "messages: field required")
+    if asked.status:
+        return refusal(family, asked.status, asked.code, "Simulated failure.")
+    model = body.get("model")
+    if not isinstance(model, str) or not model:
+        return refusal(family, 400, "missing_required_parameter", "model: Field required",
+                       param="model")
+    if not MODELS[family].match(model):
+        return unknown_model(family, model)
+    messages = body.get("messages")
+    if not isinstance(messages, list) or not messages or not all(
+            isinstance(message, dict) for message in messages):
+        return refusal(family, 400, "missing_required_parameter", "messages: Field required",
+                       param="messages")
+    for name in ("max_tokens", "max_completion_tokens"):
+        limit = body.get(name)
+        if limit is not None and (type(limit) is not int or limit < (family != "anthropic")):
+            return refusal(family, 400, "invalid_value", f"{name}: not a valid limit", param=name)
     if family == "openai" and body.get("max_tokens") is not None and _NEWER.match(model):
-        return refusal(family, 400, "unsupported_parameter",
-                       "Unsupported parameter: 'max_tokens' is not supported with this model. Use"
-                       " 'max_completion_tokens' instead.")
-    if family == "anthropic":
-        return _judge_messages(body)
-    return None
+        return refusal(
+            family, 400, "unsupported_parameter",
+            "Unsupported parameter: 'max_tokens' is not supported with this model. Use"
+            " 'max_completion_tokens' instead.", param="max_tokens")
+    return _judge_messages(body) if family == "anthropic" else None
 
 
-def _judge_messages(body: dict[str, Any]) -> Refusal | None:
+def _judge_messages(body: Mapping[str, Any]) -> Refusal | None:
     limit = body.get("max_tokens")
     if limit is None:
         return refusal("anthropic", 400, "", "max_tokens: Field required")
@@ -59,12 +90,21 @@ def _judge_messages(body: dict[str, Any]) -> Refusal | None:
     return None
 
 
-def in_stream(family: str) -> bytes:
-    """The error event of a stream that fails in its middle."""
+def unknown_model(family: str, model: str) -> Refusal:
+    """The refusal of a model that the family does not have."""
     if family == "anthropic":
-        body = {"type": "error",
-                "error": {"type": "overloaded_error", "message": "Overloaded"}}
+        return refusal(family, 404, "", f"model: {model}")
+    return refusal(family, 404, "model_not_found",
+                   f"The model `{model}` does not exist or you do not have access to it.",
+                   param="model")
+
+
+def in_stream(family: str, request_id: str) -> bytes:
+    """The error event of a stream that fails in its middle; nothing follows it."""
+    if family == "anthropic":
+        body: dict[str, Any] = {
+            "type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"},
+            "request_id": request_id}
         return b"event: error\ndata: " + json.dumps(body).encode() + b"\n\n"
-    body = {"error": {"message": "The server had an error", "type": "server_error",
-                      "code": "server_error"}}
+    _, body = refusal(family, 500, "server_error", "The server had an error.")
     return b"data: " + json.dumps(body).encode() + b"\n\n"
