@@ -37,11 +37,16 @@ class Gateway:
         self._till = till
         self._ready = ready
         self._pages = pages
+        self.closed: str | None = "Redis has not been checked yet."
+        """Why nothing is served, until the composition root has found this Redis fit."""
 
     async def __call__(self, client: Client) -> None:
         dialect = PATHS.get(client.path)
         request_id = self._using.ids.new()
         try:
+            if self.closed is not None and client.path.startswith("/v1/"):
+                raise LedgerUnavailable(
+                    f"The ledger is not open: {self.closed}", retry_after_s=2)
             if dialect is not None and client.method == "POST":
                 started_s = asyncio.get_running_loop().time()
                 await serve(Exchange(client, dialect, request_id, started_s), self._using)

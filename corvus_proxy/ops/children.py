@@ -10,8 +10,9 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from corvus_proxy.roles.parent import die_with_parent
+
 _LIBC = ctypes.CDLL(None, use_errno=True)
-_PR_SET_PDEATHSIG = 1
 _CLONE_NEWUSER = 0x10000000
 NOBODY_UID = 65534
 
@@ -21,14 +22,6 @@ def child_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items()
             if not name.startswith(("PG", "LD_")) and name != "PYTHONDONTWRITEBYTECODE"}
     return {**kept, "LC_ALL": "C.UTF-8", **(extra or {})}
-
-
-def die_with_parent(number: int = signal.SIGTERM) -> None:
-    """In the child: has the kernel send a signal when the parent dies, however it dies."""
-    parent = os.getppid()
-    _LIBC.prctl(_PR_SET_PDEATHSIG, number)
-    if os.getppid() != parent:
-        os._exit(1)
 
 
 def enter_user_namespace(number: int) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from corvus_proxy.errors import ConfigurationError
 from corvus_proxy.ops import children
+from corvus_proxy.roles.parent import die_with_parent
 
 REDIS_FLAGS = ("--appendonly", "yes", "--appendfsync", "always", "--save", "",
                "--no-appendfsync-on-rewrite", "no", "--maxmemory-policy", "noeviction",
@@ -125,6 +126,10 @@ class Postgres:
         self._data = self.folder / "postgres"
         self._binaries = self._find_binaries()
         self._password_file = state / "postgres-password"
+        if not self._password_file.exists():
+            state.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._password_file.write_text(secrets.token_hex(16))
+            self._password_file.chmod(0o600)
         self.child: subprocess.Popen[bytes]
 
     @property
@@ -147,7 +152,7 @@ class Postgres:
 
     def _prepare(self, number: int) -> object:
         if os.geteuid() != 0:
-            return lambda: children.die_with_parent(number)
+            return lambda: die_with_parent(number)
         if self._as_nobody:
             return children.become_nobody(number)
         return lambda: children.enter_user_namespace(number)
@@ -202,9 +207,6 @@ class Postgres:
             os.chown(path, children.NOBODY_UID, children.NOBODY_UID)
 
     def _init(self) -> None:
-        if not self._password_file.exists():
-            self._password_file.write_text(secrets.token_hex(16))
-            self._password_file.chmod(0o600)
         handed = self.folder / "initdb-password"
         handed.write_text(self._password_file.read_text())
         self._give(handed)

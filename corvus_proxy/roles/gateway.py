@@ -3,6 +3,7 @@
 It needs Redis and its journal folder, and never Postgres.
 """
 
+import asyncio
 import functools
 import gc
 from pathlib import Path
@@ -18,6 +19,7 @@ from corvus_proxy.gateway.app import Gateway
 from corvus_proxy.gateway.asgi import application
 from corvus_proxy.gateway.lifecycle import Resources
 from corvus_proxy.gateway.ticker import Ticker
+from corvus_proxy.roles.parent import die_with_parent
 from corvus_proxy.roles.process import set_up_logs
 from corvus_proxy.service import guard
 from corvus_proxy.settings import Settings, config_path, load
@@ -52,12 +54,6 @@ class Process:
     async def start(self) -> None:
         """Opens the journal and begins to report. Redis may still be away."""
         settings = self._settings
-        try:
-            await check_server(
-                self._till, durability_confirmed=settings.redis.durability_confirmed)
-            guard.refuse_simulated(settings, marked=await self._till.simulated())
-        except TillUnavailable as error:
-            _log.warning("redis_away_at_start", why=str(error))
         node = Node(Path(settings.ledger.journal_dir), self._pepper)
         self._journal = node.journal(
             self._ids.incarnation, sync_ms=settings.ledger.journal_sync_ms)
@@ -72,13 +68,32 @@ class Process:
         self.engine = Gateway(
             using, self._till, ready=self._ready,
             pages={"/v1/key": functools.partial(account_key.show, self._till)})
+        self._checking = asyncio.create_task(self._check())
         self._holds.start()
         self._reporter.start()
         gc.collect()
         gc.freeze()  # what start-up made lives for ever; later collections need not walk it
 
+    async def _check(self) -> None:
+        """Nothing is served before this Redis was found fit to hold money."""
+        while True:
+            try:
+                await check_server(
+                    self._till, durability_confirmed=self._settings.redis.durability_confirmed)
+                guard.refuse_simulated(self._settings, marked=await self._till.simulated())
+            except TillUnavailable:
+                await asyncio.sleep(0.05)
+            except ConfigurationError as error:
+                self.engine.closed = str(error)
+                _log.error("refused_to_serve", why=str(error))
+                await asyncio.sleep(5)
+            else:
+                self.engine.closed = None
+                return
+
     async def stop(self) -> None:
         """After the last stream: waits for the last charges, then hands over or keeps the journal."""
+        self._checking.cancel()
         drained = await self._holds.drain(5)
         await self._reporter.stop(leave=drained)
         await self._holds.stop()
@@ -91,6 +106,8 @@ class Process:
         await self._till.close()
 
     def _ready(self) -> str | None:
+        if self.engine.closed is not None:
+            return self.engine.closed
         if not self._reporter.open:
             return "the ledger is not open"
         if not self._journal.healthy:
@@ -120,6 +137,7 @@ def transports(settings: Settings) -> dict[str, Transport]:
 
 def create() -> Any:
     """The ASGI application of one process, from the file in CORVUS_CONFIG."""
+    die_with_parent()
     set_up_logs()
     process = Process(load(config_path()))
 

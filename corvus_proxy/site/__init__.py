@@ -1,0 +1,1 @@
+"""Pages for customers: server-rendered, useful without JavaScript, no third-party file."""

@@ -1,0 +1,163 @@
+"""`corvus doctor`: checks this installation and says what to do."""
+
+import asyncio
+import json
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from corvus_proxy.books.db import BooksUnavailable
+from corvus_proxy.catalogue import book, margin
+from corvus_proxy.errors import ConfigurationError
+from corvus_proxy.service import demo, guard
+from corvus_proxy.service.stores import Stores, open_stores
+from corvus_proxy.settings import Settings
+from corvus_proxy.till.checks import check_server
+from corvus_proxy.till.client import TillUnavailable
+from corvus_proxy.upstream.check import check_credentials
+
+SUSPICIOUS_SYNC_S = 0.00002
+
+
+class Finding(NamedTuple):
+    """One check. `level`: ok, warning or error."""
+
+    check: str
+    level: str
+    text: str
+
+
+def run(settings: Settings, *, production: bool, as_json: bool) -> int:
+    """Prints all findings; 0 when nothing is an error, else 1."""
+    found = asyncio.run(_all(settings, production=production or settings.production))
+    if as_json:
+        sys.stdout.write(json.dumps({
+            "ok": all(one.level != "error" for one in found),
+            "findings": [one._asdict() for one in found]}) + "\n")
+    else:
+        for one in found:
+            sys.stdout.write(f"{one.level:8} {one.check:14} {one.text}\n")
+    return 1 if any(one.level == "error" for one in found) else 0
+
+
+async def _all(settings: Settings, *, production: bool) -> list[Finding]:
+    found: list[Finding] = []
+    try:
+        stores = open_stores(settings)
+    except ConfigurationError as error:
+        return [Finding("pepper", "error", str(error))]
+    try:
+        found += await _till(settings, stores)
+        found += await _books(settings, stores)
+    finally:
+        await stores.close()
+    found += _journal(settings, production=production)
+    found += _prices(settings)
+    found += [
+        Finding("credential", "ok" if one.ok else "error", f"{one.family} {one.name}: {one.detail}")
+        for one in await check_credentials(settings.upstream)]
+    if not settings.upstream:
+        found.append(Finding("upstream", "error", "no upstream is configured"))
+    found += _brand(settings, production=production)
+    return found
+
+
+async def _till(settings: Settings, stores: Stores) -> list[Finding]:
+    try:
+        name, version = await stores.till.version()
+        await check_server(
+            stores.till, durability_confirmed=settings.redis.durability_confirmed)
+        replid = await stores.till.replid()
+        closed = sum(state.state != "OPEN" or state.stamp != replid
+                     for state in await stores.till.partitions())
+    except TillUnavailable as error:
+        return [Finding("redis", "error", f"{settings.redis.url}: {error}")]
+    except ConfigurationError as error:
+        return [Finding("redis", "error", str(error))]
+    found = [Finding("redis", "ok", f"{name} {version}, appendfsync always")]
+    if closed:
+        found.append(Finding("partitions", "error",
+                             f"{closed} of 64 are closed; the worker's log and /readyz say why"))
+    else:
+        found.append(Finding("partitions", "ok", "all 64 are open"))
+    return found
+
+
+async def _books(settings: Settings, stores: Stores) -> list[Finding]:
+    try:
+        async with stores.books.connection() as connection:
+            version = await connection.fetchval("show server_version")
+            synchronous = await connection.fetchval("show synchronous_commit")
+        guard.refuse_simulated(settings, marked=await demo.marked(stores))
+    except (BooksUnavailable, TillUnavailable) as error:
+        return [Finding("postgres", "error", str(error))]
+    except ConfigurationError as error:
+        return [Finding("money", "error", str(error))]
+    level = "ok" if synchronous == "on" else "warning"
+    return [Finding("postgres", level, f"{version}, synchronous_commit {synchronous}")]
+
+
+def _journal(settings: Settings, *, production: bool) -> list[Finding]:
+    folder = Path(settings.ledger.journal_dir or ".")
+    bad = "error" if production else "warning"
+    if not settings.ledger.journal_dir:
+        return [Finding("journal", "error", "ledger.journal_dir is not set")]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f"doctor-{os.getpid()}"
+        with probe.open("wb") as file:
+            file.write(b"x" * 200)
+            file.flush()
+            began = time.perf_counter()
+            os.fdatasync(file.fileno())
+            took_s = time.perf_counter() - began
+        probe.unlink()
+    except OSError as error:
+        return [Finding("journal", "error", f"{folder}: {error.strerror}")]
+    usage = shutil.disk_usage(folder)
+    found = [Finding("journal", "ok", f"{folder}: fdatasync took {took_s * 1000:.2f} ms")]
+    if took_s < SUSPICIOUS_SYNC_S:
+        found.append(Finding("journal", bad, "fdatasync is too quick to have reached a disk"))
+    if usage.free < usage.total // 5:
+        found.append(Finding("journal", bad, "less than a fifth of its disk is free"))
+    if _file_system(folder) == "tmpfs":
+        found.append(Finding("journal", bad, f"{folder} is on tmpfs and dies with the machine"))
+    return found
+
+
+def _file_system(folder: Path) -> str:
+    """Type of the file system that holds a folder, by the longest mount point."""
+    best, kind = "", ""
+    try:
+        for line in Path("/proc/mounts").read_text().splitlines():
+            _, point, found, *_ = line.split()
+            if str(folder.resolve()).startswith(point) and len(point) > len(best):
+                best, kind = point, found
+    except OSError:
+        return ""
+    return kind
+
+
+def _prices(settings: Settings) -> list[Finding]:
+    try:
+        found = book.load(settings.pricing)
+    except ConfigurationError as error:
+        return [Finding("prices", "error", str(error))]
+    below = margin.below_cost(found, settings)
+    if below:
+        return [Finding("prices", "error", margin.explain(one)) for one in below]
+    return [Finding("prices", "ok", f"{len(found.models)} models, none below cost")]
+
+
+def _brand(settings: Settings, *, production: bool) -> list[Finding]:
+    if not production:
+        return []
+    found = []
+    if settings.demo.enabled:
+        found.append(Finding("demo", "error", "[demo] is on"))
+    found += [Finding("brand", "error", f"brand.{name} is not set")
+              for name in ("support", "independence") if not getattr(settings.brand, name)]
+    return found

@@ -1,0 +1,57 @@
+"""`python -m corvus_proxy.ops.role NAME`: one role alone, with no more imports than it needs."""
+
+import asyncio
+import sys
+
+from corvus_proxy.errors import ConfigurationError
+from corvus_proxy.service import guard
+from corvus_proxy.settings import Settings, config_path, load
+
+
+def run_gateway(settings: Settings) -> None:
+    """Granian's master with the gateway processes under it."""
+    from granian import Granian
+    from granian.constants import HTTPModes, Interfaces, Loops
+    from granian.log import LogLevels
+
+    guard.refuse_demo(settings, str(config_path() or "settings"))
+    gateway = settings.gateway
+    Granian(
+        "corvus_proxy.roles.gateway:create", factory=True, interface=Interfaces.ASGI,
+        address=gateway.host, port=gateway.port, workers=gateway.processes,
+        loop=Loops.uvloop, http=HTTPModes.http1, websockets=False, runtime_threads=1,
+        backpressure=8192, respawn_failed_workers=True,
+        workers_kill_timeout=gateway.drain_s + 5, log_level=LogLevels.warning,
+    ).serve()
+
+
+def main(name: str) -> None:
+    """Runs a role until it is told to stop. Exits with 1 and one sentence when it may not start."""
+    try:
+        settings = load(config_path())
+        if name == "gateway":
+            run_gateway(settings)
+        else:
+            asyncio.run(_main(name, settings))
+    except ConfigurationError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(1)
+
+
+async def _main(name: str, settings: Settings) -> None:
+    if name == "worker":
+        from corvus_proxy.roles import worker
+
+        await worker.main(settings)
+    elif name == "site":
+        from corvus_proxy.roles import site
+
+        await site.main(settings)
+    else:
+        from corvus_proxy.roles import console
+
+        await console.main(settings)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,108 @@
+"""The state folder of `corvus up`: its lock, its configuration, and `up.json`."""
+
+import fcntl
+import json
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from corvus_proxy.errors import ConfigurationError
+
+
+class State:
+    """One state folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.absolute()
+
+    @property
+    def config(self) -> Path:
+        """The effective configuration."""
+        return self.folder / "up.toml"
+
+    @property
+    def up(self) -> Path:
+        """What is running, for people and commands."""
+        return self.folder / "up.json"
+
+    @property
+    def pepper(self) -> Path:
+        return self.folder / "pepper"
+
+    @property
+    def sealed_key(self) -> Path:
+        """The demo key's secret, sealed under the pepper."""
+        return self.folder / "demo-key"
+
+    def log(self, name: str) -> Path:
+        """A child's log file."""
+        return self.folder / "logs" / f"{name}.log"
+
+    def prepare(self) -> None:
+        """Makes the folder and what has to lie in it before anything starts."""
+        for path in (self.folder, self.folder / "logs", self.folder / "metrics",
+                     self.folder / "journal"):
+            path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for stale in (self.folder / "metrics").glob("*.db"):
+            stale.unlink()
+        if not self.pepper.exists():
+            write_private(self.pepper, secrets.token_hex(32))
+
+    def lock(self) -> int:
+        """Takes the folder for this process. Raises ConfigurationError when another has it."""
+        fd = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(fd)
+            where = self.read().get("api", "another process")
+            raise ConfigurationError(f"corvus is already running at {where}") from None
+        return fd
+
+    def read(self) -> dict[str, Any]:
+        """`up.json`, or nothing."""
+        try:
+            found: dict[str, Any] = json.loads(self.up.read_text())
+        except (OSError, ValueError):
+            return {}
+        return found
+
+
+def write_private(path: Path, text: str) -> None:
+    """Writes a file that only we may read."""
+    path.touch(mode=0o600)
+    path.chmod(0o600)
+    path.write_text(text)
+
+
+def to_toml(tree: dict[str, Any]) -> str:
+    """TOML of plain values, tables one level deep, and arrays of tables with one inside."""
+    scalars = [f"{name} = {_value(value)}" for name, value in tree.items()
+               if not isinstance(value, dict) and not _is_tables(value)]
+    out = [*scalars, ""]
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            out += [f"[{name}]", *(f"{key} = {_value(inner)}" for key, inner in value.items()), ""]
+        elif _is_tables(value):
+            for row in value:
+                out += [f"[[{name}]]", *(f"{key} = {_value(inner)}" for key, inner in row.items()
+                                         if not _is_tables(inner))]
+                for key, inner in row.items():
+                    for table in inner if _is_tables(inner) else ():
+                        out += [f"[[{name}.{key}]]",
+                                *(f"{part} = {_value(one)}" for part, one in table.items())]
+                out.append("")
+    return "\n".join(out)
+
+
+def _is_tables(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
+
+
+def _value(value: object) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {_value(one)}" for key, one in value.items()) + " }"
+    return msgspec.json.encode(value).decode()
