@@ -98,5 +98,5 @@ class Queue:
 
 
 def _wish(fault: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in fault.items()
+    return {name: value if isinstance(value, bool) else str(value) for name, value in fault.items()
             if name not in ("times", "credential", "family")}

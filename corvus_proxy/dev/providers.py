@@ -268,7 +268,7 @@ class Providers:
 
 def _secret(exchange: Exchange) -> str:
     return exchange.headers.get("x-api-key") or exchange.headers.get(
-        "authorization", "").removeprefix("Bearer ").strip()
+        "authorization", "").removeprefix("Bearer").strip()
 
 
 def _object(body: bytes) -> dict[str, Any]:
