@@ -1,0 +1,128 @@
+"""A running `corvus up`, driven as its user drives it: by the command line and over sockets."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+CONFIG = """
+[ledger]
+lease_s = 2
+[relay]
+cancel_drain_s = 0.3
+"""
+
+
+def corvus(*words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Runs the command line."""
+    environment = {name: value for name, value in os.environ.items()
+                   if name != "PYTHONDONTWRITEBYTECODE"}
+    done = subprocess.run([sys.executable, "-m", "corvus_proxy.ops.cli", *words],
+                          capture_output=True, text=True, check=False, env=environment)
+    if check and done.returncode:
+        raise AssertionError(f"corvus {' '.join(words)}: {done.stdout}{done.stderr}")
+    return done
+
+
+class RunningStack:
+    """One stack in a folder of its own."""
+
+    def __init__(self, folder: Path, *, config: str = CONFIG) -> None:
+        self.folder = folder
+        self.state = folder / "state"
+        (folder / "config.toml").write_text(config)
+
+    def up(self, *words: str) -> None:
+        """Starts simulated providers that also replay recordings, and the stack on free ports."""
+        self._start_providers()
+        corvus("up", "--detach", "--state", str(self.state), "--config",
+               str(self.folder / "config.toml"), "--api-port", "0", "--site-port", "0",
+               "--console-port", "0", "--status-port", "0", *words)
+
+    def _start_providers(self) -> None:
+        replay = os.environ.get("CORVUS_RECORDINGS")
+        port_file = self.folder / "providers-port"
+        self._providers = subprocess.Popen(
+            [sys.executable, "-m", "corvus_proxy.dev.providers", "--port-file", str(port_file),
+             *(("--replay-root", replay) if replay else ())],
+            stdout=subprocess.DEVNULL, stderr=(self.folder / "providers.log").open("wb"))
+        deadline = time.monotonic() + 20
+        while not port_file.exists() or not port_file.read_text().strip():
+            assert time.monotonic() < deadline, (self.folder / "providers.log").read_text()
+            time.sleep(0.02)
+        self.providers = f"http://127.0.0.1:{port_file.read_text().strip()}"
+        (self.folder / "secret").write_text("sim-key")
+        with (self.folder / "config.toml").open("a") as config:
+            for family, path in (("anthropic", ""), ("openai", ""), ("glm", "/api/paas/v4")):
+                config.write(f"""
+[[upstream]]
+family = "{family}"
+base_url = "{self.providers}{path}"
+allow_private = true
+[[upstream.credential]]
+name = "{family}-1"
+secret_file = "{self.folder / 'secret'}"
+""")
+
+    def down(self) -> None:
+        """Stops all of it."""
+        corvus("down", "--state", str(self.state))
+        self._providers.terminate()
+        self._providers.wait()
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """`up.json`."""
+        found: dict[str, Any] = json.loads((self.state / "up.json").read_text())
+        return found
+
+    @property
+    def api(self) -> str:
+        return str(self.facts["api"])
+
+    @property
+    def demo_key(self) -> str:
+        return str(self.facts["demo_key"])
+
+    def command(self, *words: str) -> dict[str, Any]:
+        """A command's JSON document."""
+        found: dict[str, Any] = json.loads(
+            corvus(*words, "--json", "--state", str(self.state)).stdout)
+        return found
+
+    def new_key(self, usd: str) -> dict[str, Any]:
+        """A key with so much money."""
+        return self.command("keys", "create", "--credit", usd)
+
+    def standing(self, key_id: str) -> dict[str, Any]:
+        """A key's figures."""
+        return self.command("keys", "show", key_id)
+
+    def ask(self, path: str, body: Any, *, key: str | None = None, **headers: str
+            ) -> httpx.Response:
+        """One request with a key, as plain HTTP."""
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return httpx.post(
+            self.api + path, content=content, timeout=60, trust_env=False,
+            headers={"authorization": f"Bearer {key or self.demo_key}",
+                     "content-type": "application/json", **headers})
+
+    def served(self) -> list[dict[str, Any]]:
+        """The simulated providers' own log."""
+        found: list[dict[str, Any]] = httpx.get(f"{self.providers}/__log", trust_env=False).json()
+        return found
+
+    def settled(self, key_id: str, *, timeout_s: float = 10) -> dict[str, Any]:
+        """The key's figures once nothing is held any more."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            found = self.standing(key_id)
+            if found["held_nanos"] == 0:
+                return found
+            time.sleep(0.1)
+        raise AssertionError(f"still held: {found}")
