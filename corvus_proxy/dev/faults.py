@@ -19,7 +19,7 @@ class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One request's wishes. Counts are in deltas (streamed tokens), times in milliseconds."""
 
     status: int = 0
-    """Refuse with this status; 0 answers."""
+    """Refuse with this status; 0 answers. With `replay`: the status of the recorded JSON body."""
     code: str = ""
     """The refusal's code, such as insufficient_quota or (Z.AI) 1113."""
     retry_after: str = ""

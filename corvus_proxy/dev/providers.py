@@ -247,7 +247,8 @@ class Providers:
             return
         served.outcome = "replayed"
         if not recording.stream:
-            exchange.raw(200, "application/json", recording.body)
+            served.status = asked.status or 200
+            exchange.raw(served.status, "application/json", recording.body)
             return
         exchange.head(200, frames.CONTENT_TYPE[served.family])
         source = random.Random(f"{self._seed}/{asked.replay}")  # noqa: S311

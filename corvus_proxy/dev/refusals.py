@@ -54,7 +54,7 @@ def of_key(family: str, secret: str) -> Refusal | None:
 
 def judge(family: str, body: Mapping[str, Any], asked: Asked) -> Refusal | None:
     """Why this request is refused, or None."""
-    if asked.status:
+    if asked.status and not asked.replay:
         return refusal(family, asked.status, asked.code, "Simulated failure.")
     model = body.get("model")
     if not isinstance(model, str) or not model:
