@@ -15,8 +15,47 @@ HEAD_BYTES_MAX = 64 * 1024
 Released = Callable[["Connection"], None]
 
 
+class HttpAnswer:
+    """One answer on a connection (`transport.Answer`). Harmless once the connection serves another."""
+
+    __slots__ = ("_connection", "_serial", "headers", "status")
+
+    def __init__(self, connection: "Connection") -> None:
+        self._connection = connection
+        self._serial = connection.serial
+        self.status = connection.status
+        self.headers = connection.headers
+
+    async def chunk(self) -> bytes | None:
+        """See `transport.Answer`."""
+        return await self._connection.chunk()
+
+    async def read(self, bytes_max: int) -> bytes:
+        """See `transport.Answer`."""
+        parts = []
+        size = 0
+        while (part := await self._connection.chunk()) is not None:
+            size += len(part)
+            if size > bytes_max:
+                self.abort()
+                raise Cut(f"the answer is larger than {bytes_max} bytes")
+            parts.append(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def abort(self) -> None:
+        """See `transport.Answer`."""
+        if self._connection.serial == self._serial:
+            self._connection.abort()
+
+    async def __aenter__(self) -> "HttpAnswer":
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        self._connection.release()
+
+
 class Connection(asyncio.Protocol):
-    """Sends one request at a time; while an answer is read it is that answer (`transport.Answer`)."""
+    """Sends one request at a time and hands out its answer."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, released: Released) -> None:
         self._loop = loop
@@ -25,8 +64,12 @@ class Connection(asyncio.Protocol):
         self._parser: httptools.HttpResponseParser | None = None
         self._closed = False
         self.closed_by_peer = False
+        self.serial = 0
+        """Grows with every answer, so that an old one cannot touch the next."""
         self._in_use = False
         self.idle_since_s = 0.0
+        self._timeouts = TimeoutSettings()
+        self._silence_s = self._total_s = 0.0
         self._reset()
 
     def __repr__(self) -> str:
@@ -46,6 +89,7 @@ class Connection(asyncio.Protocol):
         self._fault: UpstreamBroke | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._got_bytes = False
+        self._until_close = False
 
     @property
     def usable(self) -> bool:
@@ -103,7 +147,7 @@ class Connection(asyncio.Protocol):
     # -- reading --------------------------------------------------------------------------------
 
     async def chunk(self) -> bytes | None:
-        """See `transport.Answer`."""
+        """The next bytes of the body, None at its clean end. Raises Cut, TimedOut."""
         while not self._parts:
             if self._ended:
                 return None
@@ -117,35 +161,21 @@ class Connection(asyncio.Protocol):
             self._resume()
         return found
 
-    async def read(self, bytes_max: int) -> bytes:
-        """See `transport.Answer`."""
-        parts = []
-        size = 0
-        while (part := await self.chunk()) is not None:
-            size += len(part)
-            if size > bytes_max:
-                self.abort()
-                raise Cut(f"the answer is larger than {bytes_max} bytes")
-            parts.append(part)
-        return b"".join(parts)
-
     def abort(self) -> None:
-        """See `transport.Answer`."""
+        """Closes now; whoever waits for the answer hears of it."""
         if self._in_use and not self._ended:
             self._fail(Cut("aborted by us"))
-        elif not self._in_use:
+        else:
             self._close()
 
-    async def __aenter__(self) -> "Connection":
-        return self
-
-    async def __aexit__(self, *error: object) -> None:
+    def release(self) -> None:
         """Back to the pool when the answer was read to its end, else closed."""
         if not (self._ended and self._keep and not self._parts):
             self._close()
         elif self._paused:
             self._resume()
         self._in_use = False
+        self.serial += 1
         self._parts.clear()
         self.idle_since_s = self._loop.time()
         self._released(self)
@@ -241,8 +271,3 @@ class Connection(asyncio.Protocol):
         # Only here does the parser still know whether this answer lets the connection live.
         self._keep = cast(httptools.HttpResponseParser, self._parser).should_keep_alive()
         self._ended = True
-
-    _until_close = False
-    _silence_s = 0.0
-    _total_s = 0.0
-    _timeouts = TimeoutSettings()

@@ -12,7 +12,7 @@ import ssl
 from typing import NamedTuple, Protocol
 
 from corvus_proxy.settings import TimeoutSettings
-from corvus_proxy.upstream.connection import Connection
+from corvus_proxy.upstream.connection import Connection, HttpAnswer
 from corvus_proxy.upstream.faults import ConnectFailed, NoAnswer, TimedOut
 
 IDLE_S = 60.0
@@ -87,7 +87,7 @@ class HttptoolsTransport:
 
     async def open(
         self, origin: Origin, request: Request, *, timeouts: TimeoutSettings
-    ) -> Connection:
+    ) -> HttpAnswer:
         """See `Transport.open`."""
         while True:
             connection = self._take(origin)
@@ -108,7 +108,7 @@ class HttptoolsTransport:
                 self._busy.discard(connection)
                 connection.abort()
                 raise
-            return connection
+            return HttpAnswer(connection)
 
     async def close(self) -> None:
         """Closes idle connections; running ones end with their requests."""
