@@ -112,6 +112,11 @@ secret_file = "{self.folder / 'secret'}"
             headers={"authorization": f"Bearer {key or self.demo_key}",
                      "content-type": "application/json", **headers})
 
+    def ask_get(self, path: str, *, key: str | None = None) -> httpx.Response:
+        """One GET with a key."""
+        return httpx.get(self.api + path, timeout=20, trust_env=False,
+                         headers={"authorization": f"Bearer {key or self.demo_key}"})
+
     def served(self) -> list[dict[str, Any]]:
         """The simulated providers' own log."""
         found: list[dict[str, Any]] = httpx.get(f"{self.providers}/__log", trust_env=False).json()

@@ -23,7 +23,7 @@ from typing import Any
 from corvus_proxy.errors import ConfigurationError, CorvusError
 from corvus_proxy.ops import children, embedded, migrate
 from corvus_proxy.ops.state import State, to_toml, write_private
-from corvus_proxy.service import demo
+from corvus_proxy.service import demo, guard
 from corvus_proxy.service.stores import open_stores
 from corvus_proxy.settings import load
 
@@ -71,6 +71,7 @@ class Stack:
         self.children: list[Child] = []
         self.demo_key: str | None = None
         self._stopping = False
+        self._lock: int | None = None
 
     # -- start ----------------------------------------------------------------------------------
 
@@ -90,6 +91,7 @@ class Stack:
         self._providers_port = embedded.free_port()
         write_private(self.state.config, to_toml(self._configuration()))
         self._settings = load(self.state.config, {})
+        guard.refuse_demo(self._settings, str(self.state.config))
         self._add_children()
         for child in self.children:
             child.process = child.start()
@@ -188,11 +190,19 @@ class Stack:
     async def _seed(self) -> None:
         stores = open_stores(self._settings)
         try:
-            await demo.wait_until_open(stores, timeout_s=START_S)
+            await demo.wait_until_open(stores, timeout_s=START_S, watch=self._check_first_start)
+            guard.refuse_simulated(self._settings, marked=await demo.marked(stores))
             if self.options.demo:
                 self.demo_key = await demo.seed(stores, self.state.sealed_key)
         finally:
             await stores.close()
+
+    def _check_first_start(self) -> None:
+        """Raises CorvusError with its last words when a child ends while all are starting."""
+        for child in self.children:
+            if child.process is not None and child.process.poll() is not None:
+                raise CorvusError(
+                    f"{child.name} did not start:\n{children.tail(self.state.log(child.name))}")
 
     def _wait_ready(self) -> None:
         options = self.options
@@ -201,10 +211,9 @@ class Stack:
                   "worker": (options.status_port, "/readyz")}
         deadline = time.monotonic() + START_S
         for name, (port, path) in checks.items():
-            child = next(one for one in self.children if one.name == name)
             while not _answers(options.host, port, path):
-                if child.process is None or child.process.poll() is not None or (
-                        time.monotonic() > deadline):
+                self._check_first_start()
+                if time.monotonic() > deadline:
                     raise CorvusError(
                         f"{name} did not start:\n{children.tail(self.state.log(name))}")
                 time.sleep(0.01)
@@ -265,7 +274,8 @@ class Stack:
             for child in self.children:
                 if child.name == name and child.process is not None:
                     children.end(child.process, child.stop_signal, timeout_s=child.stop_s)
-        self.state.up.unlink(missing_ok=True)
+        if self._lock is not None:  # else it is another launcher's
+            self.state.up.unlink(missing_ok=True)
 
 
 def _check_port(name: str, port: int) -> None:

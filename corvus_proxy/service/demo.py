@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 from cryptography.fernet import Fernet, InvalidToken
@@ -29,8 +30,13 @@ async def mark(stores: Stores) -> None:
     await stores.till.mark_simulated()
 
 
-async def wait_until_open(stores: Stores, *, timeout_s: float = 30) -> None:
-    """Waits until every partition serves. Raises ServiceRefused when they do not."""
+async def wait_until_open(
+    stores: Stores, *, timeout_s: float = 30, watch: Callable[[], None] = lambda: None
+) -> None:
+    """Waits until every partition serves. Raises ServiceRefused when they do not.
+
+    `watch` is called in between; what it raises ends the wait.
+    """
     deadline_s = clock.monotonic_s() + timeout_s
     while clock.monotonic_s() < deadline_s:
         try:
@@ -40,6 +46,7 @@ async def wait_until_open(stores: Stores, *, timeout_s: float = 30) -> None:
             states, replid = [], ""
         if states and all(s.state == "OPEN" and s.stamp == replid for s in states):
             return
+        watch()
         await asyncio.sleep(0.03)
     raise keys.ServiceRefused("Redis does not serve; `corvus doctor` says why")
 
