@@ -45,7 +45,8 @@ def random_hex(size_bytes: int) -> str:
 
 
 class RequestIds:
-    """Makes request ids `req_<16 hex of this process><counter>`: never reused, not client-chosen."""
+    """Makes request ids `req_<16 hex of this process><counter>`: never reused, not
+    client-chosen."""
 
     def __init__(self) -> None:
         self.incarnation = random_hex(8)

@@ -49,7 +49,8 @@ class ConfigurationError(CorvusError):
 
 
 class RequestError(CorvusError):
-    """A request that ends with an error. `details` (JSON-able) go into the error body as they are."""
+    """A request that ends with an error. `details` (JSON-able) go into the error body as they
+    are."""
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
@@ -147,7 +148,8 @@ class LedgerUnavailable(Refusal):
 
 
 class UpstreamFault(RequestError):
-    """Something on the provider's side; `charged` stays false unless the hold was settled above zero."""
+    """Something on the provider's side; `charged` stays false unless the hold was settled above
+    zero."""
 
     status, code, fault, retry = 502, "upstream_error", Fault.UPSTREAM, True
 

@@ -9,31 +9,45 @@ from prometheus_client import Counter, Gauge, Histogram
 _SECONDS = (0.005, 0.02, 0.05, 0.1, 0.3, 1, 3, 10, 30, 100, 300)
 
 REQUESTS = Counter(
-    "corvus_requests_total", "Requests that reached the till and ended.",
-    ["family", "dialect", "outcome"])
+    "corvus_requests_total",
+    "Requests that reached the till and ended.",
+    ["family", "dialect", "outcome"],
+)
 REFUSALS = Counter(
-    "corvus_refusals_total", "Requests that ended with an error.", ["dialect", "code"])
+    "corvus_refusals_total", "Requests that ended with an error.", ["dialect", "code"]
+)
 GONE_EARLY = Counter(
-    "corvus_clients_gone_early_total", "Clients that closed before their request was complete.")
+    "corvus_clients_gone_early_total", "Clients that closed before their request was complete."
+)
 TOKENS = Counter("corvus_tokens_total", "Tokens charged.", ["family", "usage_class"])
 CHARGED = Counter("corvus_charged_nanos_total", "Charges in nano-dollars.", ["family"])
 SHORTFALL = Counter(
-    "corvus_shortfall_nanos_total", "What charges exceeded the balance by, in nano-dollars.",
-    ["family"])
+    "corvus_shortfall_nanos_total",
+    "What charges exceeded the balance by, in nano-dollars.",
+    ["family"],
+)
 FIRST_BYTE = Histogram(
-    "corvus_first_byte_seconds", "From the request to the answer's first byte.", ["family"],
-    buckets=_SECONDS)
+    "corvus_first_byte_seconds",
+    "From the request to the answer's first byte.",
+    ["family"],
+    buckets=_SECONDS,
+)
 DURATION = Histogram(
-    "corvus_request_seconds", "From the request to its settling.", ["family"], buckets=_SECONDS)
+    "corvus_request_seconds", "From the request to its settling.", ["family"], buckets=_SECONDS
+)
 HOLDS = Gauge("corvus_holds_living", "Holds of running requests.", multiprocess_mode="livesum")
 JOURNAL_HEALTHY = Gauge(
-    "corvus_journal_healthy", "1 while journals can be written.", multiprocess_mode="livemin")
+    "corvus_journal_healthy", "1 while journals can be written.", multiprocess_mode="livemin"
+)
 LEDGER_LAG = Gauge(
-    "corvus_ledger_lag_events", "Events that the books do not have yet.",
-    multiprocess_mode="livemax")
+    "corvus_ledger_lag_events",
+    "Events that the books do not have yet.",
+    multiprocess_mode="livemax",
+)
 LEDGER_EVENTS = Counter("corvus_ledger_events_total", "Events written to the books.", ["type"])
 PARTITIONS_CLOSED = Gauge(
-    "corvus_partitions_closed", "Partitions that do not serve.", multiprocess_mode="livemax")
+    "corvus_partitions_closed", "Partitions that do not serve.", multiprocess_mode="livemax"
+)
 HOLDS_EXPIRED = Counter("corvus_holds_expired_total", "Holds ended by the sweeper.")
 
 
@@ -46,8 +60,15 @@ def client_gone_early() -> None:
 
 
 def answered(
-    family: str, dialect: str, outcome: str, *, charge_nanos: int, shortfall_nanos: int,
-    tokens: dict[str, int], total_s: float, first_byte_s: float,
+    family: str,
+    dialect: str,
+    outcome: str,
+    *,
+    charge_nanos: int,
+    shortfall_nanos: int,
+    tokens: dict[str, int],
+    total_s: float,
+    first_byte_s: float,
 ) -> None:
     """Counts one request that reached the till."""
     REQUESTS.labels(family, dialect, outcome).inc()

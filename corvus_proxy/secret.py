@@ -48,9 +48,9 @@ def parse(text: str) -> Secret | None:
     text = text.strip()
     if len(text) != _LENGTH or not text.startswith(PREFIX):
         return None
-    if not _ALPHABET.issuperset(text[len(PREFIX):]) or _checksum(text[:-_CHECK]) != text[-_CHECK:]:
+    if not _ALPHABET.issuperset(text[len(PREFIX) :]) or _checksum(text[:-_CHECK]) != text[-_CHECK:]:
         return None
-    return Secret(text, "w_" + text[len(PREFIX):len(PREFIX) + _WALLET])
+    return Secret(text, "w_" + text[len(PREFIX) : len(PREFIX) + _WALLET])
 
 
 def digest(text: str, pepper: bytes) -> str:
@@ -60,7 +60,7 @@ def digest(text: str, pepper: bytes) -> str:
 
 def mask(text: str) -> str:
     """A form fit for people's eyes: prefix, first four and last four characters."""
-    return f"{text[:len(PREFIX) + 4]}…{text[-4:]}" if len(text) > len(PREFIX) + 8 else "…"
+    return f"{text[: len(PREFIX) + 4]}…{text[-4:]}" if len(text) > len(PREFIX) + 8 else "…"
 
 
 def _checksum(body: str) -> str:

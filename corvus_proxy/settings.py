@@ -13,7 +13,7 @@ import tomllib
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -90,7 +90,8 @@ class RelaySettings(msgspec.Struct, frozen=True):
     keepalive_s: int = 15
     """Silence after which a stream gets a ping. Load balancers often cut at 60, agents at 300."""
     settle_wait_ms: int = 300
-    """How long the end of a stream waits for the charge; then it says that it is not settled yet."""
+    """How long the end of a stream waits for the charge; then it says that it is not settled
+    yet."""
     cancel_drain_s: float = 2.0
     """How long the upstream is read on for its usage after the client has gone."""
     client_stall_s: int = 300
@@ -158,7 +159,8 @@ class SecretsSettings(msgspec.Struct, frozen=True):
     """Secrets of the installation itself."""
 
     pepper_file: str = ""
-    """File with the pepper under which customers' secrets are hashed; or CORVUS_PEPPER. Never change
+    """File with the pepper under which customers' secrets are hashed; or CORVUS_PEPPER. Never
+    change
     it: every key would be lost."""
 
 
@@ -199,7 +201,8 @@ class MetricsSettings(msgspec.Struct, frozen=True):
     """Prometheus."""
 
     dir: str = ""
-    """Folder in which all processes of this machine keep their metrics; the console collects them."""
+    """Folder in which all processes of this machine keep their metrics; the console collects
+    them."""
 
 
 class Credential(msgspec.Struct, frozen=True):
@@ -232,7 +235,8 @@ class Credential(msgspec.Struct, frozen=True):
             text = ""
         if not text.strip():
             raise ConfigurationError(
-                f"credential {self.name}: no key in {self.secret_env or self.secret_file or 'it'}")
+                f"credential {self.name}: no key in {self.secret_env or self.secret_file or 'it'}"
+            )
         return text.strip()
 
 
@@ -282,14 +286,28 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             text = _read(Path(self.secrets.pepper_file), "secrets.pepper_file")
         if len(text.strip()) < 32:
             raise ConfigurationError(
-                "secrets.pepper_file: name a file with at least 32 random characters")
+                "secrets.pepper_file: name a file with at least 32 random characters"
+            )
         return text.strip()
 
 
 FAMILIES = ("anthropic", "openai", "glm")
 _PLAIN_SECTIONS = (
-    "redis", "database", "gateway", "site", "console", "worker", "relay", "timeouts", "hold",
-    "ledger", "secrets", "pricing", "brand", "demo", "metrics",
+    "redis",
+    "database",
+    "gateway",
+    "site",
+    "console",
+    "worker",
+    "relay",
+    "timeouts",
+    "hold",
+    "ledger",
+    "secrets",
+    "pricing",
+    "brand",
+    "demo",
+    "metrics",
 )
 
 
@@ -336,6 +354,7 @@ def _struct_of(section: str) -> type[msgspec.Struct]:
 
 def _reject_unknown(tree: dict[str, Any], where: str) -> None:
     """msgspec names the key but not its place; the operator needs both."""
+
     def reject(found: object, kind: type[msgspec.Struct], place: str) -> None:
         if isinstance(found, dict):
             for key in found:
@@ -356,8 +375,9 @@ def _check(settings: Settings) -> None:
         if upstream.family not in FAMILIES:
             raise ConfigurationError(f"upstream.family: {upstream.family!r} is none of {FAMILIES}")
         if upstream.client not in ("httptools", "httpx"):
-            raise ConfigurationError(f"upstream.client: {upstream.client!r} is neither httptools"
-                                     " nor httpx")
+            raise ConfigurationError(
+                f"upstream.client: {upstream.client!r} is neither httptools nor httpx"
+            )
         if not upstream.credential:
             raise ConfigurationError(f"upstream {upstream.base_url}: it has no credential")
     for family in settings.pricing.factor:
@@ -374,8 +394,7 @@ def _read(path: Path, option: str) -> bytes:
 
 def _rows(kind: type[msgspec.Struct]) -> list[tuple[str, str, object, str]]:
     """Name, type, default and reason of each option, the reasons read from this file's own text."""
-    body = ast.parse(inspect.getsource(kind)).body[0]
-    assert isinstance(body, ast.ClassDef)
+    body = cast(ast.ClassDef, ast.parse(inspect.getsource(kind)).body[0])
     rows = []
     fields = {field.name: field for field in msgspec.structs.fields(kind)}
     for item, after in zip(body.body, body.body[1:], strict=False):
@@ -401,19 +420,29 @@ def _toml(value: object) -> str:
 def reference() -> str:
     """`docs/configuration.md`."""
     out = [
-        "# Configuration", "",
-        "Written by `python -m corvus_proxy.settings docs`; the source is `corvus_proxy/settings.py`.",
+        "# Configuration",
+        "",
+        "Written by `python -m corvus_proxy.settings`; the source is `corvus_proxy/settings.py`.",
         "One TOML file (`--config FILE` or `CORVUS_CONFIG`); each option of a plain section can be",
-        "overridden by a variable `CORVUS_<SECTION>_<OPTION>`, as `CORVUS_REDIS_URL`. An unknown key"
-        " is an error.", "",
-        "`production` (bool, default `false`): " + _rows(Settings)[0][3], "",
+        "overridden by a variable `CORVUS_<SECTION>_<OPTION>`, as `CORVUS_REDIS_URL`. An unknown",
+        "key is an error.",
+        "",
+        "`production` (bool, default `false`): " + _rows(Settings)[0][3],
+        "",
     ]
     sections: list[tuple[str, type[msgspec.Struct]]] = [
-        (f"[{name}]", _struct_of(name)) for name in _PLAIN_SECTIONS]
+        (f"[{name}]", _struct_of(name)) for name in _PLAIN_SECTIONS
+    ]
     sections += [("[[upstream]]", Upstream), ("[[upstream.credential]]", Credential)]
     for title, kind in sections:
-        out += [f"## `{title}`", "", str(kind.__doc__), "",
-                "| option | type | default | reason |", "|---|---|---|---|"]
+        out += [
+            f"## `{title}`",
+            "",
+            str(kind.__doc__),
+            "",
+            "| option | type | default | reason |",
+            "|---|---|---|---|",
+        ]
         for name, annotation, default, reason in _rows(kind):
             shown = "required" if default is None else f"`{_toml(default)}`"
             out.append(f"| `{name}` | {annotation} | {shown} | {reason} |")
@@ -423,18 +452,31 @@ def reference() -> str:
 
 def example() -> str:
     """`config/corvus.example.toml`: every option at its default, commented out."""
-    out = ["# Every option at its default. Written by `python -m corvus_proxy.settings example`.", "",
-           "# " + _rows(Settings)[0][3], "# production = false", ""]
+    out = [
+        "# Every option at its default. Written by `python -m corvus_proxy.settings example`.",
+        "",
+        "# " + _rows(Settings)[0][3],
+        "# production = false",
+        "",
+    ]
     for section in _PLAIN_SECTIONS:
         kind = _struct_of(section)
         out += [f"# {kind.__doc__}", f"[{section}]"]
         for name, _, default, reason in _rows(kind):
             out += [f"# {reason}", f"# {name} = {_toml(default)}"]
         out.append("")
-    out += ["# One for each family that is sold.", "# [[upstream]]", '# family = "anthropic"',
-            '# base_url = "https://api.anthropic.com"', "# [[upstream.credential]]",
-            '# name = "a1"', '# secret_env = "ANTHROPIC_API_KEY"', "# weight = 1",
-            "# cost_factor = 1.0", ""]
+    out += [
+        "# One for each family that is sold.",
+        "# [[upstream]]",
+        '# family = "anthropic"',
+        '# base_url = "https://api.anthropic.com"',
+        "# [[upstream.credential]]",
+        '# name = "a1"',
+        '# secret_env = "ANTHROPIC_API_KEY"',
+        "# weight = 1",
+        "# cost_factor = 1.0",
+        "",
+    ]
     return "\n".join(out)
 
 

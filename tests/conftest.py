@@ -96,7 +96,8 @@ async def add_wallet(till: Till, wallet: str, nanos: int, *, digest: str = "dige
     await till.push(row)
     if nanos:
         assert isinstance(
-            await till.credit(f"start:{wallet}", wallet, nanos, counter="grants"), reply.Credited)
+            await till.credit(f"start:{wallet}", wallet, nanos, counter="grants"), reply.Credited
+        )
 
 
 async def _fresh(url: str) -> AsyncIterator[Till]:

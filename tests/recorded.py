@@ -54,8 +54,14 @@ def recordings(*dialects: str) -> list[Recording]:
     with (folder() / "manifest.tsv").open(newline="") as file:
         rows = [
             Recording(
-                row["file"], row["dialect"], row["framing"], int(row["status"]), row["model"],
-                row["special"], json.loads(row["usage"]) if row["usage"] else None)
+                row["file"],
+                row["dialect"],
+                row["framing"],
+                int(row["status"]),
+                row["model"],
+                row["special"],
+                json.loads(row["usage"]) if row["usage"] else None,
+            )
             for row in csv.DictReader(file, delimiter="\t")
         ]
     return [row for row in rows if row.dialect in dialects]

@@ -20,10 +20,16 @@ cancel_drain_s = 0.3
 
 def corvus(*words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     """Runs the command line."""
-    environment = {name: value for name, value in os.environ.items()
-                   if name != "PYTHONDONTWRITEBYTECODE"}
-    done = subprocess.run([sys.executable, "-m", "corvus_proxy.ops.cli", *words],
-                          capture_output=True, text=True, check=False, env=environment)
+    environment = {
+        name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "corvus_proxy.ops.cli", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
     if check and done.returncode:
         raise AssertionError(f"corvus {' '.join(words)}: {done.stdout}{done.stderr}")
     return done
@@ -40,17 +46,39 @@ class RunningStack:
     def up(self, *words: str) -> None:
         """Starts simulated providers that also replay recordings, and the stack on free ports."""
         self._start_providers()
-        corvus("up", "--detach", "--state", str(self.state), "--config",
-               str(self.folder / "config.toml"), "--api-port", "0", "--site-port", "0",
-               "--console-port", "0", "--status-port", "0", *words)
+        corvus(
+            "up",
+            "--detach",
+            "--state",
+            str(self.state),
+            "--config",
+            str(self.folder / "config.toml"),
+            "--api-port",
+            "0",
+            "--site-port",
+            "0",
+            "--console-port",
+            "0",
+            "--status-port",
+            "0",
+            *words,
+        )
 
     def _start_providers(self) -> None:
         replay = os.environ.get("CORVUS_RECORDINGS")
         port_file = self.folder / "providers-port"
         self._providers = subprocess.Popen(
-            [sys.executable, "-m", "corvus_proxy.dev.providers", "--port-file", str(port_file),
-             *(("--replay-root", replay) if replay else ())],
-            stdout=subprocess.DEVNULL, stderr=(self.folder / "providers.log").open("wb"))
+            [
+                sys.executable,
+                "-m",
+                "corvus_proxy.dev.providers",
+                "--port-file",
+                str(port_file),
+                *(("--replay-root", replay) if replay else ()),
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=(self.folder / "providers.log").open("wb"),
+        )
         deadline = time.monotonic() + 20
         while not port_file.exists() or not port_file.read_text().strip():
             assert time.monotonic() < deadline, (self.folder / "providers.log").read_text()
@@ -66,7 +94,7 @@ base_url = "{self.providers}{path}"
 allow_private = true
 [[upstream.credential]]
 name = "{family}-1"
-secret_file = "{self.folder / 'secret'}"
+secret_file = "{self.folder / "secret"}"
 """)
 
     def down(self) -> None:
@@ -92,7 +120,8 @@ secret_file = "{self.folder / 'secret'}"
     def command(self, *words: str) -> dict[str, Any]:
         """A command's JSON document."""
         found: dict[str, Any] = json.loads(
-            corvus(*words, "--json", "--state", str(self.state)).stdout)
+            corvus(*words, "--json", "--state", str(self.state)).stdout
+        )
         return found
 
     def new_key(self, usd: str) -> dict[str, Any]:
@@ -103,19 +132,31 @@ secret_file = "{self.folder / 'secret'}"
         """A key's figures."""
         return self.command("keys", "show", key_id)
 
-    def ask(self, path: str, body: Any, *, key: str | None = None, **headers: str
-            ) -> httpx.Response:
+    def ask(
+        self, path: str, body: Any, *, key: str | None = None, **headers: str
+    ) -> httpx.Response:
         """One request with a key, as plain HTTP."""
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         return httpx.post(
-            self.api + path, content=content, timeout=60, trust_env=False,
-            headers={"authorization": f"Bearer {key or self.demo_key}",
-                     "content-type": "application/json", **headers})
+            self.api + path,
+            content=content,
+            timeout=60,
+            trust_env=False,
+            headers={
+                "authorization": f"Bearer {key or self.demo_key}",
+                "content-type": "application/json",
+                **headers,
+            },
+        )
 
     def ask_get(self, path: str, *, key: str | None = None) -> httpx.Response:
         """One GET with a key."""
-        return httpx.get(self.api + path, timeout=20, trust_env=False,
-                         headers={"authorization": f"Bearer {key or self.demo_key}"})
+        return httpx.get(
+            self.api + path,
+            timeout=20,
+            trust_env=False,
+            headers={"authorization": f"Bearer {key or self.demo_key}"},
+        )
 
     def served(self) -> list[dict[str, Any]]:
         """The simulated providers' own log."""

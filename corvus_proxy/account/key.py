@@ -19,11 +19,17 @@ async def show(till: Till, caller: Caller) -> bytes:
     if not isinstance(look, Look):
         raise_key_refusal(look)
     amounts = {
-        "balance": look.balance_nanos, "held": look.held_nanos,
-        "available": look.balance_nanos - look.held_nanos, "spent": look.wallet_spent_nanos,
+        "balance": look.balance_nanos,
+        "held": look.held_nanos,
+        "available": look.balance_nanos - look.held_nanos,
+        "spent": look.wallet_spent_nanos,
     }
-    return msgspec.json.encode({
-        "key_id": look.key_id, "wallet": caller.wallet, "status": look.status,
-        **{name: format_usd(nanos) for name, nanos in amounts.items()},
-        **{f"{name}_nanos": nanos for name, nanos in amounts.items()},
-    })
+    return msgspec.json.encode(
+        {
+            "key_id": look.key_id,
+            "wallet": caller.wallet,
+            "status": look.status,
+            **{name: format_usd(nanos) for name, nanos in amounts.items()},
+            **{f"{name}_nanos": nanos for name, nanos in amounts.items()},
+        }
+    )

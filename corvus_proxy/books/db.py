@@ -27,13 +27,25 @@ class Books:
         try:
             if self._pool is None:
                 self._pool = await asyncpg.create_pool(
-                    self._url, min_size=0, max_size=self._connections, timeout=5,
-                    command_timeout=30, init=_become_app, setup=_become_app)
+                    self._url,
+                    min_size=0,
+                    max_size=self._connections,
+                    timeout=5,
+                    command_timeout=30,
+                    init=_become_app,
+                    setup=_become_app,
+                )
             async with self._pool.acquire(timeout=5) as connection:
                 yield connection
-        except (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError,
-                asyncpg.CannotConnectNowError, asyncpg.AdminShutdownError,
-                asyncpg.CrashShutdownError, TimeoutError) as error:
+        except (
+            OSError,
+            asyncpg.PostgresConnectionError,
+            asyncpg.InterfaceError,
+            asyncpg.CannotConnectNowError,
+            asyncpg.AdminShutdownError,
+            asyncpg.CrashShutdownError,
+            TimeoutError,
+        ) as error:
             raise BooksUnavailable(f"Postgres: {error or type(error).__name__}") from None
 
     @asynccontextmanager

@@ -1,4 +1,5 @@
-"""Writes a partition's events into the books: once, in order, in one transaction with the cursor."""
+"""Writes a partition's events into the books: once, in order, in one transaction with the
+cursor."""
 
 import json
 from collections.abc import Sequence
@@ -8,7 +9,7 @@ from typing import Any, NamedTuple
 from corvus_proxy.money.event import Event, Meta, decode_meta
 
 
-class ChainBroken(Exception):  # noqa: N818 - named after what it finds
+class ChainBroken(Exception):
     """Events that do not follow from what the books have: a gap or an altered amount."""
 
 
@@ -82,20 +83,28 @@ async def write(connection: Any, part: int, events: Sequence[Event]) -> bool:
     for at, event in enumerate(events):
         if event.epoch != epoch or event.seq != seq + 1 + at:
             raise ChainBroken(
-                f"p{part:02d}: event {event.epoch}-{event.seq} follows {epoch}-{seq + at}")
+                f"p{part:02d}: event {event.epoch}-{event.seq} follows {epoch}-{seq + at}"
+            )
     await _move_wallets(connection, part, events)
     last = events[-1]
     await connection.executemany(INSERT_EVENTS, [_event_row(event) for event in events])
-    await connection.executemany(INSERT_POSTINGS, [
-        (part, event.epoch, event.seq, line, *posting)
-        for event in events for line, posting in enumerate(postings(event))])
     await connection.executemany(
-        INSERT_REQUESTS, [_request_row(event) for event in events if event.type in "SXL"])
+        INSERT_POSTINGS,
+        [
+            (part, event.epoch, event.seq, line, *posting)
+            for event in events
+            for line, posting in enumerate(postings(event))
+        ],
+    )
+    await connection.executemany(
+        INSERT_REQUESTS, [_request_row(event) for event in events if event.type in "SXL"]
+    )
     applied = [event.id for event in events if event.type == "C"]
     if applied:
         await connection.execute(
             "update outbox set applied_at = now() where id = any($1) and applied_at is null",
-            applied)
+            applied,
+        )
     done = await connection.execute(UPDATE_CURSOR, part, last.epoch, last.seq, epoch, seq)
     if done != "UPDATE 1":
         raise ChainBroken(f"p{part:02d}: the cursor moved inside the transaction")
@@ -109,7 +118,8 @@ async def _move_wallets(connection: Any, part: int, events: Sequence[Event]) -> 
         by_wallet.setdefault(event.wallet, []).append(event)
     rows = await connection.fetch(
         "select wallet, balance_nanos, wallet_seq from wallet where wallet = any($1)",
-        list(by_wallet))
+        list(by_wallet),
+    )
     known = {row["wallet"]: (row["balance_nanos"], row["wallet_seq"]) for row in rows}
     moves = []
     for wallet, chain in by_wallet.items():
@@ -121,22 +131,38 @@ async def _move_wallets(connection: Any, part: int, events: Sequence[Event]) -> 
             if (balance, wallet_seq) != (event.balance_nanos, event.wallet_seq):
                 raise ChainBroken(
                     f"p{part:02d}: event {event.epoch}-{event.seq} leaves {wallet} at"
-                    f" {event.balance_nanos} nanos, the books reckon {balance}")
+                    f" {event.balance_nanos} nanos, the books reckon {balance}"
+                )
         moves.append((wallet, balance, wallet_seq, chain[-1].wallet_spent_nanos, *before))
     for move in moves:
         if await connection.execute(UPDATE_WALLET, *move) != "UPDATE 1":
             raise ChainBroken(f"p{part:02d}: wallet {move[0]} moved inside the transaction")
     await connection.executemany(
         "update key set spent_nanos = $2 where key_id = $1",
-        [(event.key, event.key_spent_nanos) for event in events if event.key])
+        [(event.key, event.key_spent_nanos) for event in events if event.key],
+    )
 
 
 def _event_row(event: Event) -> tuple[Any, ...]:
     return (
-        event.partition, event.epoch, event.seq, event.type, event.id, event.wallet, event.key,
-        event.slug, event.delta_nanos, event.balance_nanos, event.wallet_seq, event.actual_nanos,
-        event.shortfall_nanos, event.outcome, event.counter, event.reason,
-        event.wallet_spent_nanos, event.key_spent_nanos,
+        event.partition,
+        event.epoch,
+        event.seq,
+        event.type,
+        event.id,
+        event.wallet,
+        event.key,
+        event.slug,
+        event.delta_nanos,
+        event.balance_nanos,
+        event.wallet_seq,
+        event.actual_nanos,
+        event.shortfall_nanos,
+        event.outcome,
+        event.counter,
+        event.reason,
+        event.wallet_spent_nanos,
+        event.key_spent_nanos,
         event.meta.decode() if event.meta else json.dumps({}),
     )
 
@@ -145,13 +171,30 @@ def _request_row(event: Event) -> tuple[Any, ...]:
     meta: Meta = decode_meta(event.meta)
     usage = meta.usage
     written = sum(count for name, count in usage.items() if name.startswith("cache_write"))
-    ended = datetime.fromtimestamp(meta.ended_ms / 1000, UTC) if meta.ended_ms else (
-        datetime.now(UTC))
+    ended = (
+        datetime.fromtimestamp(meta.ended_ms / 1000, UTC) if meta.ended_ms else (datetime.now(UTC))
+    )
     return (
-        event.id, event.wallet, event.key, event.slug, event.outcome, -event.delta_nanos,
-        event.shortfall_nanos, meta.cost_nanos, usage.get("input", 0), usage.get("cache_read", 0),
-        written, usage.get("output", 0), meta.source, meta.credential, meta.upstream_request_id,
-        meta.price_version, meta.first_byte_ms, meta.total_ms, meta.attempts, ended,
+        event.id,
+        event.wallet,
+        event.key,
+        event.slug,
+        event.outcome,
+        -event.delta_nanos,
+        event.shortfall_nanos,
+        meta.cost_nanos,
+        usage.get("input", 0),
+        usage.get("cache_read", 0),
+        written,
+        usage.get("output", 0),
+        meta.source,
+        meta.credential,
+        meta.upstream_request_id,
+        meta.price_version,
+        meta.first_byte_ms,
+        meta.total_ms,
+        meta.attempts,
+        ended,
     )
 
 

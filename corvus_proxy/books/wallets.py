@@ -69,8 +69,11 @@ async def insert_outbox(connection: Any, row: OutboxRow) -> None:
 
 async def touch(connection: Any, wallet: str) -> int:
     """Raises the wallet's version, so that the till takes its row again; the new version."""
-    return int(await connection.fetchval(
-        "update wallet set version = version + 1 where wallet = $1 returning version", wallet))
+    return int(
+        await connection.fetchval(
+            "update wallet set version = version + 1 where wallet = $1 returning version", wallet
+        )
+    )
 
 
 async def set_key_status(connection: Any, key_id: str, status: int) -> None:
@@ -83,22 +86,32 @@ async def rotate_secret(
     """Adds a secret; the ones before it end at `old_valid_until_ms`."""
     await connection.execute(
         "update key_secret set valid_until_ms = $2 where key_id = $1 and valid_until_ms = 0",
-        key_id, old_valid_until_ms)
+        key_id,
+        old_valid_until_ms,
+    )
     await connection.execute(INSERT_SECRET, digest, key_id, masked)
 
 
 async def keys_of(connection: Any, wallet: str) -> tuple[int, int, list[WalletKey]]:
     """Version, status and keys of a wallet. Raises LookupError."""
-    head = await connection.fetchrow(
-        "select version, status from wallet where wallet = $1", wallet)
+    head = await connection.fetchrow("select version, status from wallet where wallet = $1", wallet)
     if head is None:
         raise LookupError(f"there is no wallet {wallet}")
     rows = await connection.fetch(SELECT_KEYS, wallet)
-    return int(head["version"]), int(head["status"]), [
-        WalletKey(row["key_id"], row["wallet"], row["label"], row["status"],
-                  tuple(SecretRow(*secret) for secret in row["secrets"]))
-        for row in rows
-    ]
+    return (
+        int(head["version"]),
+        int(head["status"]),
+        [
+            WalletKey(
+                row["key_id"],
+                row["wallet"],
+                row["label"],
+                row["status"],
+                tuple(SecretRow(*secret) for secret in row["secrets"]),
+            )
+            for row in rows
+        ],
+    )
 
 
 async def wallet_of_key(connection: Any, key_id: str) -> str | None:
@@ -109,10 +122,12 @@ async def wallet_of_key(connection: Any, key_id: str) -> str | None:
 
 async def all_keys(connection: Any) -> list[Any]:
     """Every key with its wallet's figures, newest first."""
-    return list(await connection.fetch("""
+    return list(
+        await connection.fetch("""
         select k.key_id, k.wallet, k.label, k.status, k.spent_nanos, w.balance_nanos,
                k.created_at from key k join wallet w using (wallet)
-        order by k.created_at desc limit 1000"""))
+        order by k.created_at desc limit 1000""")
+    )
 
 
 async def wallets_of_partition(connection: Any, part: int) -> list[str]:
@@ -123,15 +138,19 @@ async def wallets_of_partition(connection: Any, part: int) -> list[str]:
 
 async def waiting(connection: Any, *, limit: int = 100) -> list[OutboxRow]:
     """Changes that Redis has not confirmed, oldest first."""
-    rows = await connection.fetch("""
+    rows = await connection.fetch(
+        """
         select id, kind, wallet, amount_nanos, counter, key_id, reason from outbox
-        where applied_at is null order by created_at limit $1""", limit)
+        where applied_at is null order by created_at limit $1""",
+        limit,
+    )
     return [OutboxRow(*row) for row in rows]
 
 
 async def mark_applied(connection: Any, ids: list[str]) -> None:
     await connection.execute(
-        "update outbox set applied_at = now() where id = any($1) and applied_at is null", ids)
+        "update outbox set applied_at = now() where id = any($1) and applied_at is null", ids
+    )
 
 
 async def insert_audit(
@@ -140,7 +159,11 @@ async def insert_audit(
     """Who did what to what; `details` is JSON."""
     await connection.execute(
         "insert into audit (actor, action, subject, details) values ($1, $2, $3, $4::jsonb)",
-        actor, action, subject, details)
+        actor,
+        action,
+        subject,
+        details,
+    )
 
 
 async def simulated_money(connection: Any) -> bool:

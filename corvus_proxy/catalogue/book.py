@@ -21,8 +21,15 @@ from corvus_proxy.settings import PricingSettings
 
 _READ_SHARE = {"anthropic": "0.10", "openai": "0.10", "glm": "0.20"}
 _WRITE_SHARE = {"5m": "1.25", "1h": "2"}
-_COMPONENTS = ("input", "output", "cache_read", "cache_write_5m", "cache_write_1h",
-               "cache_write_other", "searches")
+_COMPONENTS = (
+    "input",
+    "output",
+    "cache_read",
+    "cache_write_5m",
+    "cache_write_1h",
+    "cache_write_other",
+    "searches",
+)
 PICOS_PER_USD_PER_MILLION = 1_000_000
 
 
@@ -59,8 +66,9 @@ class Model(msgspec.Struct, frozen=True):
     @property
     def official_price(self) -> Price:
         """The vendor's own price in the form that `money.pricing` takes."""
-        return Price(self.slug, "official", self.official.base, self.official.long,
-                     self.price.long_above)
+        return Price(
+            self.slug, "official", self.official.base, self.official.long, self.price.long_above
+        )
 
 
 class Book:
@@ -99,7 +107,8 @@ def load(pricing: PricingSettings) -> Book:
             models.append(_model(row, pricing.factor))
         except (KeyError, TypeError, ValueError, ArithmeticError) as error:
             raise ConfigurationError(
-                f"price book: {row.get('slug', 'a row without slug')}: {error!r}") from None
+                f"price book: {row.get('slug', 'a row without slug')}: {error!r}"
+            ) from None
     return Book(tuple(models))
 
 
@@ -109,32 +118,48 @@ def _model(row: dict[str, Any], factors: dict[str, str]) -> Model:
         raise ValueError(f"there is no family {family!r}")
     long = row.get("official_long")
     official = Official(
-        _official_rates(row["official"]), _official_rates(long) if long else None,
-        row["source"], row["checked"])
+        _official_rates(row["official"]),
+        _official_rates(long) if long else None,
+        row["source"],
+        row["checked"],
+    )
     ours, ours_long = row["price"], row.get("price_long")
     if family in factors:
         ours = _scaled(row["official"], factors[family])
         ours_long = _scaled(long, factors[family]) if long else None
     price = Price(
-        slug=row["slug"], version="", base=_rates(ours, family),
+        slug=row["slug"],
+        version="",
+        base=_rates(ours, family),
         long=_rates(ours_long, family) if ours_long else None,
         long_above=row.get("long_above", 0) if ours_long else 0,
-        charges_writes=row.get("charges_writes", False))
+        charges_writes=row.get("charges_writes", False),
+    )
     digest = hashlib.sha256(msgspec.json.encode(price)).hexdigest()
     return Model(
-        slug=row["slug"], aliases=tuple(row.get("aliases", ())), family=family,
-        upstream_model=row.get("upstream_model", row["slug"]), display_name=row["name"],
-        context_tokens=row["context_tokens"], output_tokens_max=row["output_tokens_max"],
-        vision=row.get("vision", False), tools=row.get("tools", False),
+        slug=row["slug"],
+        aliases=tuple(row.get("aliases", ())),
+        family=family,
+        upstream_model=row.get("upstream_model", row["slug"]),
+        display_name=row["name"],
+        context_tokens=row["context_tokens"],
+        output_tokens_max=row["output_tokens_max"],
+        vision=row.get("vision", False),
+        tools=row.get("tools", False),
         silent_reasoning=row.get("silent_reasoning", False),
         completion_tokens_only=row.get("completion_tokens_only", False),
-        embeddings=row.get("embeddings", False), created=row["created"], official=official,
-        price=msgspec.structs.replace(price, version=digest[:12]))
+        embeddings=row.get("embeddings", False),
+        created=row["created"],
+        official=official,
+        price=msgspec.structs.replace(price, version=digest[:12]),
+    )
 
 
 def _scaled(official: dict[str, str], factor: str) -> dict[str, str]:
-    return {name: value if name == "searches" else str(Decimal(value) * Decimal(factor))
-            for name, value in official.items()}
+    return {
+        name: value if name == "searches" else str(Decimal(value) * Decimal(factor))
+        for name, value in official.items()
+    }
 
 
 def _official_rates(row: dict[str, str]) -> Rates:

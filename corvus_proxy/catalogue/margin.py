@@ -48,8 +48,9 @@ def margins(book: Book, upstreams: Iterable[Upstream]) -> list[Margin]:
         upstream.family: min(credential.cost_ppm() for credential in upstream.credential)
         for upstream in upstreams
     }
-    return [_least(model, cheapest[model.family]) for model in book.models
-            if model.family in cheapest]
+    return [
+        _least(model, cheapest[model.family]) for model in book.models if model.family in cheapest
+    ]
 
 
 def below_cost(book: Book, settings: Settings) -> list[Margin]:
@@ -65,9 +66,11 @@ def _least(model: Model, cost_ppm: int) -> Margin:
     if model.price.long is not None and model.official.long is not None:
         pairs.append((model.price.long, model.official.long))
     found = [
-        Margin(model.slug, name, getattr(ours, name),
-               -(-getattr(official, name) * cost_ppm // _PPM))
-        for ours, official in pairs for name in _BILLED[model.family]
+        Margin(
+            model.slug, name, getattr(ours, name), -(-getattr(official, name) * cost_ppm // _PPM)
+        )
+        for ours, official in pairs
+        for name in _BILLED[model.family]
     ]
     return min(found, key=lambda margin: margin.percent)
 
@@ -77,4 +80,5 @@ def explain(margin: Margin) -> str:
     return (
         f"{margin.slug}: {margin.component} is sold at {margin.price_picos} picos and costs"
         f" {margin.cost_picos}. Raise the price ([pricing] factor.<family>), state what you pay"
-        " (cost_factor of the credential), or set pricing.sell_below_cost = true.")
+        " (cost_factor of the credential), or set pricing.sell_below_cost = true."
+    )

@@ -23,7 +23,7 @@ def create(stores: Stores, settings: Settings) -> Any:
         registry = REGISTRY
         if settings.metrics.dir:
             registry = CollectorRegistry()
-            MultiProcessCollector(registry, path=settings.metrics.dir)
+            MultiProcessCollector(registry, path=settings.metrics.dir)  # type: ignore[no-untyped-call]
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
     async def ready(request: Request) -> Response:
@@ -42,8 +42,14 @@ def create(stores: Stores, settings: Settings) -> Any:
         return PlainTextResponse(
             f"corvus {__version__}\n\n"
             f"API      {settings.brand.api_url}\nsite     {settings.brand.site_url}\n"
-            "metrics  /metrics\nhealth   /livez /readyz\n")
+            "metrics  /metrics\nhealth   /livez /readyz\n"
+        )
 
-    return Starlette(routes=[
-        Route("/", home), Route("/metrics", metrics), Route("/livez", alive),
-        Route("/readyz", ready)])
+    return Starlette(
+        routes=[
+            Route("/", home),
+            Route("/metrics", metrics),
+            Route("/livez", alive),
+            Route("/readyz", ready),
+        ]
+    )

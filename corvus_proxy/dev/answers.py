@@ -72,9 +72,7 @@ class Model:
         self._cache = Cache()
         self._serial = 0
 
-    def plan(
-        self, family: str, body: Mapping[str, Any], asked: Asked, credential: str
-    ) -> Plan:
+    def plan(self, family: str, body: Mapping[str, Any], asked: Asked, credential: str) -> Plan:
         """The answer to `body`, which has passed `refusals.judge`."""
         self._serial += 1
         source = random.Random(f"{self._seed}/{json.dumps(body, sort_keys=True)}")  # noqa: S311
@@ -90,13 +88,21 @@ class Model:
             tool, finish = Tool(tool.name, tool.pieces[:room]), "length"
         options = body.get("stream_options") or {}
         return Plan(
-            family=family, model=model, answer_id=f"{source.getrandbits(88):022x}{self._serial:x}",
-            stream=bool(body.get("stream")), include_usage=bool(options.get("include_usage")),
+            family=family,
+            model=model,
+            answer_id=f"{source.getrandbits(88):022x}{self._serial:x}",
+            stream=bool(body.get("stream")),
+            include_usage=bool(options.get("include_usage")),
             obfuscate=options.get("include_obfuscation") is not False,
-            choices=body.get("n") or 1, prompt=self._cache.count(family, body, credential),
+            choices=body.get("n") or 1,
+            prompt=self._cache.count(family, body, credential),
             charges_writes=bool(_CHARGES_WRITES.match(model)),
-            reasoning=[source.choice(WORDS) + " " for _ in range(shown)], hidden_reasoning=hidden,
-            text=text, tool=tool, finish=finish)
+            reasoning=[source.choice(WORDS) + " " for _ in range(shown)],
+            hidden_reasoning=hidden,
+            text=text,
+            tool=tool,
+            finish=finish,
+        )
 
 
 def _limit(body: Mapping[str, Any]) -> int:
@@ -106,9 +112,7 @@ def _limit(body: Mapping[str, Any]) -> int:
     return 1 << 30
 
 
-def _reasoning(
-    family: str, body: Mapping[str, Any], asked: Asked, limit: int
-) -> tuple[int, int]:
+def _reasoning(family: str, body: Mapping[str, Any], asked: Asked, limit: int) -> tuple[int, int]:
     """Tokens of shown and of hidden reasoning."""
     kind = (body.get("thinking") or {}).get("type")
     shows = kind in ("enabled", "adaptive") if family == "anthropic" else kind != "disabled"
@@ -131,9 +135,17 @@ def _called(body: Mapping[str, Any], source: random.Random) -> Tool | None:
         return None
     if kind == "auto" and not _ASKS_FOR_TOOL.search(text):
         return None
-    wanted = "" if isinstance(choice, str) else (
-        choice.get("name") or (choice.get("function") or {}).get("name") or "")
+    wanted = (
+        ""
+        if isinstance(choice, str)
+        else (choice.get("name") or (choice.get("function") or {}).get("name") or "")
+    )
     found = next((tool for tool in tools if tool.get("name") == wanted), tools[0])
     filled = schema.arguments(found.get("parameters") or found.get("input_schema") or {}, source)
-    return Tool(str(found.get("name", "tool")), [
-        filled[at:at + ARGUMENT_CHARACTERS] for at in range(0, len(filled), ARGUMENT_CHARACTERS)])
+    return Tool(
+        str(found.get("name", "tool")),
+        [
+            filled[at : at + ARGUMENT_CHARACTERS]
+            for at in range(0, len(filled), ARGUMENT_CHARACTERS)
+        ],
+    )

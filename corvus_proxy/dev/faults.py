@@ -90,13 +90,19 @@ class Queue:
     def take(self, family: str, credential: str) -> dict[str, Any]:
         """The first fault that fits, one time less of it; `times` -1 never runs out."""
         for fault in self.waiting:
-            if (fault["times"] and fault.get("family", family) == family
-                    and fault.get("credential", credential) == credential):
+            if (
+                fault["times"]
+                and fault.get("family", family) == family
+                and fault.get("credential", credential) == credential
+            ):
                 fault["times"] -= fault["times"] > 0
                 return _wish(fault)
         return {}
 
 
 def _wish(fault: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value if isinstance(value, bool) else str(value) for name, value in fault.items()
-            if name not in ("times", "credential", "family")}
+    return {
+        name: value if isinstance(value, bool) else str(value)
+        for name, value in fault.items()
+        if name not in ("times", "credential", "family")
+    }

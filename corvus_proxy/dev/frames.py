@@ -17,9 +17,11 @@ _MESSAGES_STOP = {"stop": "end_turn", "length": "max_tokens", "tool": "tool_use"
 _PING = b'event: ping\ndata: {"type": "ping"}\n\n'
 _DONE = b"data: [DONE]\n\n"
 PING_EVERY_DELTAS = 48
-CONTENT_TYPE = {"anthropic": "text/event-stream; charset=utf-8",
-                "openai": "text/event-stream; charset=utf-8",
-                "glm": "text/event-stream;charset=UTF-8"}
+CONTENT_TYPE = {
+    "anthropic": "text/event-stream; charset=utf-8",
+    "openai": "text/event-stream; charset=utf-8",
+    "glm": "text/event-stream;charset=UTF-8",
+}
 
 
 class Frame(NamedTuple):
@@ -39,10 +41,15 @@ def usage(plan: Plan, output_tokens: int) -> dict[str, Any]:
     if plan.family == "anthropic":
         found: dict[str, Any] = {
             "input_tokens": prompt.tokens - prompt.read - written,
-            "cache_creation_input_tokens": written, "cache_read_input_tokens": prompt.read,
-            "cache_creation": {"ephemeral_5m_input_tokens": prompt.write_5m,
-                               "ephemeral_1h_input_tokens": prompt.write_1h},
-            "output_tokens": output_tokens, "service_tier": "standard"}
+            "cache_creation_input_tokens": written,
+            "cache_read_input_tokens": prompt.read,
+            "cache_creation": {
+                "ephemeral_5m_input_tokens": prompt.write_5m,
+                "ephemeral_1h_input_tokens": prompt.write_1h,
+            },
+            "output_tokens": output_tokens,
+            "service_tier": "standard",
+        }
         if reasoning:
             found["output_tokens_details"] = {"thinking_tokens": reasoning}
         return found
@@ -52,31 +59,48 @@ def usage(plan: Plan, output_tokens: int) -> dict[str, Any]:
         details["audio_tokens"] = 0
         if plan.charges_writes:
             details["cache_write_tokens"] = written
-        output_details |= {"audio_tokens": 0, "accepted_prediction_tokens": 0,
-                           "rejected_prediction_tokens": 0}
+        output_details |= {
+            "audio_tokens": 0,
+            "accepted_prediction_tokens": 0,
+            "rejected_prediction_tokens": 0,
+        }
     return {
-        "prompt_tokens": prompt.tokens, "completion_tokens": output_tokens,
-        "total_tokens": prompt.tokens + output_tokens, "prompt_tokens_details": details,
-        "completion_tokens_details": output_details}
+        "prompt_tokens": prompt.tokens,
+        "completion_tokens": output_tokens,
+        "total_tokens": prompt.tokens + output_tokens,
+        "prompt_tokens_details": details,
+        "completion_tokens_details": output_details,
+    }
 
 
 def headers(family: str, request_id: str) -> list[tuple[str, str]]:
     """Headers as the family sends them; most of them describe the operator's account."""
     if family == "anthropic":
-        return [("request-id", request_id), ("anthropic-organization-id", "org-simulated"),
-                ("anthropic-ratelimit-requests-limit", "4000"),
-                ("anthropic-ratelimit-requests-remaining", "3999"),
-                ("anthropic-ratelimit-requests-reset", "2026-10-21T12:00:00Z"),
-                ("anthropic-ratelimit-tokens-remaining", "399000"),
-                ("strict-transport-security", "max-age=31536000"), ("cf-cache-status", "DYNAMIC"),
-                ("server", "simulated")]
+        return [
+            ("request-id", request_id),
+            ("anthropic-organization-id", "org-simulated"),
+            ("anthropic-ratelimit-requests-limit", "4000"),
+            ("anthropic-ratelimit-requests-remaining", "3999"),
+            ("anthropic-ratelimit-requests-reset", "2026-10-21T12:00:00Z"),
+            ("anthropic-ratelimit-tokens-remaining", "399000"),
+            ("strict-transport-security", "max-age=31536000"),
+            ("cf-cache-status", "DYNAMIC"),
+            ("server", "simulated"),
+        ]
     if family == "openai":
-        return [("x-request-id", request_id), ("openai-organization", "org-simulated"),
-                ("openai-project", "proj-simulated"), ("openai-processing-ms", "21"),
-                ("openai-version", "2020-10-01"), ("x-ratelimit-limit-requests", "10000"),
-                ("x-ratelimit-remaining-requests", "9999"), ("x-ratelimit-reset-tokens", "6m0s"),
-                ("set-cookie", "__cf_bm=simulated; path=/"), ("cf-ray", "simulated-AMS"),
-                ("server", "simulated")]
+        return [
+            ("x-request-id", request_id),
+            ("openai-organization", "org-simulated"),
+            ("openai-project", "proj-simulated"),
+            ("openai-processing-ms", "21"),
+            ("openai-version", "2020-10-01"),
+            ("x-ratelimit-limit-requests", "10000"),
+            ("x-ratelimit-remaining-requests", "9999"),
+            ("x-ratelimit-reset-tokens", "6m0s"),
+            ("set-cookie", "__cf_bm=simulated; path=/"),
+            ("cf-ray", "simulated-AMS"),
+            ("server", "simulated"),
+        ]
     return [("x-request-id", request_id), ("x-log-id", request_id), ("server", "simulated")]
 
 
@@ -85,19 +109,32 @@ def whole(plan: Plan) -> dict[str, Any]:
     counts = usage(plan, plan.output_tokens)
     if plan.family == "anthropic":
         return {
-            "id": f"msg_{plan.answer_id}", "type": "message", "role": "assistant",
-            "model": plan.model, "content": _content(plan), "stop_sequence": None,
-            "stop_reason": _MESSAGES_STOP[plan.finish], "usage": counts}
+            "id": f"msg_{plan.answer_id}",
+            "type": "message",
+            "role": "assistant",
+            "model": plan.model,
+            "content": _content(plan),
+            "stop_sequence": None,
+            "stop_reason": _MESSAGES_STOP[plan.finish],
+            "usage": counts,
+        }
     message: dict[str, Any] = {"role": "assistant", "content": "".join(plan.text) or None}
     if plan.reasoning:
         message["reasoning_content"] = "".join(plan.reasoning)
     if plan.tool:
         message["tool_calls"] = [_call(plan, "".join(plan.tool.pieces))]
-    choices = [{"index": index, "message": message, "finish_reason": _CHAT_FINISH[plan.finish]}
-               for index in range(plan.choices)]
+    choices = [
+        {"index": index, "message": message, "finish_reason": _CHAT_FINISH[plan.finish]}
+        for index in range(plan.choices)
+    ]
     body: dict[str, Any] = {
-        "id": _chat_id(plan), "object": "chat.completion", "created": CREATED,
-        "model": plan.model, "choices": choices, "usage": counts}
+        "id": _chat_id(plan),
+        "object": "chat.completion",
+        "created": CREATED,
+        "model": plan.model,
+        "choices": choices,
+        "usage": counts,
+    }
     if plan.family == "glm":
         body["request_id"] = body["id"]
     else:
@@ -109,14 +146,24 @@ def whole(plan: Plan) -> dict[str, Any]:
 def _content(plan: Plan) -> list[dict[str, Any]]:
     content: list[dict[str, Any]] = []
     if plan.reasoning:
-        content.append({"type": "thinking", "thinking": "".join(plan.reasoning),
-                        "signature": f"sig-{plan.answer_id}"})
+        content.append(
+            {
+                "type": "thinking",
+                "thinking": "".join(plan.reasoning),
+                "signature": f"sig-{plan.answer_id}",
+            }
+        )
     if plan.tool:
         text = "".join(plan.tool.pieces)
         # Arguments that the limit cut short are no JSON; the real API then shows what it has.
-        content.append({"type": "tool_use", "id": f"toolu_{plan.answer_id}",
-                        "name": plan.tool.name,
-                        "input": json.loads(text) if plan.finish == "tool" else {}})
+        content.append(
+            {
+                "type": "tool_use",
+                "id": f"toolu_{plan.answer_id}",
+                "name": plan.tool.name,
+                "input": json.loads(text) if plan.finish == "tool" else {},
+            }
+        )
     elif plan.text:
         content.append({"type": "text", "text": "".join(plan.text)})
     return content
@@ -130,38 +177,64 @@ def stream(plan: Plan) -> Iterator[Frame]:
 # -- Anthropic ----------------------------------------------------------------------------------
 
 
-def _event(
-    name: str, body: dict[str, Any], *, tokens: int = 0, counts: bool = False
-) -> Frame:
+def _event(name: str, body: dict[str, Any], *, tokens: int = 0, counts: bool = False) -> Frame:
     text = json.dumps({"type": name, **body}, separators=(",", ":"))
     data = f"event: {name}\ndata: {text[:-1]}{' ' * (len(text) % 7)}}}\n\n"
     return Frame(data.encode(), tokens, counts)
 
 
 def _messages(plan: Plan) -> Iterator[Frame]:
-    yield _event("message_start", {"message": {
-        "id": f"msg_{plan.answer_id}", "type": "message", "role": "assistant",
-        "model": plan.model, "content": [], "stop_reason": None, "stop_sequence": None,
-        "usage": usage(plan, min(1, plan.output_tokens))}})
+    yield _event(
+        "message_start",
+        {
+            "message": {
+                "id": f"msg_{plan.answer_id}",
+                "type": "message",
+                "role": "assistant",
+                "model": plan.model,
+                "content": [],
+                "stop_reason": None,
+                "stop_sequence": None,
+                "usage": usage(plan, min(1, plan.output_tokens)),
+            }
+        },
+    )
     index = 0
     if plan.reasoning:
-        yield from _block(index, {"type": "thinking", "thinking": "", "signature": ""}, [
-            {"type": "thinking_delta", "thinking": piece} for piece in plan.reasoning],
-            signature=f"sig-{plan.answer_id}")
+        yield from _block(
+            index,
+            {"type": "thinking", "thinking": "", "signature": ""},
+            [{"type": "thinking_delta", "thinking": piece} for piece in plan.reasoning],
+            signature=f"sig-{plan.answer_id}",
+        )
         index += 1
     if plan.tool:
-        yield from _block(index, {
-            "type": "tool_use", "id": f"toolu_{plan.answer_id}", "name": plan.tool.name,
-            "input": {}}, [
-            {"type": "input_json_delta", "partial_json": piece} for piece in plan.tool.pieces])
+        yield from _block(
+            index,
+            {
+                "type": "tool_use",
+                "id": f"toolu_{plan.answer_id}",
+                "name": plan.tool.name,
+                "input": {},
+            },
+            [{"type": "input_json_delta", "partial_json": piece} for piece in plan.tool.pieces],
+        )
     elif plan.text:
-        yield from _block(index, {"type": "text", "text": ""}, [
-            {"type": "text_delta", "text": piece} for piece in plan.text])
+        yield from _block(
+            index,
+            {"type": "text", "text": ""},
+            [{"type": "text_delta", "text": piece} for piece in plan.text],
+        )
     counts = usage(plan, plan.output_tokens)
     del counts["cache_creation"], counts["service_tier"]
-    yield _event("message_delta", {
-        "delta": {"stop_reason": _MESSAGES_STOP[plan.finish], "stop_sequence": None},
-        "usage": counts}, counts=True)
+    yield _event(
+        "message_delta",
+        {
+            "delta": {"stop_reason": _MESSAGES_STOP[plan.finish], "stop_sequence": None},
+            "usage": counts,
+        },
+        counts=True,
+    )
     yield _event("message_stop", {})
 
 
@@ -174,8 +247,10 @@ def _block(
             yield Frame(_PING)
         yield _event("content_block_delta", {"index": index, "delta": delta}, tokens=1)
     if signature:
-        yield _event("content_block_delta", {
-            "index": index, "delta": {"type": "signature_delta", "signature": signature}})
+        yield _event(
+            "content_block_delta",
+            {"index": index, "delta": {"type": "signature_delta", "signature": signature}},
+        )
     yield _event("content_block_stop", {"index": index})
 
 
@@ -188,17 +263,26 @@ def _chat_id(plan: Plan) -> str:
 
 def _call(plan: Plan, arguments: str) -> dict[str, Any]:
     name = plan.tool.name if plan.tool else ""
-    return {"id": f"call_{plan.answer_id}", "type": "function",
-            "function": {"name": name, "arguments": arguments}}
+    return {
+        "id": f"call_{plan.answer_id}",
+        "type": "function",
+        "function": {"name": name, "arguments": arguments},
+    }
 
 
 def _chunk(
-    plan: Plan, choices: list[dict[str, Any]], counts: dict[str, Any] | None = None, *,
+    plan: Plan,
+    choices: list[dict[str, Any]],
+    counts: dict[str, Any] | None = None,
+    *,
     tokens: int = 0,
 ) -> Frame:
     body: dict[str, Any] = {
-        "id": _chat_id(plan), "object": "chat.completion.chunk", "created": CREATED,
-        "model": plan.model}
+        "id": _chat_id(plan),
+        "object": "chat.completion.chunk",
+        "created": CREATED,
+        "model": plan.model,
+    }
     if plan.family == "openai":
         body |= {"service_tier": "default", "system_fingerprint": "fp_simulated"}
     body["choices"] = choices
@@ -221,15 +305,23 @@ def _chat(plan: Plan) -> Iterator[Frame]:
 
 def _openai(plan: Plan, index: int) -> Iterator[Frame]:
     def delta(part: dict[str, Any], *, tokens: int = 0, finish: str | None = None) -> Frame:
-        return _chunk(plan, [{"index": index, "delta": part, "logprobs": None,
-                              "finish_reason": finish}], tokens=tokens)
+        return _chunk(
+            plan,
+            [{"index": index, "delta": part, "logprobs": None, "finish_reason": finish}],
+            tokens=tokens,
+        )
 
     if plan.tool:
-        yield delta({"role": "assistant", "content": None,
-                     "tool_calls": [{"index": 0, **_call(plan, "")}], "refusal": None})
+        yield delta(
+            {
+                "role": "assistant",
+                "content": None,
+                "tool_calls": [{"index": 0, **_call(plan, "")}],
+                "refusal": None,
+            }
+        )
         for piece in plan.tool.pieces:
-            yield delta({"tool_calls": [{"index": 0, "function": {"arguments": piece}}]},
-                        tokens=1)
+            yield delta({"tool_calls": [{"index": 0, "function": {"arguments": piece}}]}, tokens=1)
     else:
         yield delta({"role": "assistant", "content": "", "refusal": None})
         for piece in plan.text:
@@ -247,9 +339,19 @@ def _glm(plan: Plan, index: int) -> Iterator[Frame]:
         yield delta({"role": "assistant", "content": piece})
     if plan.tool:
         # This family sends all arguments in one chunk.
-        yield delta({"tool_calls": [{"index": 0, **_call(plan, "".join(plan.tool.pieces))}]},
-                    tokens=len(plan.tool.pieces))
+        yield delta(
+            {"tool_calls": [{"index": 0, **_call(plan, "".join(plan.tool.pieces))}]},
+            tokens=len(plan.tool.pieces),
+        )
     last = index == plan.choices - 1
-    yield _chunk(plan, [{"index": index, "finish_reason": _CHAT_FINISH[plan.finish],
-                         "delta": {"role": "assistant", "content": ""}}],
-                 usage(plan, plan.output_tokens) if last else None)
+    yield _chunk(
+        plan,
+        [
+            {
+                "index": index,
+                "finish_reason": _CHAT_FINISH[plan.finish],
+                "delta": {"role": "assistant", "content": ""},
+            }
+        ],
+        usage(plan, plan.output_tokens) if last else None,
+    )

@@ -54,13 +54,17 @@ class Exchange:
 
     def raw(self, status: int, content_type: str, body: bytes) -> None:
         """Sends a whole answer."""
-        self._head(status, [("content-type", content_type), ("content-length", str(len(body)))],
-                   body)
+        self._head(
+            status, [("content-type", content_type), ("content-length", str(len(body)))], body
+        )
 
     def raw_cut(self, status: int, content_type: str, body: bytes) -> None:
         """Announces a whole answer, sends half of it and closes."""
-        self._head(status, [("content-type", content_type), ("content-length", str(len(body)))],
-                   body[: len(body) // 2])
+        self._head(
+            status,
+            [("content-type", content_type), ("content-length", str(len(body)))],
+            body[: len(body) // 2],
+        )
         self.cut()
 
     def head(self, status: int, content_type: str) -> None:
@@ -224,7 +228,8 @@ async def listen(handler: Handler, host: str, port: int) -> Listener:
     """Starts answering on `host:port`; port 0 takes a free one."""
     living: set[Connection] = set()
     server = await asyncio.get_running_loop().create_server(
-        lambda: Connection(handler, living), host, port, backlog=1024)
+        lambda: Connection(handler, living), host, port, backlog=1024
+    )
     return Listener(server, living)
 
 

@@ -23,8 +23,12 @@ ANTHROPIC_CACHE_TOKENS_MIN = 256
 AUTOMATIC = {"openai": (1_024, 128), "glm": (128, 64)}
 """Fewest cached tokens, and the step, where caching needs no breakpoint."""
 _MEDIA = {
-    "image": IMAGE_TOKENS, "image_url": IMAGE_TOKENS, "input_image": IMAGE_TOKENS,
-    "document": DOCUMENT_TOKENS, "file": DOCUMENT_TOKENS, "input_file": DOCUMENT_TOKENS,
+    "image": IMAGE_TOKENS,
+    "image_url": IMAGE_TOKENS,
+    "input_image": IMAGE_TOKENS,
+    "document": DOCUMENT_TOKENS,
+    "file": DOCUMENT_TOKENS,
+    "input_file": DOCUMENT_TOKENS,
     "input_audio": DOCUMENT_TOKENS,
 }
 
@@ -83,8 +87,11 @@ def _content(content: Any) -> Iterator[Segment]:
 
 
 def _json_segment(value: Mapping[str, Any]) -> Segment:
-    text = json.dumps({name: part for name, part in value.items() if name != "cache_control"},
-                      ensure_ascii=False, separators=(",", ":"))
+    text = json.dumps(
+        {name: part for name, part in value.items() if name != "cache_control"},
+        ensure_ascii=False,
+        separators=(",", ":"),
+    )
     return Segment(text, tokens_of(text), _ttl(value))
 
 
@@ -151,15 +158,15 @@ class Cache:
         return Counted(at, read, written["5m"], written["1h"])
 
 
-def _steps(
-    parts: list[Segment], step: int, root: "hashlib._Hash"
-) -> Iterator[tuple[int, bytes]]:
+def _steps(parts: list[Segment], step: int, root: "hashlib._Hash") -> Iterator[tuple[int, bytes]]:
     """The digest of the prompt's first 1, 2, 3 … steps of tokens."""
     tokens: list[str] = []
     for part in parts:
-        pieces = [part.text[at:at + CHARACTERS_PER_TOKEN]
-                  for at in range(0, len(part.text), CHARACTERS_PER_TOKEN)][: part.tokens]
+        pieces = [
+            part.text[at : at + CHARACTERS_PER_TOKEN]
+            for at in range(0, len(part.text), CHARACTERS_PER_TOKEN)
+        ][: part.tokens]
         tokens += [""] * (part.tokens - len(pieces)) + pieces
     for at in range(step, len(tokens) + 1, step):
-        root.update("\0".join(tokens[at - step:at]).encode())
+        root.update("\0".join(tokens[at - step : at]).encode())
         yield at, root.digest()

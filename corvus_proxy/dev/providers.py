@@ -81,7 +81,11 @@ class Providers:
     """All simulated families in one process. `served` grows by one row a request, at its end."""
 
     def __init__(
-        self, *, seed: int = 1, pace_ms: float = PACE_MS, log: Path | None = None,
+        self,
+        *,
+        seed: int = 1,
+        pace_ms: float = PACE_MS,
+        log: Path | None = None,
         replay_root: Path | None = None,
     ) -> None:
         self.served: list[Served] = []
@@ -130,8 +134,9 @@ class Providers:
         self._serial += 1
         secret = _secret(exchange)
         credential = hashlib.sha256(secret.encode()).hexdigest()[-8:]
-        served = Served(clock.wall_ms(), family, credential,
-                        f"req_{self._seed:04x}{self._serial:012x}")
+        served = Served(
+            clock.wall_ms(), family, credential, f"req_{self._seed:04x}{self._serial:012x}"
+        )
         exchange.extra = frames.headers(family, served.request_id)
         try:
             await self._answer(exchange, served, secret)
@@ -145,8 +150,11 @@ class Providers:
         try:
             body = _object(exchange.body)
             if refused is None:
-                asked = faults.asked(body, exchange.headers.get("x-simulate", ""),
-                                     self.faults.take(family, served.credential))
+                asked = faults.asked(
+                    body,
+                    exchange.headers.get("x-simulate", ""),
+                    self.faults.take(family, served.credential),
+                )
                 refused = refusals.judge(family, body, asked)
         except ValueError as error:
             refused = refused or refusals.refusal(family, 400, "invalid_request", str(error))
@@ -171,9 +179,7 @@ class Providers:
     def _pace_s(self, asked: Asked) -> float:
         return (self.pace_ms if asked.delay_ms < 0 else asked.delay_ms) / 1000
 
-    async def _whole(
-        self, exchange: Exchange, served: Served, plan: Plan, asked: Asked
-    ) -> None:
+    async def _whole(self, exchange: Exchange, served: Served, plan: Plan, asked: Asked) -> None:
         # A model that was not asked to stream has made its answer before anybody can go away.
         served.tokens_made = plan.output_tokens
         tokens = min(WHOLE_TOKENS_PACED, plan.output_tokens)
@@ -193,9 +199,7 @@ class Providers:
         served.outcome = "completed"
         exchange.json(200, body)
 
-    async def _stream(
-        self, exchange: Exchange, served: Served, plan: Plan, asked: Asked
-    ) -> None:
+    async def _stream(self, exchange: Exchange, served: Served, plan: Plan, asked: Asked) -> None:
         now_s = asyncio.get_running_loop().time
         exchange.head(200, frames.CONTENT_TYPE[plan.family])
         pace_s = self._pace_s(asked)
@@ -268,8 +272,10 @@ class Providers:
 
 
 def _secret(exchange: Exchange) -> str:
-    return exchange.headers.get("x-api-key") or exchange.headers.get(
-        "authorization", "").removeprefix("Bearer").strip()
+    return (
+        exchange.headers.get("x-api-key")
+        or exchange.headers.get("authorization", "").removeprefix("Bearer").strip()
+    )
 
 
 def _object(body: bytes) -> dict[str, Any]:
@@ -279,9 +285,7 @@ def _object(body: bytes) -> dict[str, Any]:
     return found
 
 
-def _refuse(
-    exchange: Exchange, served: Served, refused: refusals.Refusal, asked: Asked
-) -> None:
+def _refuse(exchange: Exchange, served: Served, refused: refusals.Refusal, asked: Asked) -> None:
     served.status, body = refused
     if served.family == "anthropic":
         body["request_id"] = served.request_id
@@ -335,15 +339,23 @@ def _models(exchange: Exchange, name: str) -> refusals.Refusal:
         known = refusals.MODELS[family].match(name)
         return (200, rows[0]) if known else refusals.unknown_model(family, name)
     if family == "anthropic":
-        return 200, {"data": rows, "has_more": False, "first_id": rows[0]["id"],
-                     "last_id": rows[-1]["id"]}
+        return 200, {
+            "data": rows,
+            "has_more": False,
+            "first_id": rows[0]["id"],
+            "last_id": rows[-1]["id"],
+        }
     return 200, {"object": "list", "data": rows}
 
 
 def _model(family: str, name: str) -> dict[str, Any]:
     if family == "anthropic":
-        return {"type": "model", "id": name, "display_name": name.replace("-", " ").title(),
-                "created_at": "2026-10-01T00:00:00Z"}
+        return {
+            "type": "model",
+            "id": name,
+            "display_name": name.replace("-", " ").title(),
+            "created_at": "2026-10-01T00:00:00Z",
+        }
     return {"id": name, "object": "model", "created": frames.CREATED, "owned_by": "openai"}
 
 
@@ -366,19 +378,24 @@ async def serve(**options: Any) -> AsyncIterator[tuple[Providers, str]]:
 
 def main(arguments: list[str] | None = None) -> None:
     """`corvus dev providers`."""
-    parser = argparse.ArgumentParser(prog="corvus dev providers", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="corvus dev providers",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--pace-ms", "--pace", type=float, default=PACE_MS,
-                        help="pause between two tokens")
+    parser.add_argument(
+        "--pace-ms", "--pace", type=float, default=PACE_MS, help="pause between two tokens"
+    )
     parser.add_argument("--log", type=Path, help="file of what was served, a JSON line each")
     parser.add_argument("--port-file", type=Path, help="gets the port once it listens")
     parser.add_argument("--replay-root", type=Path, help="folder of recordings to serve again")
     options = parser.parse_args(arguments)
-    providers = Providers(seed=options.seed, pace_ms=options.pace_ms, log=options.log,
-                          replay_root=options.replay_root)
+    providers = Providers(
+        seed=options.seed, pace_ms=options.pace_ms, log=options.log, replay_root=options.replay_root
+    )
 
     async def forever() -> None:
         listener = await run(providers, options.host, options.port)

@@ -17,9 +17,14 @@ MODELS = {
 """Which model names a family knows."""
 _NEWER = re.compile(r"(gpt-[5-9]|o\d)")
 _ANTHROPIC_TYPES = {
-    401: "authentication_error", 402: "billing_error", 403: "permission_error",
-    404: "not_found_error", 413: "request_too_large", 429: "rate_limit_error",
-    504: "timeout_error", 529: "overloaded_error",
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    504: "timeout_error",
+    529: "overloaded_error",
 }
 _GLM_CODES = {401: "1000", 404: "1211", 429: "1302", 500: "1230", 503: "1305"}
 
@@ -30,7 +35,8 @@ def refusal(
     """An error body of the family; `code` is OpenAI's, or Z.AI's where it is a number."""
     if family == "anthropic":
         kind = _ANTHROPIC_TYPES.get(
-            status, "invalid_request_error" if status < 500 else "api_error")
+            status, "invalid_request_error" if status < 500 else "api_error"
+        )
         return status, {"type": "error", "error": {"type": kind, "message": message}}
     if family == "glm":
         number = code if code.isdigit() else _GLM_CODES.get(status, "1210")
@@ -40,8 +46,9 @@ def refusal(
         kind = code
     elif status == 429:
         kind, code = "requests", code or "rate_limit_exceeded"
-    return status, {"error": {"message": message, "type": kind, "param": param,
-                              "code": code or None}}
+    return status, {
+        "error": {"message": message, "type": kind, "param": param, "code": code or None}
+    }
 
 
 def of_key(family: str, secret: str) -> Refusal | None:
@@ -58,24 +65,33 @@ def judge(family: str, body: Mapping[str, Any], asked: Asked) -> Refusal | None:
         return refusal(family, asked.status, asked.code, "Simulated failure.")
     model = body.get("model")
     if not isinstance(model, str) or not model:
-        return refusal(family, 400, "missing_required_parameter", "model: Field required",
-                       param="model")
+        return refusal(
+            family, 400, "missing_required_parameter", "model: Field required", param="model"
+        )
     if not MODELS[family].match(model):
         return unknown_model(family, model)
     messages = body.get("messages")
-    if not isinstance(messages, list) or not messages or not all(
-            isinstance(message, dict) for message in messages):
-        return refusal(family, 400, "missing_required_parameter", "messages: Field required",
-                       param="messages")
+    if (
+        not isinstance(messages, list)
+        or not messages
+        or not all(isinstance(message, dict) for message in messages)
+    ):
+        return refusal(
+            family, 400, "missing_required_parameter", "messages: Field required", param="messages"
+        )
     for name in ("max_tokens", "max_completion_tokens"):
         limit = body.get(name)
         if limit is not None and (type(limit) is not int or limit < (family != "anthropic")):
             return refusal(family, 400, "invalid_value", f"{name}: not a valid limit", param=name)
     if family == "openai" and body.get("max_tokens") is not None and _NEWER.match(model):
         return refusal(
-            family, 400, "unsupported_parameter",
+            family,
+            400,
+            "unsupported_parameter",
             "Unsupported parameter: 'max_tokens' is not supported with this model. Use"
-            " 'max_completion_tokens' instead.", param="max_tokens")
+            " 'max_completion_tokens' instead.",
+            param="max_tokens",
+        )
     return _judge_messages(body) if family == "anthropic" else None
 
 
@@ -85,8 +101,9 @@ def _judge_messages(body: Mapping[str, Any]) -> Refusal | None:
         return refusal("anthropic", 400, "", "max_tokens: Field required")
     budget = (body.get("thinking") or {}).get("budget_tokens")
     if budget is not None and budget >= limit:
-        return refusal("anthropic", 400, "",
-                       "`max_tokens` must be greater than `thinking.budget_tokens`.")
+        return refusal(
+            "anthropic", 400, "", "`max_tokens` must be greater than `thinking.budget_tokens`."
+        )
     return None
 
 
@@ -94,17 +111,23 @@ def unknown_model(family: str, model: str) -> Refusal:
     """The refusal of a model that the family does not have."""
     if family == "anthropic":
         return refusal(family, 404, "", f"model: {model}")
-    return refusal(family, 404, "model_not_found",
-                   f"The model `{model}` does not exist or you do not have access to it.",
-                   param="model")
+    return refusal(
+        family,
+        404,
+        "model_not_found",
+        f"The model `{model}` does not exist or you do not have access to it.",
+        param="model",
+    )
 
 
 def in_stream(family: str, request_id: str) -> bytes:
     """The error event of a stream that fails in its middle; nothing follows it."""
     if family == "anthropic":
         body: dict[str, Any] = {
-            "type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"},
-            "request_id": request_id}
+            "type": "error",
+            "error": {"type": "overloaded_error", "message": "Overloaded"},
+            "request_id": request_id,
+        }
         return b"event: error\ndata: " + json.dumps(body).encode() + b"\n\n"
     _, body = refusal(family, 500, "server_error", "The server had an error.")
     return b"data: " + json.dumps(body).encode() + b"\n\n"

@@ -48,7 +48,6 @@ def pieces(body: bytes, chunk: str, source: random.Random) -> Iterator[bytes]:
     while at < len(body):
         size = len(body)
         if chunk:
-            size = (source.randint(1, RANDOM_BYTES_MAX) if chunk == "random"
-                    else max(1, int(chunk)))
-        yield body[at:at + size]
+            size = source.randint(1, RANDOM_BYTES_MAX) if chunk == "random" else max(1, int(chunk))
+        yield body[at : at + size]
         at += size

@@ -7,11 +7,35 @@ from typing import Any
 
 DEPTH_MAX = 8
 """A schema that contains itself is filled this deep; what is optional is left out below."""
-WORDS = ("able", "bird", "calm", "dawn", "each", "fern", "gold", "hill", "iris", "jade", "kite",
-         "lark", "moss", "noon", "opal", "pine", "quay", "rain", "sand", "tide")
+WORDS = (
+    "able",
+    "bird",
+    "calm",
+    "dawn",
+    "each",
+    "fern",
+    "gold",
+    "hill",
+    "iris",
+    "jade",
+    "kite",
+    "lark",
+    "moss",
+    "noon",
+    "opal",
+    "pine",
+    "quay",
+    "rain",
+    "sand",
+    "tide",
+)
 _FORMATS = {
-    "date": "2026-10-21", "date-time": "2026-10-21T12:00:00Z", "time": "12:00:00Z",
-    "email": "bird@example.org", "uri": "https://example.org/", "ipv4": "192.0.2.1",
+    "date": "2026-10-21",
+    "date-time": "2026-10-21T12:00:00Z",
+    "time": "12:00:00Z",
+    "email": "bird@example.org",
+    "uri": "https://example.org/",
+    "ipv4": "192.0.2.1",
     "uuid": "6f0a4a52-36a2-4d0f-8a3f-0d0f0b9c1a77",
 }
 
@@ -22,9 +46,7 @@ def arguments(schema: Mapping[str, Any], source: random.Random) -> str:
     return json.dumps(filled if isinstance(filled, dict) else {}, separators=(",", ":"))
 
 
-def fill(
-    schema: Any, source: random.Random, root: Mapping[str, Any], depth: int = 0
-) -> Any:
+def fill(schema: Any, source: random.Random, root: Mapping[str, Any], depth: int = 0) -> Any:
     """A value that fits: required members only (all when none is required), enums, bounds, `$ref`.
 
     `pattern` is not solved; such a string may not match.
@@ -69,16 +91,20 @@ def _resolved(schema: Any, root: Mapping[str, Any]) -> dict[str, Any]:
             continue
         alternatives = found.pop("anyOf", None) or found.pop("oneOf", None)
         if alternatives:
-            chosen = next((one for one in alternatives if one.get("type") != "null"),
-                          alternatives[0])
+            chosen = next(
+                (one for one in alternatives if one.get("type") != "null"), alternatives[0]
+            )
             found = {**found, **chosen}
             continue
         parts = found.pop("allOf", None)
         if not parts:
             break
         for part in parts:
-            merged = {name: {**found.get(name, {}), **part.get(name, {})}
-                      for name in ("properties",) if name in part}
+            merged = {
+                name: {**found.get(name, {}), **part.get(name, {})}
+                for name in ("properties",)
+                if name in part
+            }
             required = [*found.get("required", []), *part.get("required", [])]
             found = {**found, **part, **merged, **({"required": required} if required else {})}
     return found

@@ -54,14 +54,16 @@ def caller(headers: Headers, pepper: bytes) -> Caller:
         texts.append(plain.strip())
     if not texts:
         raise InvalidKey(
-            "No key was given. Send it as 'Authorization: Bearer sk-corvus_…' or as 'x-api-key'.")
+            "No key was given. Send it as 'Authorization: Bearer sk-corvus_…' or as 'x-api-key'."
+        )
     if len(set(texts)) > 1:
         raise InvalidKey("Authorization and x-api-key carry two different keys; send one of them.")
     found = secrets.parse(texts[0].decode("latin-1"))
     if found is None:
         raise InvalidKey(
             "The key is not complete or was mistyped: it begins with 'sk-corvus_' and has 56"
-            " characters in all.")
+            " characters in all."
+        )
     return Caller(found.wallet, secrets.digest(found.text, pepper))
 
 
@@ -70,7 +72,8 @@ def check_encoding(headers: Headers) -> None:
     encoding = (header(headers, b"content-encoding") or b"identity").strip().lower()
     if encoding != b"identity":
         raise UnsupportedEncoding(
-            f"content-encoding {encoding.decode('latin-1')!r} is not served; send the body as it is.")
+            f"content-encoding {encoding.decode('latin-1')!r} is not served; send it plain."
+        )
 
 
 def find_model(book: Book, name: str, dialect: Dialect) -> Model:
@@ -79,7 +82,8 @@ def find_model(book: Book, name: str, dialect: Dialect) -> Model:
     if model is None:
         raise NotFound(
             f"The model {name!r} does not exist here; GET /v1/models lists those that do.",
-            param="model")
+            param="model",
+        )
     paths = FAMILY_PATHS[model.family]
     if model.embeddings or dialect not in paths:
         served = " or ".join(f"POST {path}" for path in paths.values())

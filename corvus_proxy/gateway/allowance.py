@@ -19,11 +19,21 @@ _UNBOUNDED = 1 << 62
 class Allowance:
     """How far a stream may go. `tokens` and `ask_at` are compared with the meter at every chunk."""
 
-    __slots__ = ("_asking", "_bound", "_hold", "_limit", "_price", "_slice", "ask_at", "final",
-                 "tokens")
+    __slots__ = (
+        "_asking",
+        "_bound",
+        "_hold",
+        "_limit",
+        "_price",
+        "_slice",
+        "ask_at",
+        "final",
+        "tokens",
+    )
 
-    def __init__(self, hold: Hold, bound: Bound, price: Price, *, limit: int, slice_tokens: int
-                 ) -> None:
+    def __init__(
+        self, hold: Hold, bound: Bound, price: Price, *, limit: int, slice_tokens: int
+    ) -> None:
         self._hold = hold
         self._bound = bound
         self._price = price
@@ -38,17 +48,22 @@ class Allowance:
 
     def _set(self, granted_nanos: int) -> None:
         if granted_nanos >= self._nanos(self._limit):
-            self.tokens = self.ask_at = _UNBOUNDED  # the upstream's own limit ends it before the hold
+            self.tokens = self.ask_at = (
+                _UNBOUNDED  # the upstream's own limit ends it before the hold
+            )
             return
-        before, self.tokens = self.tokens, affordable_output(
-            granted_nanos, self._bound, self._price)
+        before, self.tokens = (
+            self.tokens,
+            affordable_output(granted_nanos, self._bound, self._price),
+        )
         self.ask_at = before + (self.tokens - before) * ASK_AT_PERCENT // 100
 
     def _nanos(self, output_tokens: int) -> int:
         return ceiling(self._bound._replace(output_tokens=output_tokens), self._price)
 
     def ask(self, tokens: int) -> None:
-        """Asks for the slice after `tokens` in the background, unless that is under way or in vain."""
+        """Asks for the slice after `tokens` in the background, unless that is under way or in
+        vain."""
         if self._asking is None and not self.final:
             self._asking = asyncio.ensure_future(self._extend(tokens))
 

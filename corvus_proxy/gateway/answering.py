@@ -22,12 +22,17 @@ ANSWER_BYTES_MAX = 256 * 1024 * 1024
 
 
 async def read_whole(exchange: Exchange, answer: Answer, relay: RelaySettings) -> None:
-    """Reads a JSON answer and concludes what it costs. Raises UpstreamUnavailable when there is none.
+    """Reads a JSON answer and concludes what it costs. Raises UpstreamUnavailable when there is
+    none.
 
     When the client goes meanwhile, the upstream has a short while left to finish.
     """
     loop = asyncio.get_running_loop()
-    exchange.client.on_gone(lambda: loop.call_later(relay.cancel_drain_s, answer.abort) and None)
+
+    def stop_soon() -> None:
+        loop.call_later(relay.cancel_drain_s, answer.abort)
+
+    exchange.client.on_gone(stop_soon)
     stop = Stop.ENDED
     body = b""
     try:
@@ -39,21 +44,24 @@ async def read_whole(exchange: Exchange, answer: Answer, relay: RelaySettings) -
     exchange.first_byte_s = loop.time()
     whole = read_answer(exchange.dialect, body)
     if stop is not Stop.CLIENT_GONE and (stop is not Stop.ENDED or whole is None or whole.is_error):
-        raise UpstreamUnavailable("The upstream's answer was not complete; nothing was charged.",
-                                  retry_after_s=2)
+        raise UpstreamUnavailable(
+            "The upstream's answer was not complete; nothing was charged.", retry_after_s=2
+        )
     seen = Seen(False, False, None, None, 0, False)
     if whole is not None:
-        usage, flags = final_usage(
-            exchange.dialect, None, whole.usage, has_output=whole.has_output)
+        usage, flags = final_usage(exchange.dialect, None, whole.usage, has_output=whole.has_output)
         exchange.upstream_request_id = exchange.upstream_request_id or whole.id
         counted = output_at_least(Dialect.MESSAGES, 1, whole.output_bytes)
         seen = Seen(True, True, usage, None, counted, whole.has_output, flags)
     exchange.answer_body = body
     exchange.answer_head = [*headers.to_client(answer.headers), *own_headers(exchange)]
     exchange.ending = conclude(
-        seen, stop, exchange.model.price,
+        seen,
+        stop,
+        exchange.model.price,
         input_tokens=min(input_estimate(exchange.asked.scan), exchange.quote.bound.input_tokens),
-        limit=exchange.quote.bound.output_tokens)
+        limit=exchange.quote.bound.output_tokens,
+    )
 
 
 def own_headers(exchange: Exchange) -> Headers:
@@ -74,8 +82,10 @@ def own_headers(exchange: Exchange) -> Headers:
 def stream_headers(exchange: Exchange, answer: Answer) -> Headers:
     """The head of a streamed answer."""
     return [
-        *headers.to_client(answer.headers), *own_headers(exchange),
-        (b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"),
+        *headers.to_client(answer.headers),
+        *own_headers(exchange),
+        (b"cache-control", b"no-cache"),
+        (b"x-accel-buffering", b"no"),
     ]
 
 
@@ -95,15 +105,22 @@ async def finish(exchange: Exchange, settled: Settled | None, site_url: str) -> 
     if ending.error is not None:
         closing = b"" if exchange.boundary else b"\n\n"
         last = closing + refusal.in_band(
-            exchange.dialect, ending.error, exchange.request_id, site_url, charged_nanos=charged)
+            exchange.dialect, ending.error, exchange.request_id, site_url, charged_nanos=charged
+        )
     elif not exchange.boundary:
         last = b"\n\n"
-    await client.end(last + refusal.final_comment(
-        exchange.request_id, charged, settled=settled is not None))
+    await client.end(
+        last + refusal.final_comment(exchange.request_id, charged, settled=settled is not None)
+    )
 
 
 async def refuse(
-    client: Client, error: RequestError, *, dialect: Dialect, request_id: str, site_url: str,
+    client: Client,
+    error: RequestError,
+    *,
+    dialect: Dialect,
+    request_id: str,
+    site_url: str,
 ) -> None:
     """Answers with the error in the caller's dialect, in-band when the head has gone out."""
     if client.gone:
@@ -115,8 +132,10 @@ async def refuse(
         status, body = error.upstream_status, error.upstream_body
         head = headers.to_client(error.upstream_headers)
     else:
-        status, body = refusal.status(dialect, error), refusal.body(
-            dialect, error, request_id, site_url)
+        status, body = (
+            refusal.status(dialect, error),
+            refusal.body(dialect, error, request_id, site_url),
+        )
         head = refusal.headers(error)
     head = [*head, (b"x-request-id", request_id.encode()), (b"content-length", b"%d" % len(body))]
     if dialect is Dialect.MESSAGES:

@@ -7,7 +7,11 @@ import structlog
 
 from corvus_proxy import metrics
 from corvus_proxy.errors import (
-    LedgerUnavailable, MethodNotAllowed, NotFound, RequestError, UpgradeRefused,
+    LedgerUnavailable,
+    MethodNotAllowed,
+    NotFound,
+    RequestError,
+    UpgradeRefused,
 )
 from corvus_proxy.gateway import admission, answering, listing
 from corvus_proxy.gateway.client import Client, ClientGone
@@ -31,7 +35,12 @@ class Gateway:
     """The engine behind the server: called once for every request."""
 
     def __init__(
-        self, using: Resources, till: Till, *, ready: Ready, pages: dict[str, Page],
+        self,
+        using: Resources,
+        till: Till,
+        *,
+        ready: Ready,
+        pages: dict[str, Page],
     ) -> None:
         self._using = using
         self._till = till
@@ -44,9 +53,7 @@ class Gateway:
         dialect = PATHS.get(client.path)
         request_id = self._using.ids.new()
         try:
-            if self.closed is not None and client.path.startswith("/v1/"):
-                raise LedgerUnavailable(
-                    f"The ledger is not open: {self.closed}", retry_after_s=2)
+            self._check_open(client.path)
             if dialect is not None and client.method == "POST":
                 started_s = asyncio.get_running_loop().time()
                 await serve(Exchange(client, dialect, request_id, started_s), self._using)
@@ -60,8 +67,15 @@ class Gateway:
         except Exception:  # the last catch: a defect of ours must still be an answer, and be seen
             _log.exception("defect", request_id=request_id, path=client.path)
             await self._refuse(
-                client, RequestError("The gateway failed; nothing was charged."), dialect,
-                request_id)
+                client,
+                RequestError("The gateway failed; nothing was charged."),
+                dialect,
+                request_id,
+            )
+
+    def _check_open(self, path: str) -> None:
+        if self.closed is not None and path.startswith("/v1/"):
+            raise LedgerUnavailable(f"The ledger is not open: {self.closed}", retry_after_s=2)
 
     async def _answer(self, client: Client, dialect: Dialect | None) -> tuple[int, bytes]:
         path = client.path
@@ -99,26 +113,43 @@ class Gateway:
     def _hint(self, path: str) -> str:
         api_url = self._using.settings.brand.api_url
         if path.startswith("/v1/v1/"):
-            return (f"There is no {path}: an Anthropic-style base URL has no /v1 at its end"
-                    f" ({api_url}); an OpenAI-style one has it once ({api_url}/v1).")
+            return (
+                f"There is no {path}: an Anthropic-style base URL has no /v1 at its end"
+                f" ({api_url}); an OpenAI-style one has it once ({api_url}/v1)."
+            )
         if path.startswith(_BARE):
-            return (f"There is no {path}: an OpenAI-style base URL ends in /v1 ({api_url}/v1), so"
-                    f" that the client calls {api_url}/v1{path}.")
+            return (
+                f"There is no {path}: an OpenAI-style base URL ends in /v1 ({api_url}/v1), so"
+                f" that the client calls {api_url}/v1{path}."
+            )
         served = ", ".join(f"POST {known}" for known in PATHS)
         return f"There is no {path}. Served are {served}, GET /v1/models and GET /v1/key."
 
     async def _send(self, client: Client, status: int, body: bytes, request_id: str) -> None:
         kind = b"application/json" if body.startswith((b"{", b"[")) else b"text/plain"
-        await client.head(status, [
-            (b"content-type", kind), (b"content-length", b"%d" % len(body)),
-            (b"x-request-id", request_id.encode()), (b"cache-control", b"no-store"),
-        ])
+        await client.head(
+            status,
+            [
+                (b"content-type", kind),
+                (b"content-length", b"%d" % len(body)),
+                (b"x-request-id", request_id.encode()),
+                (b"cache-control", b"no-store"),
+            ],
+        )
         await client.end(b"" if client.method == "HEAD" else body)
 
     async def _refuse(
-        self, client: Client, error: RequestError, dialect: Dialect | None, request_id: str,
+        self,
+        client: Client,
+        error: RequestError,
+        dialect: Dialect | None,
+        request_id: str,
     ) -> None:
         metrics.refused(dialect.value if dialect else "other", error.code)
         await answering.refuse(
-            client, error, dialect=dialect or listing.dialect_of(client.headers),
-            request_id=request_id, site_url=self._using.settings.brand.site_url)
+            client,
+            error,
+            dialect=dialect or listing.dialect_of(client.headers),
+            request_id=request_id,
+            site_url=self._using.settings.brand.site_url,
+        )

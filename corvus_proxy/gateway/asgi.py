@@ -22,8 +22,16 @@ class AsgiClient:
     """A `Client` over one ASGI `http` scope."""
 
     __slots__ = (
-        "_callbacks", "_receive", "_send", "_watch", "gone", "head_sent", "headers", "method",
-        "path", "query",
+        "_callbacks",
+        "_receive",
+        "_send",
+        "_watch",
+        "gone",
+        "head_sent",
+        "headers",
+        "method",
+        "path",
+        "query",
     )
 
     def __init__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -100,7 +108,7 @@ def application(engine: Engine, start: Hook, stop: Hook) -> Any:
         await receive()
         try:
             await start()
-        except Exception as error:  # noqa: BLE001 - the server must hear why it may not start
+        except Exception as error:
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             return
         await send({"type": "lifespan.startup.complete"})

@@ -34,5 +34,5 @@ class Client(Protocol):
         """Has `callback` called once when the client closes; at once if it has."""
 
 
-class ClientGone(Exception):  # noqa: N818 - an event, not an error
+class ClientGone(Exception):
     """The client closed before its request was complete; nobody is left to answer."""

@@ -1,4 +1,5 @@
-"""How a request ended, and what is charged for it. Pure; the table of abnormal ends in docs/money.md.
+"""How a request ended, and what is charged for it. Pure; the table of abnormal ends in
+docs/money.md.
 
 The customer pays for input that an upstream accepted and for output that reached the gateway before
 it stopped asking for it: by the upstream's usage if it came, else by our meter rounded down.
@@ -60,8 +61,11 @@ def output_at_least(dialect: Dialect, deltas: int, text_bytes: int) -> int:
 
 
 def final_usage(
-    dialect: Dialect, start: Mapping[str, Any] | None, last: Mapping[str, Any] | None,
-    *, has_output: bool,
+    dialect: Dialect,
+    start: Mapping[str, Any] | None,
+    last: Mapping[str, Any] | None,
+    *,
+    has_output: bool,
 ) -> tuple[Usage | None, tuple[str, ...]]:
     """The usage that an answer's own counts give, and flags about counts that cannot be true.
 
@@ -118,28 +122,39 @@ def _outcome(seen: Seen, stop: Stop) -> tuple[str, RequestError | None]:
             return "slow_reader_timeout", None
         case Stop.OUT_OF_BALANCE:
             return "out_of_balance_midstream", OutOfBalance(
-                "Out of balance: the answer was ended where the balance of this key ended.")
+                "Out of balance: the answer was ended where the balance of this key ended."
+            )
         case Stop.LEDGER_AWAY:
             return "ledger_unavailable_midstream", UpstreamUnavailable(
-                "The answer was ended: the ledger did not answer in time.")
+                "The answer was ended: the ledger did not answer in time."
+            )
         case Stop.TIMED_OUT:
             return "gateway_timeout", UpstreamTimeout(
-                "The upstream fell silent; the answer is incomplete.")
+                "The upstream fell silent; the answer is incomplete."
+            )
         case _:
             return "upstream_cut_midstream", UpstreamUnavailable(
-                "The upstream ended the answer before it was complete.")
+                "The upstream ended the answer before it was complete."
+            )
 
 
 def _with_output(usage: Usage, output: int) -> Usage:
     return Usage(
-        input=usage.input, cache_read=usage.cache_read, cache_write_5m=usage.cache_write_5m,
-        cache_write_1h=usage.cache_write_1h, cache_write_other=usage.cache_write_other,
+        input=usage.input,
+        cache_read=usage.cache_read,
+        cache_write_5m=usage.cache_write_5m,
+        cache_write_1h=usage.cache_write_1h,
+        cache_write_other=usage.cache_write_other,
         output=output,
     )
 
 
 def _ending(
-    outcome: str, usage: Usage, source: str, price: Price, error: RequestError | None,
+    outcome: str,
+    usage: Usage,
+    source: str,
+    price: Price,
+    error: RequestError | None,
     flags: tuple[str, ...],
 ) -> Ending:
     return Ending(outcome, usage, source, charge(usage, price), error, flags)

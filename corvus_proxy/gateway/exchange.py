@@ -41,13 +41,30 @@ class Ending(NamedTuple):
 
 
 class Exchange:
-    """One request from its first byte to its record. Fields are set by the phase that names them."""
+    """One request from its first byte to its record. Fields are set by the phase that names
+    them."""
 
     __slots__ = (
-        "answer_body", "answer_head", "asked", "attempts", "body", "boundary", "client", "dialect", "digest",
-        "ending", "first_byte_s", "hold", "lease", "limit_tokens", "model", "quote", "request_id",
+        "answer_body",
+        "answer_head",
+        "asked",
+        "attempts",
+        "body",
+        "boundary",
+        "client",
+        "dialect",
+        "digest",
+        "ending",
+        "first_byte_s",
+        "hold",
+        "lease",
+        "limit_tokens",
+        "model",
+        "quote",
+        "request_id",
         "started_s",
-        "upstream_request_id", "wallet",
+        "upstream_request_id",
+        "wallet",
     )
 
     def __init__(self, client: Client, dialect: Dialect, request_id: str, started_s: float) -> None:

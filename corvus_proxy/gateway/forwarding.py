@@ -2,10 +2,13 @@
 
 import asyncio
 
-
 from corvus_proxy.clock import wall_ms
 from corvus_proxy.errors import (
-    UpstreamFault, UpstreamOverloaded, UpstreamRefused, UpstreamTimeout, UpstreamUnavailable,
+    UpstreamFault,
+    UpstreamOverloaded,
+    UpstreamRefused,
+    UpstreamTimeout,
+    UpstreamUnavailable,
 )
 from corvus_proxy.gateway.admission import header
 from corvus_proxy.gateway.client import Headers
@@ -22,7 +25,8 @@ from corvus_proxy.wire import edits, headers, request
 ERROR_BYTES_MAX = 1024 * 1024
 """An error body longer than this is not relayed."""
 RELAYED = frozenset({400, 404, 405, 409, 413, 415, 422})
-"""Statuses that judge the client's own request; every other error is between us and the upstream."""
+"""Statuses that judge the client's own request; every other error is between us and the
+upstream."""
 
 
 class Relayed(UpstreamRefused):
@@ -39,11 +43,16 @@ def ask(exchange: Exchange) -> Ask:
     """What the till is asked for this request."""
     quote = exchange.quote
     return Ask(
-        rid=exchange.request_id, wallet=exchange.wallet, digest=exchange.digest,
-        least_nanos=quote.least_nanos, most_nanos=quote.most_nanos,
-        share_floor_nanos=quote.share_floor_nanos, price_version=exchange.model.price.version,
+        rid=exchange.request_id,
+        wallet=exchange.wallet,
+        digest=exchange.digest,
+        least_nanos=quote.least_nanos,
+        most_nanos=quote.most_nanos,
+        share_floor_nanos=quote.share_floor_nanos,
+        price_version=exchange.model.price.version,
         slug=exchange.model.slug,
-        request_tokens=quote.bound.input_tokens + quote.bound.output_tokens)
+        request_tokens=quote.bound.input_tokens + quote.bound.output_tokens,
+    )
 
 
 def clamp(exchange: Exchange) -> None:
@@ -53,7 +62,8 @@ def clamp(exchange: Exchange) -> None:
     if exchange.asked.stream:
         nanos += hold.available_nanos
     exchange.limit_tokens = affordable_limit(
-        exchange.asked, exchange.quote, exchange.model.price, nanos)
+        exchange.asked, exchange.quote, exchange.model.price, nanos
+    )
 
 
 def edited_body(exchange: Exchange) -> bytes:
@@ -82,11 +92,13 @@ async def send(exchange: Exchange, timeouts: TimeoutSettings) -> Answer:
     try:
         answer = await lease.transport.open(lease.origin, sent, timeouts=timeouts)
     except TimedOut as error:
-        raise UpstreamTimeout(f"The upstream did not answer in time ({error.stage}).",
-                              retry_after_s=2) from None
+        raise UpstreamTimeout(
+            f"The upstream did not answer in time ({error.stage}).", retry_after_s=2
+        ) from None
     except UpstreamBroke:
         raise UpstreamUnavailable(
-            "The upstream cannot be reached; nothing was charged.", retry_after_s=2) from None
+            "The upstream cannot be reached; nothing was charged.", retry_after_s=2
+        ) from None
     exchange.upstream_request_id = _request_id(answer.headers)
     if 200 <= answer.status < 300:
         return answer
@@ -110,11 +122,13 @@ async def _fault(answer: Answer) -> UpstreamFault:
             return UpstreamUnavailable("The upstream's error could not be read.", retry_after_s=2)
     if status in (429, 503, 529):
         return UpstreamOverloaded(
-            "The upstream is busy; nothing was charged.", retry_after_s=_retry_after(answer))
+            "The upstream is busy; nothing was charged.", retry_after_s=_retry_after(answer)
+        )
     if status in (408, 504):
         return UpstreamTimeout("The upstream timed out; nothing was charged.", retry_after_s=2)
     return UpstreamUnavailable(
-        "The upstream failed before it answered; nothing was charged.", retry_after_s=2)
+        "The upstream failed before it answered; nothing was charged.", retry_after_s=2
+    )
 
 
 def _retry_after(answer: Answer) -> int:
@@ -136,28 +150,42 @@ def meta(exchange: Exchange) -> bytes:
         usage["reasoning"] = ending.usage.reasoning
     now_s = asyncio.get_running_loop().time()
     first_byte_s = max(0.0, exchange.first_byte_s - exchange.started_s)
-    return encode_meta(Meta(
-        price_version=model.price.version, picos={line.name: line.picos for line in bill},
-        usage=usage, source=ending.source, credential=exchange.lease.credential.name,
-        upstream_model=model.upstream_model, upstream_request_id=exchange.upstream_request_id,
-        cost_nanos=exchange.lease.cost_nanos(ending.usage, model),
-        first_byte_ms=round(first_byte_s * 1000),
-        total_ms=round((now_s - exchange.started_s) * 1000), attempts=exchange.attempts,
-        ended_ms=wall_ms(), dialect=exchange.dialect.value,
-        input_bound=exchange.quote.bound.input_tokens, flags=list(ending.flags)))
+    return encode_meta(
+        Meta(
+            price_version=model.price.version,
+            picos={line.name: line.picos for line in bill},
+            usage=usage,
+            source=ending.source,
+            credential=exchange.lease.credential.name,
+            upstream_model=model.upstream_model,
+            upstream_request_id=exchange.upstream_request_id,
+            cost_nanos=exchange.lease.cost_nanos(ending.usage, model),
+            first_byte_ms=round(first_byte_s * 1000),
+            total_ms=round((now_s - exchange.started_s) * 1000),
+            attempts=exchange.attempts,
+            ended_ms=wall_ms(),
+            dialect=exchange.dialect.value,
+            input_bound=exchange.quote.bound.input_tokens,
+            flags=list(ending.flags),
+        )
+    )
 
 
 def meta_of_nothing(exchange: Exchange) -> bytes:
     """The `u` of a request that ended before an answer began."""
     now_s = asyncio.get_running_loop().time()
     lease = getattr(exchange, "lease", None)
-    return encode_meta(Meta(
-        price_version=exchange.model.price.version, source="upstream",
-        credential=lease.credential.name if lease else "",
-        upstream_model=exchange.model.upstream_model,
-        upstream_request_id=exchange.upstream_request_id,
-        total_ms=round((now_s - exchange.started_s) * 1000), attempts=exchange.attempts,
-        ended_ms=wall_ms(), dialect=exchange.dialect.value,
-        input_bound=exchange.quote.bound.input_tokens))
-
-
+    return encode_meta(
+        Meta(
+            price_version=exchange.model.price.version,
+            source="upstream",
+            credential=lease.credential.name if lease else "",
+            upstream_model=exchange.model.upstream_model,
+            upstream_request_id=exchange.upstream_request_id,
+            total_ms=round((now_s - exchange.started_s) * 1000),
+            attempts=exchange.attempts,
+            ended_ms=wall_ms(),
+            dialect=exchange.dialect.value,
+            input_bound=exchange.quote.bound.input_tokens,
+        )
+    )

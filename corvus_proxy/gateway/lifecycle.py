@@ -1,7 +1,8 @@
 """The life of one request: admit → quote → reserve → route → relay → settle → record.
 
 `serve` is the whole of it; docs/architecture.md has a heading for each phase. Each function below
-it is one phase. What a phase finds out stands in the `Exchange`; what it needs comes in `Resources`.
+it is one phase. What a phase finds out stands in the `Exchange`; what it needs comes in
+`Resources`.
 """
 
 import asyncio
@@ -60,14 +61,21 @@ async def serve(exchange: Exchange, using: Resources) -> None:
         metrics.client_gone_early()
     except RequestError as error:
         metrics.refused(exchange.dialect.value, error.code)
-        _log.info("refused", request_id=exchange.request_id, code=error.code, wallet=exchange.wallet)
+        _log.info(
+            "refused", request_id=exchange.request_id, code=error.code, wallet=exchange.wallet
+        )
         await answering.refuse(
-            exchange.client, error, dialect=exchange.dialect, request_id=exchange.request_id,
-            site_url=using.settings.brand.site_url)
+            exchange.client,
+            error,
+            dialect=exchange.dialect,
+            request_id=exchange.request_id,
+            site_url=using.settings.brand.site_url,
+        )
 
 
 async def admit(exchange: Exchange, using: Resources) -> None:
-    """Who asks, and for what: secret, body, model. Raises the refusal of the first check that fails."""
+    """Who asks, and for what: secret, body, model. Raises the refusal of the first check that
+    fails."""
     client = exchange.client
     who = admission.caller(client.headers, using.pepper)
     exchange.wallet, exchange.digest = who
@@ -81,18 +89,20 @@ async def admit(exchange: Exchange, using: Resources) -> None:
 def quote(exchange: Exchange, using: Resources) -> None:
     """What it can cost at most, at the price version that is pinned here."""
     exchange.quote = quoting.quote(
-        exchange.asked, exchange.model, using.settings.hold,
-        clamp=admission.clamps(exchange.client))
+        exchange.asked, exchange.model, using.settings.hold, clamp=admission.clamps(exchange.client)
+    )
 
 
 async def reserve(exchange: Exchange, using: Resources) -> Hold:
-    """Holds the money in Redis, or raises why not; lowers the output limit to what is affordable."""
+    """Holds the money in Redis, or raises why not; lowers the output limit to what is
+    affordable."""
     ask = forwarding.ask(exchange)
     try:
         reply = await using.holds.reserve(ask)
     except TillUnavailable:
         raise LedgerUnavailable(
-            "The ledger does not answer; nothing was charged.", retry_after_s=2) from None
+            "The ledger does not answer; nothing was charged.", retry_after_s=2
+        ) from None
     if not isinstance(reply, Hold):
         raise_refusal(reply, exchange, using.settings.brand.site_url)
     exchange.hold = reply
@@ -123,11 +133,13 @@ async def relay(exchange: Exchange, answer: Answer, using: Resources) -> None:
 
 
 async def settle(exchange: Exchange, hold: Hold, using: Resources) -> Settled | None:
-    """Charges; None when the ledger has not answered yet (it is journalled and goes on by itself)."""
+    """Charges; None when the ledger has not answered yet (it is journalled and goes on by
+    itself)."""
     ending = exchange.ending
     wait_s = using.settings.relay.settle_wait_ms / 1000 if exchange.asked.stream else 2.0
     return await hold.settle(
-        ending.charge_nanos, ending.outcome, forwarding.meta(exchange), wait_s=wait_s)
+        ending.charge_nanos, ending.outcome, forwarding.meta(exchange), wait_s=wait_s
+    )
 
 
 def record(exchange: Exchange, settled: Settled | None) -> None:
@@ -135,11 +147,15 @@ def record(exchange: Exchange, settled: Settled | None) -> None:
     ending = exchange.ending
     now_s = asyncio.get_running_loop().time()
     metrics.answered(
-        exchange.model.family, exchange.dialect.value, ending.outcome,
+        exchange.model.family,
+        exchange.dialect.value,
+        ending.outcome,
         charge_nanos=settled.charged_nanos if settled else ending.charge_nanos,
         shortfall_nanos=settled.shortfall_nanos if settled else 0,
-        tokens=msgspec.structs.asdict(ending.usage), total_s=now_s - exchange.started_s,
-        first_byte_s=max(0.0, exchange.first_byte_s - exchange.started_s))
+        tokens=msgspec.structs.asdict(ending.usage),
+        total_s=now_s - exchange.started_s,
+        first_byte_s=max(0.0, exchange.first_byte_s - exchange.started_s),
+    )
     if ending.flags:
         _log.warning("usage_flagged", request_id=exchange.request_id, flags=ending.flags)
 
@@ -150,7 +166,10 @@ async def zero_on_fault(exchange: Exchange, hold: Hold) -> AsyncIterator[None]:
     try:
         yield
     except RequestError as error:
-        outcome = "upstream_refused" if error.code == "upstream_refused" else (
-            "upstream_error_before_first_byte")
+        outcome = (
+            "upstream_refused"
+            if error.code == "upstream_refused"
+            else ("upstream_error_before_first_byte")
+        )
         await hold.settle(0, outcome, forwarding.meta_of_nothing(exchange), wait_s=0.3)
         raise

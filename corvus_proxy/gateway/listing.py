@@ -21,10 +21,14 @@ def models(book: Book, headers: Headers) -> bytes:
     """The list of all models that are sold, each with the endpoints that serve it."""
     if dialect_of(headers) is Dialect.MESSAGES:
         rows = [_messages_row(model) for model in book.models]
-        return msgspec.json.encode({
-            "data": rows, "has_more": False,
-            "first_id": rows[0]["id"] if rows else None, "last_id": rows[-1]["id"] if rows else None,
-        })
+        return msgspec.json.encode(
+            {
+                "data": rows,
+                "has_more": False,
+                "first_id": rows[0]["id"] if rows else None,
+                "last_id": rows[-1]["id"] if rows else None,
+            }
+        )
     return msgspec.json.encode({"object": "list", "data": [_chat_row(m) for m in book.models]})
 
 
@@ -43,8 +47,12 @@ def _endpoints(found: Model) -> list[str]:
 
 def _chat_row(found: Model) -> dict[str, Any]:
     return {
-        "id": found.slug, "object": "model", "created": found.created, "owned_by": found.family,
-        "endpoints": _endpoints(found), "context_window": found.context_tokens,
+        "id": found.slug,
+        "object": "model",
+        "created": found.created,
+        "owned_by": found.family,
+        "endpoints": _endpoints(found),
+        "context_window": found.context_tokens,
         "max_output_tokens": found.output_tokens_max,
     }
 
@@ -52,7 +60,11 @@ def _chat_row(found: Model) -> dict[str, Any]:
 def _messages_row(found: Model) -> dict[str, Any]:
     created = datetime.fromtimestamp(found.created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return {
-        "type": "model", "id": found.slug, "display_name": found.display_name,
-        "created_at": created, "max_input_tokens": found.context_tokens,
-        "max_tokens": found.output_tokens_max, "endpoints": _endpoints(found),
+        "type": "model",
+        "id": found.slug,
+        "display_name": found.display_name,
+        "created_at": created,
+        "max_input_tokens": found.context_tokens,
+        "max_tokens": found.output_tokens_max,
+        "endpoints": _endpoints(found),
     }

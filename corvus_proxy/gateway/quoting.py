@@ -12,7 +12,8 @@ from corvus_proxy.settings import HoldSettings
 from corvus_proxy.wire.request import Asked
 
 ESTIMATE_BYTES_PER_TOKEN = 4
-"""The documented estimate of input that no upstream reported: body bytes, media left out, by four."""
+"""The documented estimate of input that no upstream reported: body bytes, media left out, by
+four."""
 
 
 def input_bound(scan: BodyScan, hold: HoldSettings) -> int:
@@ -28,7 +29,8 @@ def input_bound(scan: BodyScan, hold: HoldSettings) -> int:
 
 
 def input_estimate(scan: BodyScan) -> int:
-    """Tokens charged for input that no upstream reported; the customer has the better of the doubt."""
+    """Tokens charged for input that no upstream reported; the customer has the better of the
+    doubt."""
     return (scan.letters + scan.symbols + scan.non_ascii) // ESTIMATE_BYTES_PER_TOKEN
 
 

@@ -3,7 +3,11 @@
 from typing import NoReturn
 
 from corvus_proxy.errors import (
-    InvalidKey, KeyDisabled, LedgerUnavailable, LimitReached, OutOfBalance,
+    InvalidKey,
+    KeyDisabled,
+    LedgerUnavailable,
+    LimitReached,
+    OutOfBalance,
 )
 from corvus_proxy.gateway.exchange import Exchange
 from corvus_proxy.money.amount import format_usd
@@ -25,7 +29,8 @@ def raise_refusal(reply: object, exchange: Exchange, site_url: str) -> NoReturn:
             raise LimitReached(
                 f"This key has reached its limit of {reply.reason}.",
                 retry_after_s=min(60, max(1, -(-reply.retry_ms // 1000))),
-                details={"limit": reply.reason})
+                details={"limit": reply.reason},
+            )
         case _:
             raise_key_refusal(reply)
 
@@ -41,11 +46,12 @@ def raise_key_refusal(reply: object) -> NoReturn:
             raise KeyDisabled(f"This key is {reply.reason}.")
         case Backpressure():
             raise LedgerUnavailable(
-                "The ledger is catching up; nothing was charged.", retry_after_s=5)
+                "The ledger is catching up; nothing was charged.", retry_after_s=5
+            )
         case _:
             raise LedgerUnavailable(
-                "The ledger is being checked after a restart; nothing was charged.",
-                retry_after_s=2)
+                "The ledger is being checked after a restart; nothing was charged.", retry_after_s=2
+            )
 
 
 def out_of_balance(poor: Poor, exchange: Exchange, site_url: str) -> OutOfBalance:
@@ -67,4 +73,5 @@ def out_of_balance(poor: Poor, exchange: Exchange, site_url: str) -> OutOfBalanc
             "required": required,
             "affordable_max_tokens": affordable,
             "topup_url": topup_url,
-        })
+        },
+    )

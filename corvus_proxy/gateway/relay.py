@@ -4,7 +4,8 @@ R1  Every chunk leaves in the loop turn in which it came; only one whose metered
     hold waits for `extend`.
 R2  What we write ourselves (keep-alive, in-band error, final comment) stands between SSE events,
     never inside one.
-R3  When the client goes, the upstream is read on for a short while for its true usage, then aborted.
+R3  When the client goes, the upstream is read on for a short while for its true usage, then
+    aborted.
 """
 
 import asyncio
@@ -32,7 +33,12 @@ class Stream:
     """One streamed answer on its way. `run` relays it, `tick` is called twice a second."""
 
     def __init__(
-        self, exchange: Exchange, answer: Answer, *, relay: RelaySettings, hold: HoldSettings,
+        self,
+        exchange: Exchange,
+        answer: Answer,
+        *,
+        relay: RelaySettings,
+        hold: HoldSettings,
     ) -> None:
         asked, quote = exchange.asked, exchange.quote
         self._exchange = exchange
@@ -48,8 +54,12 @@ class Stream:
         if exchange.limit_tokens is not None:
             self._limit = exchange.limit_tokens * asked.choices
         self._allowance = Allowance(
-            exchange.hold, quote.bound, exchange.model.price, limit=self._limit,
-            slice_tokens=hold.slice_tokens)
+            exchange.hold,
+            quote.bound,
+            exchange.model.price,
+            limit=self._limit,
+            slice_tokens=hold.slice_tokens,
+        )
         self._stop: Stop | None = None
         self._writing_since_s = 0.0
         self._written_s = self._loop.time()
@@ -152,7 +162,8 @@ class Stream:
         if now_s - self._written_s > self._relay.keepalive_s and self.meter.boundary:
             self._written_s = now_s
             self._keepalive = asyncio.ensure_future(
-                self._client.write(refusal.keepalive(self._exchange.dialect)))
+                self._client.write(refusal.keepalive(self._exchange.dialect))
+            )
 
     # -- the meter's figures --------------------------------------------------------------------
 
@@ -180,24 +191,38 @@ class Stream:
             flags += ("message_restarted",)
         text_bytes = meter.letters + meter.symbols + meter.non_ascii
         return Seen(
-            started=meter.started, complete=meter.ended, usage=usage, input_usage=input_usage,
+            started=meter.started,
+            complete=meter.ended,
+            usage=usage,
+            input_usage=input_usage,
             counted_output=output_at_least(dialect, meter.deltas, text_bytes),
-            has_output=has_output, flags=flags)
+            has_output=has_output,
+            flags=flags,
+        )
 
     def checkpoint(self) -> tuple[int, bytes]:
         """Charge and meta as they would be if the stream ended now: what a crash would charge."""
         ending = self._conclude(Stop.CUT)
         meta = Meta(
-            price_version=self._exchange.model.price.version, source="checkpoint",
-            picos={line.name: line.picos for line in lines(ending.usage, self._exchange.model.price)},
-            usage={line.name: line.count for line in lines(ending.usage, self._exchange.model.price)},
+            price_version=self._exchange.model.price.version,
+            source="checkpoint",
+            picos={
+                line.name: line.picos for line in lines(ending.usage, self._exchange.model.price)
+            },
+            usage={
+                line.name: line.count for line in lines(ending.usage, self._exchange.model.price)
+            },
         )
         return ending.charge_nanos, encode_meta(meta)
 
     def _conclude(self, stop: Stop) -> Ending:
         exchange = self._exchange
         return conclude(
-            self.seen(), stop, exchange.model.price,
-            input_tokens=min(input_estimate(exchange.asked.scan),
-                             exchange.quote.bound.input_tokens),
-            limit=self._limit)
+            self.seen(),
+            stop,
+            exchange.model.price,
+            input_tokens=min(
+                input_estimate(exchange.asked.scan), exchange.quote.bound.input_tokens
+            ),
+            limit=self._limit,
+        )

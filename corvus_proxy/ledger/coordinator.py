@@ -2,7 +2,8 @@
 
 After a restart nothing may be lost silently. A partition is opened at once (the quick path) when no
 answer that anybody got is ahead of its last event, the books are not ahead of it, and every living
-process has found all its holds. Otherwise it stays closed, with a sentence that says what is missing.
+process has found all its holds. Otherwise it stays closed, with a sentence that says what is
+missing.
 """
 
 import asyncio
@@ -18,8 +19,8 @@ from corvus_proxy.books import entries, wallets
 from corvus_proxy.books.db import Books, BooksUnavailable
 from corvus_proxy.ledger import outbox
 from corvus_proxy.till.client import Till, TillUnavailable
-from corvus_proxy.till.report import SILENT_S, Report, read_reports
 from corvus_proxy.till.reply import PartitionState
+from corvus_proxy.till.report import SILENT_S, Report, read_reports
 
 POLL_S = 0.1
 _LOCK = (0x636F7276, 1000)
@@ -54,8 +55,11 @@ class Coordinator:
         if replid == self._opened_for and not self.closed:
             return
         states = await self._till.partitions()
-        waiting = [part for part, state in enumerate(states)
-                   if state.state != "OPEN" or state.stamp != replid]
+        waiting = [
+            part
+            for part, state in enumerate(states)
+            if state.state != "OPEN" or state.stamp != replid
+        ]
         if waiting:
             async with self._books.connection() as connection:
                 if not await connection.fetchval("select pg_try_advisory_lock($1, $2)", *_LOCK):
@@ -85,18 +89,25 @@ class Coordinator:
         if told != self._told:
             self._told = told
             (_log.warning if told else _log.info)(
-                "partitions", closed=len(self.closed), why=told, opened=len(waiting))
+                "partitions", closed=len(self.closed), why=told, opened=len(waiting)
+            )
 
     async def _open_one(
-        self, part: int, state: PartitionState, cursor: tuple[int, int], reports: list[Report],
+        self,
+        part: int,
+        state: PartitionState,
+        cursor: tuple[int, int],
+        reports: list[Report],
         replid: str,
     ) -> str | None:
         """Opens one partition, or says why it stays closed."""
         epoch, seq = cursor
         if state.epoch == 0:
             if seq or any(report.done.get(part) for report in reports):
-                return (f"p{part:02d} is gone from Redis, and the books or a journal have events of"
-                        " it; it must be rebuilt from them")
+                return (
+                    f"p{part:02d} is gone from Redis, and the books or a journal have events of"
+                    " it; it must be rebuilt from them"
+                )
             await self._till.init(part)
             state = (await self._till.partitions())[part]
         if state.state == "REBUILD":
@@ -118,8 +129,11 @@ class Coordinator:
         await connection.executemany(
             """insert into node (process, node, report) values ($1, $2, $3::jsonb)
                on conflict (process) do update set report = $3::jsonb, seen_at = now()""",
-            [(r.process, r.node, json.dumps(msgspec.to_builtins(r, str_keys=True)))
-             for r in reports])
+            [
+                (r.process, r.node, json.dumps(msgspec.to_builtins(r, str_keys=True)))
+                for r in reports
+            ],
+        )
 
 
 def missing(
@@ -128,22 +142,29 @@ def missing(
     """Why the quick path is not open for a partition: what was acknowledged and is not there."""
     epoch, seq = cursor
     if epoch > state.epoch or (epoch == state.epoch and seq > state.seq):
-        return (f"p{part:02d}: the books have event {epoch}-{seq}, this Redis ends at"
-                f" {state.epoch}-{state.seq}; it must be rebuilt from the books")
+        return (
+            f"p{part:02d}: the books have event {epoch}-{seq}, this Redis ends at"
+            f" {state.epoch}-{state.seq}; it must be rebuilt from the books"
+        )
     now_ms = clock.wall_ms()
     for report in reports:
         name = f"process {report.process} of node {report.node}"
         if report.done.get(part, 0) > state.seq:
-            return (f"p{part:02d}: {name} was told of event {report.done[part]}, this Redis ends at"
-                    f" {state.seq}; it must be rebuilt")
+            return (
+                f"p{part:02d}: {name} was told of event {report.done[part]}, this Redis ends at"
+                f" {state.seq}; it must be rebuilt"
+            )
         if report.replid != replid or not report.replayed:
             silent_s = (now_ms - report.at_ms) // 1000
             if silent_s > SILENT_S:
-                return (f"p{part:02d}: {name} has been silent for {silent_s} s; bring it back, or"
-                        " remove it once its journal is known to be lost")
+                return (
+                    f"p{part:02d}: {name} has been silent for {silent_s} s; bring it back, or"
+                    " remove it once its journal is known to be lost"
+                )
             return f"p{part:02d}: waiting for {name}"
         if report.missing.get(part):
-            return (f"p{part:02d}: {name} misses {report.missing[part]} holds in this Redis; it"
-                    " must be rebuilt")
+            return (
+                f"p{part:02d}: {name} misses {report.missing[part]} holds in this Redis; it"
+                " must be rebuilt"
+            )
     return None
-

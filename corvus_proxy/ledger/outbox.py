@@ -14,10 +14,19 @@ async def push_wallet(till: Till, books: Books, wallet: str) -> bool:
     """Sends a wallet's row as it stands now; False while its partition is fenced."""
     async with books.connection() as connection:
         version, status, keys = await wallets.keys_of(connection, wallet)
-    row = KeyRow(wallet, version, str(status), [
-        KeyEntry(key.key_id, str(key.status),
-                 [(secret.digest, secret.valid_until_ms) for secret in key.secrets])
-        for key in keys])
+    row = KeyRow(
+        wallet,
+        version,
+        str(status),
+        [
+            KeyEntry(
+                key.key_id,
+                str(key.status),
+                [(secret.digest, secret.valid_until_ms) for secret in key.secrets],
+            )
+            for key in keys
+        ],
+    )
     return not isinstance(await till.push(row), Fenced)
 
 
@@ -30,8 +39,9 @@ async def send(till: Till, books: Books, row: wallets.OutboxRow) -> object:
                 await wallets.mark_applied(connection, [row.id])
         return done
     # The writer marks a credit applied, in the transaction that books its event.
-    return await till.credit(row.id, row.wallet, row.amount_nanos, counter=row.counter,
-                             key=row.key_id, reason=row.reason)
+    return await till.credit(
+        row.id, row.wallet, row.amount_nanos, counter=row.counter, key=row.key_id, reason=row.reason
+    )
 
 
 async def tick(till: Till, books: Books) -> int:

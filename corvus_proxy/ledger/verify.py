@@ -34,8 +34,9 @@ async def verify(till: Till, books: Books) -> VerifyReport:
     """Compares every wallet. Raises TillUnavailable, BooksUnavailable."""
     async with books.connection() as connection:
         at = await entries.cursors(connection)
-        totals = {row.wallet: row for row in await views.totals(
-            connection, list(range(PARTITIONS)))}
+        totals = {
+            row.wallet: row for row in await views.totals(connection, list(range(PARTITIONS)))
+        }
     problems: list[str] = []
     drift = events = undrained = held = 0
     for row in totals.values():
@@ -43,7 +44,8 @@ async def verify(till: Till, books: Books) -> VerifyReport:
         if not row.balance_nanos == row.events_nanos == row.postings_nanos:
             problems.append(
                 f"{row.wallet}: balance {row.balance_nanos}, events {row.events_nanos},"
-                f" postings {row.postings_nanos} in the books")
+                f" postings {row.postings_nanos} in the books"
+            )
             drift += abs(row.balance_nanos - row.events_nanos)
             drift += abs(row.balance_nanos - row.postings_nanos)
     in_redis = {wallet async for wallet in till.wallet_ids()}
@@ -62,8 +64,9 @@ async def verify(till: Till, books: Books) -> VerifyReport:
             if not 0 <= state.held_nanos <= state.balance_nanos:
                 problems.append(f"{wallet}: {state.held_nanos} held of {state.balance_nanos}")
     problems += await _check_holds(till)
-    return VerifyReport(not problems, len(in_redis | set(totals)), events, drift, undrained, held,
-                        problems)
+    return VerifyReport(
+        not problems, len(in_redis | set(totals)), events, drift, undrained, held, problems
+    )
 
 
 async def _redis_cut(
@@ -101,8 +104,9 @@ async def _check_holds(till: Till) -> list[str]:
 async def _holds_agree(till: Till, part: int, wallet: str, total: int) -> bool:
     for _ in range(ATTEMPTS):
         before = await till.wallet(wallet)
-        total = sum(hold.held_nanos for hold in (await till.holds(part)).values()
-                    if hold.wallet == wallet)
+        total = sum(
+            hold.held_nanos for hold in (await till.holds(part)).values() if hold.wallet == wallet
+        )
         after = await till.wallet(wallet)
         if before == after:
             return after is not None and after.held_nanos == total

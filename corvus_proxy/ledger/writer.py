@@ -1,8 +1,8 @@
 """From each partition's stream into the books, exactly once.
 
 The cursor stands in the same transaction as the rows: a crash anywhere repeats the batch or does
-not, and never both. A second writer loses by lock or by cursor; the stream is trimmed only after the
-commit.
+not, and never both. A second writer loses by lock or by cursor; the stream is trimmed only after
+the commit.
 """
 
 import asyncio

@@ -27,7 +27,8 @@ def parse_usd(text: str) -> int:
 
 
 def format_usd(nanos: int) -> str:
-    """Decimal string of USD: exact, at least two decimals, no exponent (`"5.00"`, `"0.0000123"`)."""
+    """Decimal string of USD: exact, at least two decimals, no exponent (`"5.00"`,
+    `"0.0000123"`)."""
     sign = "-" if nanos < 0 else ""
     whole, fraction = divmod(abs(nanos), NANOS_PER_USD)
     digits = f"{fraction:09d}".rstrip("0").ljust(2, "0")

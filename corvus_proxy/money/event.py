@@ -15,12 +15,28 @@ EventType = Literal["S", "X", "L", "C", "D"]
 """Settle, expire, late, credit, debit."""
 
 
-class Meta(msgspec.Struct, frozen=True, omit_defaults=True, rename={
-    "price_version": "pv", "upstream_model": "um", "upstream_request_id": "ur",
-    "credential": "cr", "cost_nanos": "co", "first_byte_ms": "fb", "total_ms": "ms",
-    "attempts": "at", "ended_ms": "ts", "source": "src", "picos": "p", "usage": "t",
-    "dialect": "dl", "flags": "fl", "input_bound": "ib",
-}):
+class Meta(
+    msgspec.Struct,
+    frozen=True,
+    omit_defaults=True,
+    rename={
+        "price_version": "pv",
+        "upstream_model": "um",
+        "upstream_request_id": "ur",
+        "credential": "cr",
+        "cost_nanos": "co",
+        "first_byte_ms": "fb",
+        "total_ms": "ms",
+        "attempts": "at",
+        "ended_ms": "ts",
+        "source": "src",
+        "picos": "p",
+        "usage": "t",
+        "dialect": "dl",
+        "flags": "fl",
+        "input_bound": "ib",
+    },
+):
     """The compact JSON `u` of an event: everything the charge was made from."""
 
     price_version: str = ""

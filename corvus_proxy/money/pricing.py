@@ -33,7 +33,8 @@ class Price(msgspec.Struct, frozen=True):
     base: Rates
     long: Rates | None = None
     long_above: int = 0
-    """Total input above this many tokens moves the whole request to `long` (exactly this: `base`)."""
+    """Total input above this many tokens moves the whole request to `long` (exactly this:
+    `base`)."""
     charges_writes: bool = False
     """Whether this model bills cache writes that no request asked for (OpenAI from GPT-5.6)."""
 
@@ -54,7 +55,7 @@ class Bound(NamedTuple):
     searches: int = 0
 
 
-class Line(NamedTuple):
+class Line(msgspec.Struct, frozen=True):
     """One line of a bill: `count` at `picos` each; `amount_picos` is not rounded."""
 
     name: str
@@ -80,7 +81,8 @@ def charge(usage: Usage, price: Price) -> int:
 
 
 def ceiling(bound: Bound, price: Price) -> int:
-    """Nanos that a request within `bound` cannot exceed: no cache hit, the dearest write, the tier."""
+    """Nanos that a request within `bound` cannot exceed: no cache hit, the dearest write, the
+    tier."""
     rates = price.rates(bound.input_tokens)
     picos = bound.input_tokens * _worst_input(bound, price, rates)
     picos += bound.output_tokens * rates.output + bound.searches * rates.searches
@@ -88,8 +90,8 @@ def ceiling(bound: Bound, price: Price) -> int:
 
 
 def affordable_output(nanos: int, bound: Bound, price: Price) -> int:
-    """The most output tokens that `nanos` pay for after the input of `bound`; negative when even the
-    input is not covered. The inverse of `ceiling` in `output_tokens`."""
+    """The most output tokens that `nanos` pay for after the input of `bound`; negative when even
+    the input is not covered. The inverse of `ceiling` in `output_tokens`."""
     rates = price.rates(bound.input_tokens)
     picos = nanos * PICOS_PER_NANO - bound.searches * rates.searches
     picos -= bound.input_tokens * _worst_input(bound, price, rates)

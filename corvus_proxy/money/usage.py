@@ -1,8 +1,8 @@
 """Token counts by class: one disjoint record from every dialect's own arithmetic.
 
-The same words mean opposite things: Anthropic's `input_tokens` leaves the cache counts out, OpenAI's
-and Z.AI's `prompt_tokens` includes them. A conversion that would go negative has used the wrong
-arithmetic; it raises `UsageInvalid`, and the caller treats the usage as missing.
+The same words mean opposite things: Anthropic's `input_tokens` leaves the cache counts out,
+OpenAI's and Z.AI's `prompt_tokens` includes them. A conversion that would go negative has used the
+wrong arithmetic; it raises `UsageInvalid`, and the caller treats the usage as missing.
 """
 
 from collections.abc import Mapping
@@ -18,11 +18,13 @@ CLASSES = ("input", "cache_read", "cache_write_5m", "cache_write_1h", "cache_wri
 
 
 class UsageInvalid(ValueError):
-    """Counts that cannot be true: negative, not integers, absurdly large, or parts above the whole."""
+    """Counts that cannot be true: negative, not integers, absurdly large, or parts above the
+    whole."""
 
 
 class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What one answer used. Every class is disjoint from the others, in tokens (`searches`: calls)."""
+    """What one answer used. Every class is disjoint from the others, in tokens (`searches`:
+    calls)."""
 
     input: int = 0
     cache_read: int = 0
@@ -38,13 +40,17 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
     def input_total(self) -> int:
         """All input, cached or not: what a long-context tier is tested against."""
         return (
-            self.input + self.cache_read
-            + self.cache_write_5m + self.cache_write_1h + self.cache_write_other
+            self.input
+            + self.cache_read
+            + self.cache_write_5m
+            + self.cache_write_1h
+            + self.cache_write_other
         )
 
 
 def from_messages(start: Mapping[str, Any] | None, last: Mapping[str, Any] | None) -> Usage:
-    """Usage of an Anthropic answer: `message_start`'s counts overridden by the last `message_delta`'s.
+    """Usage of an Anthropic answer: `message_start`'s counts overridden by the last
+    `message_delta`'s.
 
     A key of `last` that is present and not null replaces the start's, also when it is smaller
     (platform.claude.com, streaming; the SDK accumulates the same way). A non-streamed answer's
@@ -62,7 +68,8 @@ def from_messages(start: Mapping[str, Any] | None, last: Mapping[str, Any] | Non
         written = write_1h + write_5m
     rest = written - write_1h - write_5m
     if rest < 0:
-        # The delta's total is the later word: a total that shrank takes the dearer writes off first.
+        # The delta's total is the later word: a total that shrank takes the dearer writes off
+        # first.
         write_1h, write_5m = max(0, written - write_5m), min(write_5m, written)
         rest = 0
     if write_1h and not write_5m:
@@ -92,7 +99,9 @@ def from_chat(usage: Mapping[str, Any]) -> Usage:
     written = _count(details, "cache_write_tokens")
     plain = prompt - read - written
     if plain < 0:
-        raise UsageInvalid(f"cached {read} + written {written} tokens exceed prompt_tokens {prompt}")
+        raise UsageInvalid(
+            f"cached {read} + written {written} tokens exceed prompt_tokens {prompt}"
+        )
     return Usage(
         input=plain,
         cache_read=read,

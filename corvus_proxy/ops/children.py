@@ -19,8 +19,11 @@ NOBODY_UID = 65534
 
 def child_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """Our environment without what would lead a database server astray."""
-    kept = {name: value for name, value in os.environ.items()
-            if not name.startswith(("PG", "LD_")) and name != "PYTHONDONTWRITEBYTECODE"}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PG", "LD_")) and name != "PYTHONDONTWRITEBYTECODE"
+    }
     return {**kept, "LC_ALL": "C.UTF-8", **(extra or {})}
 
 
@@ -66,15 +69,25 @@ def user_namespaces_work() -> bool:
 
 
 def start(
-    command: list[str], log: Path, *, environment: Mapping[str, str] | None = None,
-    prepare: Callable[[], None] | None = None, cwd: Path | None = None,
+    command: list[str],
+    log: Path,
+    *,
+    environment: Mapping[str, str] | None = None,
+    prepare: Callable[[], None] | None = None,
+    cwd: Path | None = None,
 ) -> subprocess.Popen[bytes]:
     """A child in a session of its own, whose output goes to `log` and which dies with us."""
     with log.open("ab") as out:
         return subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=cwd,
-            env=dict(environment or child_environment()), start_new_session=True,
-            preexec_fn=prepare or die_with_parent)  # noqa: PLW1509 - the launcher has one thread
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            cwd=cwd,
+            env=dict(environment or child_environment()),
+            start_new_session=True,
+            preexec_fn=prepare or die_with_parent,
+        )
 
 
 def end(child: subprocess.Popen[bytes], number: int, *, timeout_s: float) -> None:

@@ -52,7 +52,8 @@ def settings_of(common: Common) -> Any:
     path = common.config or config_path() or (running if running.exists() else None)
     if path is None and "CORVUS_REDIS_URL" not in os.environ:
         raise ConfigurationError(
-            f"nothing runs from {common.state}: start `corvus up`, or name --state or --config")
+            f"nothing runs from {common.state}: start `corvus up`, or name --state or --config"
+        )
     return load(path)
 
 
@@ -77,9 +78,17 @@ def say(common: Common, document: dict[str, Any], text: str) -> None:
 
 @app.command
 def up(
-    *, state: Path = Path(".corvus"), host: str = "127.0.0.1", api_port: int = 8080,
-    site_port: int = 8081, console_port: int = 8082, status_port: int = 8083,
-    config: Path | None = None, workers: int = 1, demo: bool = True, detach: bool = False,
+    *,
+    state: Path = Path(".corvus"),
+    host: str = "127.0.0.1",
+    api_port: int = 8080,
+    site_port: int = 8081,
+    console_port: int = 8082,
+    status_port: int = 8083,
+    config: Path | None = None,
+    workers: int = 1,
+    demo: bool = True,
+    detach: bool = False,
 ) -> None:
     """Everything on this machine: Redis, Postgres, simulated providers, all roles, a demo key.
 
@@ -96,8 +105,9 @@ def up(
     from corvus_proxy.ops import foreground
     from corvus_proxy.ops.launcher import Options
 
-    options = Options(state, host, api_port, site_port, console_port, status_port, config,
-                      workers, demo)
+    options = Options(
+        state, host, api_port, site_port, console_port, status_port, config, workers, demo
+    )
     (foreground.detach if detach else foreground.run)(options)
 
 
@@ -190,22 +200,33 @@ def _shown(found: Any) -> tuple[dict[str, Any], str]:
     from corvus_proxy.money.amount import format_usd
 
     document = found._asdict()
-    text = "  ".join(f"{name.removesuffix('_nanos')} " + (
-        f"{format_usd(value)} USD" if name.endswith("_nanos") else str(value or "-"))
-        for name, value in document.items())
+    text = "  ".join(
+        f"{name.removesuffix('_nanos')} "
+        + (f"{format_usd(value)} USD" if name.endswith("_nanos") else str(value or "-"))
+        for name, value in document.items()
+    )
     return document, text
 
 
 @keys.command
-def create(*, credit: str = "0", label: str = "", reason: str = "operator grant",
-           common: Common | None = None) -> None:
+def create(
+    *,
+    credit: str = "0",
+    label: str = "",
+    reason: str = "operator grant",
+    common: Common | None = None,
+) -> None:
     """A new key, credited with so many USD."""
     from corvus_proxy.money.amount import parse_usd
     from corvus_proxy.service import keys as service
 
     common = common or Common()
-    made = on_stores(common, lambda stores: service.create(
-        stores, credit_nanos=parse_usd(credit), label=label, reason=reason))
+    made = on_stores(
+        common,
+        lambda stores: service.create(
+            stores, credit_nanos=parse_usd(credit), label=label, reason=reason
+        ),
+    )
     say(common, *_shown(made))
 
 
@@ -231,10 +252,12 @@ def list_keys(*, common: Common | None = None) -> None:
 def _moved(common: Common, key_id: str, usd: str, reason: str, move: Any) -> None:
     from corvus_proxy.money.amount import format_usd, parse_usd
 
-    balance = on_stores(common, lambda stores: move(
-        stores, key_id, parse_usd(usd), reason=reason))
-    say(common, {"key_id": key_id, "balance_nanos": balance},
-        f"{key_id}  balance {format_usd(balance)} USD")
+    balance = on_stores(common, lambda stores: move(stores, key_id, parse_usd(usd), reason=reason))
+    say(
+        common,
+        {"key_id": key_id, "balance_nanos": balance},
+        f"{key_id}  balance {format_usd(balance)} USD",
+    )
 
 
 @keys.command
@@ -268,8 +291,9 @@ def unfreeze(key_id: str, *, reason: str = "", common: Common | None = None) -> 
 def _freeze(common: Common, key_id: str, reason: str, *, frozen: bool) -> None:
     from corvus_proxy.service import keys as service
 
-    on_stores(common, lambda stores: service.set_frozen(
-        stores, key_id, frozen=frozen, reason=reason))
+    on_stores(
+        common, lambda stores: service.set_frozen(stores, key_id, frozen=frozen, reason=reason)
+    )
     word = "frozen" if frozen else "active"
     say(common, {"key_id": key_id, "status": word}, f"{key_id}  {word}")
 
@@ -291,9 +315,11 @@ def verify(*, common: Common | None = None) -> None:
 
     common = common or Common()
     report = on_stores(common, service.verify)
-    lines = [f"{'ok' if report.ok else 'DRIFT'}: {report.wallets} wallets, {report.events} events,"
-             f" drift {report.drift_nanos} nanos, {report.undrained} not yet in the books",
-             *report.problems]
+    lines = [
+        f"{'ok' if report.ok else 'DRIFT'}: {report.wallets} wallets, {report.events} events,"
+        f" drift {report.drift_nanos} nanos, {report.undrained} not yet in the books",
+        *report.problems,
+    ]
     say(common, report._asdict(), "\n".join(lines))
     if not report.ok:
         raise SystemExit(3)

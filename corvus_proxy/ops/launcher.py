@@ -11,6 +11,7 @@ import http.client
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -79,15 +80,18 @@ class Stack:
         """Starts everything and waits until all are ready. Raises CorvusError."""
         self.state.prepare()
         self._lock = self.state.lock()
+        self.state.clear_metrics()
         options = self.options
         for name in ("api_port", "site_port", "console_port", "status_port"):
             port = getattr(options, name) or embedded.free_port()
             _check_port(name, port)
             setattr(options, name, port)
         self._postgres = embedded.Postgres(
-            self.state.folder, self.state.log("postgres"), port=embedded.free_port())
+            self.state.folder, self.state.log("postgres"), port=embedded.free_port()
+        )
         self._redis = embedded.Redis(
-            self.state.folder / "redis", self.state.log("redis"), port=embedded.free_port())
+            self.state.folder / "redis", self.state.log("redis"), port=embedded.free_port()
+        )
         self._providers_port = embedded.free_port()
         write_private(self.state.config, to_toml(self._configuration()))
         self._settings = load(self.state.config, {})
@@ -112,19 +116,24 @@ class Stack:
             except (OSError, tomllib.TOMLDecodeError) as error:
                 raise ConfigurationError(f"{options.config}: {error}") from None
         host = "127.0.0.1" if options.host == "0.0.0.0" else options.host  # noqa: S104
-        given = {
+        given: dict[str, dict[str, Any]] = {
             "redis": {"url": self._redis.url},
             "database": {"url": self._postgres.url},
-            "gateway": {"host": options.host, "port": options.api_port,
-                        "processes": options.workers},
+            "gateway": {
+                "host": options.host,
+                "port": options.api_port,
+                "processes": options.workers,
+            },
             "site": {"host": options.host, "port": options.site_port},
             "console": {"port": options.console_port},
             "worker": {"status_port": options.status_port},
             "ledger": {"journal_dir": str(state.folder / "journal")},
             "secrets": {"pepper_file": str(state.pepper)},
             "metrics": {"dir": str(state.folder / "metrics")},
-            "brand": {"site_url": f"http://{host}:{options.site_port}",
-                      "api_url": f"http://{host}:{options.api_port}"},
+            "brand": {
+                "site_url": f"http://{host}:{options.site_port}",
+                "api_url": f"http://{host}:{options.api_port}",
+            },
             "demo": {"enabled": options.demo},
         }
         for section, values in given.items():
@@ -143,9 +152,14 @@ class Stack:
             "family": family,
             "base_url": f"http://127.0.0.1:{self._providers_port}{FAMILIES[family]}",
             "allow_private": True,
-            "credential": [{"name": f"simulated-{family}", "secret_file": str(secret),
-                            # What an operator who sells at these shares must not pay more than.
-                            "cost_factor": 0.3}],
+            "credential": [
+                {
+                    "name": f"simulated-{family}",
+                    "secret_file": str(secret),
+                    # What an operator who sells at these shares must not pay more than.
+                    "cost_factor": 0.3,
+                }
+            ],
         }
 
     def _add_children(self) -> None:
@@ -154,15 +168,33 @@ class Stack:
             Child("postgres", self._start_postgres, signal.SIGINT, 20),
         ]
         if self.options.demo:
-            self.children.append(Child("providers", lambda: self._python(
-                "providers", "corvus_proxy.dev.providers", "--port", str(self._providers_port),
-                "--log", str(self.state.folder / "providers.jsonl"))))
+            self.children.append(
+                Child(
+                    "providers",
+                    lambda: self._python(
+                        "providers",
+                        "corvus_proxy.dev.providers",
+                        "--port",
+                        str(self._providers_port),
+                        "--log",
+                        str(self.state.folder / "providers.jsonl"),
+                    ),
+                )
+            )
         # A real port is bound by Granian's master: it drains as long as the settings allow.
-        for name, stop_s in (("worker", 15.0), ("gateway", self._settings.gateway.drain_s + 10.0),
-                             ("site", 15.0), ("console", 15.0)):
-            self.children.append(Child(
-                name, lambda name=name: self._python(name, "corvus_proxy.ops.role", name),  # type: ignore[misc]
-                stop_s=stop_s))
+        for name, stop_s in (
+            ("worker", 15.0),
+            ("gateway", self._settings.gateway.drain_s + 10.0),
+            ("site", 15.0),
+            ("console", 15.0),
+        ):
+            self.children.append(
+                Child(
+                    name,
+                    lambda name=name: self._python(name, "corvus_proxy.ops.role", name),  # type: ignore[misc]
+                    stop_s=stop_s,
+                )
+            )
 
     def _start_redis(self) -> subprocess.Popen[bytes]:
         self._redis.start()
@@ -173,13 +205,16 @@ class Stack:
         return self._postgres.child
 
     def _python(self, name: str, module: str, *words: str) -> subprocess.Popen[bytes]:
-        environment = children.child_environment({
-            "CORVUS_CONFIG": str(self.state.config),
-            "PROMETHEUS_MULTIPROC_DIR": str(self.state.folder / "metrics"),
-            "PYTHONUNBUFFERED": "1",
-        })
-        return children.start([sys.executable, "-m", module, *words], self.state.log(name),
-                              environment=environment)
+        environment = children.child_environment(
+            {
+                "CORVUS_CONFIG": str(self.state.config),
+                "PROMETHEUS_MULTIPROC_DIR": str(self.state.folder / "metrics"),
+                "PYTHONUNBUFFERED": "1",
+            }
+        )
+        return children.start(
+            [sys.executable, "-m", module, *words], self.state.log(name), environment=environment
+        )
 
     def _migrate(self) -> None:
         done = self.state.folder / "migrations"
@@ -202,33 +237,44 @@ class Stack:
         for child in self.children:
             if child.process is not None and child.process.poll() is not None:
                 raise CorvusError(
-                    f"{child.name} did not start:\n{children.tail(self.state.log(child.name))}")
+                    f"{child.name} did not start:\n{children.tail(self.state.log(child.name))}"
+                )
 
     def _wait_ready(self) -> None:
         options = self.options
-        checks = {"gateway": (options.api_port, "/readyz"), "site": (options.site_port, "/livez"),
-                  "console": (options.console_port, "/livez"),
-                  "worker": (options.status_port, "/readyz")}
+        checks = {
+            "gateway": (options.api_port, "/readyz"),
+            "site": (options.site_port, "/livez"),
+            "console": (options.console_port, "/livez"),
+            "worker": (options.status_port, "/readyz"),
+        }
         deadline = time.monotonic() + START_S
         for name, (port, path) in checks.items():
             while not _answers(options.host, port, path):
                 self._check_first_start()
                 if time.monotonic() > deadline:
                     raise CorvusError(
-                        f"{name} did not start:\n{children.tail(self.state.log(name))}")
+                        f"{name} did not start:\n{children.tail(self.state.log(name))}"
+                    )
                 time.sleep(0.01)
 
     def summary(self) -> dict[str, Any]:
         """`up.json`."""
         brand, options = self._settings.brand, self.options
         return {
-            "api": brand.api_url, "site": brand.site_url,
+            "api": brand.api_url,
+            "site": brand.site_url,
             "console": f"http://127.0.0.1:{options.console_port}",
             "status": f"http://127.0.0.1:{options.status_port}",
-            "redis": self._redis.url, "postgres": self._postgres.url, "demo_key": self.demo_key,
-            "state": str(self.state.folder), "data": str(self._postgres.folder),
-            "pids": {"launcher": os.getpid(), **{
-                child.name: child.process.pid for child in self.children if child.process}},
+            "redis": self._redis.url,
+            "postgres": self._postgres.url,
+            "demo_key": self.demo_key,
+            "state": str(self.state.folder),
+            "data": str(self._postgres.folder),
+            "pids": {
+                "launcher": os.getpid(),
+                **{child.name: child.process.pid for child in self.children if child.process},
+            },
         }
 
     # -- watch ----------------------------------------------------------------------------------
@@ -261,7 +307,8 @@ class Stack:
         if len(child.ends) >= RESTARTS_MAX:
             raise CorvusError(
                 f"{child.name} ended {RESTARTS_MAX} times within {RESTART_WINDOW_S} s:\n"
-                f"{children.tail(self.state.log(child.name))}")
+                f"{children.tail(self.state.log(child.name))}"
+            )
         # At once the first time, then after 0.5, 1, 2 … s.
         delay = 0.0 if len(child.ends) == 1 else 0.25 * 2 ** (len(child.ends) - 1)
         child.start_again_at = now + delay
@@ -279,14 +326,15 @@ class Stack:
 
 
 def _check_port(name: str, port: int) -> None:
-    with contextlib.closing(embedded.socket.socket()) as probe:
-        probe.setsockopt(embedded.socket.SOL_SOCKET, embedded.socket.SO_REUSEADDR, 1)
+    with contextlib.closing(socket.socket()) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
             raise ConfigurationError(
                 f"port {port} cannot be used ({error.strerror}); choose another with"
-                f" --{name.replace('_', '-')}, 0 takes a free one") from None
+                f" --{name.replace('_', '-')}, 0 takes a free one"
+            ) from None
 
 
 def _answers(host: str, port: int, path: str) -> bool:

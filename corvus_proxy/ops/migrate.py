@@ -26,8 +26,11 @@ def _run(url: str, *words: str) -> str:
         url += ("&" if "?" in url else "?") + "sslmode=disable"
     done = subprocess.run(
         [program, "--no-dump-schema", "--migrations-dir", str(folder()), *words],
-        env={**children.child_environment(), "DATABASE_URL": url}, capture_output=True, text=True,
-        check=False)
+        env={**children.child_environment(), "DATABASE_URL": url},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode:
         raise ConfigurationError(f"migrations failed: {done.stderr.strip()}")
     return done.stdout

@@ -17,11 +17,20 @@ def run_gateway(settings: Settings) -> None:
     guard.refuse_demo(settings, str(config_path() or "settings"))
     gateway = settings.gateway
     Granian(
-        "corvus_proxy.roles.gateway:create", factory=True, interface=Interfaces.ASGI,
-        address=gateway.host, port=gateway.port, workers=gateway.processes,
-        loop=Loops.uvloop, http=HTTPModes.http1, websockets=False, runtime_threads=1,
-        backpressure=8192, respawn_failed_workers=True,
-        workers_kill_timeout=gateway.drain_s + 5, log_level=LogLevels.warning,
+        "corvus_proxy.roles.gateway:create",
+        factory=True,
+        interface=Interfaces.ASGI,
+        address=gateway.host,
+        port=gateway.port,
+        workers=gateway.processes,
+        loop=Loops.uvloop,
+        http=HTTPModes.http1,
+        websockets=False,
+        runtime_threads=1,
+        backpressure=8192,
+        respawn_failed_workers=True,
+        workers_kill_timeout=gateway.drain_s + 5,
+        log_level=LogLevels.warning,
     ).serve()
 
 

@@ -43,13 +43,20 @@ class State:
 
     def prepare(self) -> None:
         """Makes the folder and what has to lie in it before anything starts."""
-        for path in (self.folder, self.folder / "logs", self.folder / "metrics",
-                     self.folder / "journal"):
+        for path in (
+            self.folder,
+            self.folder / "logs",
+            self.folder / "metrics",
+            self.folder / "journal",
+        ):
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for stale in (self.folder / "metrics").glob("*.db"):
-            stale.unlink()
         if not self.pepper.exists():
             write_private(self.pepper, secrets.token_hex(32))
+
+    def clear_metrics(self) -> None:
+        """Takes away the figures of processes that no longer run; the lock must be held."""
+        for stale in (self.folder / "metrics").glob("*.db"):
+            stale.unlink()
 
     def lock(self) -> int:
         """Takes the folder for this process. Raises ConfigurationError when another has it."""
@@ -80,20 +87,31 @@ def write_private(path: Path, text: str) -> None:
 
 def to_toml(tree: dict[str, Any]) -> str:
     """TOML of plain values, tables one level deep, and arrays of tables with one inside."""
-    scalars = [f"{name} = {_value(value)}" for name, value in tree.items()
-               if not isinstance(value, dict) and not _is_tables(value)]
+    scalars = [
+        f"{name} = {_value(value)}"
+        for name, value in tree.items()
+        if not isinstance(value, dict) and not _is_tables(value)
+    ]
     out = [*scalars, ""]
     for name, value in tree.items():
         if isinstance(value, dict):
             out += [f"[{name}]", *(f"{key} = {_value(inner)}" for key, inner in value.items()), ""]
         elif _is_tables(value):
             for row in value:
-                out += [f"[[{name}]]", *(f"{key} = {_value(inner)}" for key, inner in row.items()
-                                         if not _is_tables(inner))]
+                out += [
+                    f"[[{name}]]",
+                    *(
+                        f"{key} = {_value(inner)}"
+                        for key, inner in row.items()
+                        if not _is_tables(inner)
+                    ),
+                ]
                 for key, inner in row.items():
                     for table in inner if _is_tables(inner) else ():
-                        out += [f"[[{name}.{key}]]",
-                                *(f"{part} = {_value(one)}" for part, one in table.items())]
+                        out += [
+                            f"[[{name}.{key}]]",
+                            *(f"{part} = {_value(one)}" for part, one in table.items()),
+                        ]
                 out.append("")
     return "\n".join(out)
 

@@ -14,7 +14,8 @@ async def main(settings: Settings) -> None:
     stop = stop_event()
     stores = open_stores(settings)
     try:
-        await serve_until(stop, create(stores, settings), settings.console.host,
-                          settings.console.port)
+        await serve_until(
+            stop, create(stores, settings), settings.console.host, settings.console.port
+        )
     finally:
         await stores.close()

@@ -40,7 +40,8 @@ class Process:
     def __init__(self, settings: Settings) -> None:
         if not settings.ledger.journal_dir:
             raise ConfigurationError(
-                "ledger.journal_dir: name a folder on a disk that outlives the process")
+                "ledger.journal_dir: name a folder on a disk that outlives the process"
+            )
         guard.refuse_demo(settings, str(config_path() or "settings"))
         self._settings = settings
         self._pepper = settings.pepper()
@@ -55,19 +56,26 @@ class Process:
         """Opens the journal and begins to report. Redis may still be away."""
         settings = self._settings
         node = Node(Path(settings.ledger.journal_dir), self._pepper)
-        self._journal = node.journal(
-            self._ids.incarnation, sync_ms=settings.ledger.journal_sync_ms)
+        self._journal = node.journal(self._ids.incarnation, sync_ms=settings.ledger.journal_sync_ms)
         self._holds = Holds(
-            self._till, self._journal, lease_s=settings.ledger.lease_s,
-            lag_limit=settings.ledger.lag_limit, wait_s=settings.hold.wait_s,
-            waiters_max=settings.hold.waiters_max)
+            self._till,
+            self._journal,
+            lease_s=settings.ledger.lease_s,
+            lag_limit=settings.ledger.lag_limit,
+            wait_s=settings.hold.wait_s,
+            waiters_max=settings.hold.waiters_max,
+        )
         self._reporter = Reporter(self._till, self._holds, node)
         metrics.HOLDS.set_function(lambda: len(self._holds.living))
-        using = Resources(settings, self._book, self._pepper, self._holds, self._pool, Ticker(),
-                          self._ids)
+        using = Resources(
+            settings, self._book, self._pepper, self._holds, self._pool, Ticker(), self._ids
+        )
         self.engine = Gateway(
-            using, self._till, ready=self._ready,
-            pages={"/v1/key": functools.partial(account_key.show, self._till)})
+            using,
+            self._till,
+            ready=self._ready,
+            pages={"/v1/key": functools.partial(account_key.show, self._till)},
+        )
         self._checking = asyncio.create_task(self._check())
         self._holds.start()
         self._reporter.start()
@@ -79,7 +87,8 @@ class Process:
         while True:
             try:
                 await check_server(
-                    self._till, durability_confirmed=self._settings.redis.durability_confirmed)
+                    self._till, durability_confirmed=self._settings.redis.durability_confirmed
+                )
                 guard.refuse_simulated(self._settings, marked=await self._till.simulated())
             except TillUnavailable:
                 await asyncio.sleep(0.05)
@@ -92,7 +101,8 @@ class Process:
                 return
 
     async def stop(self) -> None:
-        """After the last stream: waits for the last charges, then hands over or keeps the journal."""
+        """After the last stream: waits for the last charges, then hands over or keeps the
+        journal."""
         self._checking.cancel()
         drained = await self._holds.drain(5)
         await self._reporter.stop(leave=drained)
@@ -121,8 +131,7 @@ def sellable(settings: Settings) -> book.Book:
     below = {found.slug: found for found in margin.below_cost(full, settings)}
     for found in below.values():
         _log.error("below_cost", why=margin.explain(found))
-    return book.Book(tuple(
-        row for row in full.models if row.slug not in below))
+    return book.Book(tuple(row for row in full.models if row.slug not in below))
 
 
 def transports(settings: Settings) -> dict[str, Transport]:
@@ -145,5 +154,3 @@ def create() -> Any:
         await process.engine(client)
 
     return application(engine, process.start, process.stop)
-
-

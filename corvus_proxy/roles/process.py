@@ -22,7 +22,8 @@ def set_up_logs() -> None:
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
-        cache_logger_on_first_use=True)
+        cache_logger_on_first_use=True,
+    )
 
 
 def stop_event() -> asyncio.Event:
@@ -36,11 +37,17 @@ def stop_event() -> asyncio.Event:
 
 async def serve_until(stop: asyncio.Event, app: Any, host: str, port: int) -> None:
     """Serves an ASGI application until `stop` is set, then lets running requests finish."""
-    server = Server(app, address=host, port=port, interface=Interfaces.ASGINL, log_enabled=False,
-                    websockets=False)
+    server = Server(
+        app,
+        address=host,
+        port=port,
+        interface=Interfaces.ASGINL,
+        log_enabled=False,
+        websockets=False,
+    )
     serving = asyncio.create_task(server.serve())
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    server.stop()
+    server.stop()  # type: ignore[no-untyped-call]
     stopping.cancel()
     await serving

@@ -36,7 +36,8 @@ async def main(settings: Settings) -> None:
     coordinator = Coordinator(stores.till, stores.books)
     sweeper = Sweeper(stores.till, lease_s=settings.ledger.lease_s)
     jobs = [
-        writer.run(), coordinator.run(),
+        writer.run(),
+        coordinator.run(),
         _every("sweeper", min(5.0, settings.ledger.lease_s / 8), sweeper.tick),
         _every("outbox", OUTBOX_S, lambda: outbox.tick(stores.till, stores.books)),
         _every("lag", LAG_S, lambda: _measure_lag(writer)),
@@ -44,8 +45,9 @@ async def main(settings: Settings) -> None:
     ]
     tasks = [asyncio.create_task(job) for job in jobs]
     try:
-        await serve_until(stop, _health(coordinator, writer), settings.worker.host,
-                          settings.worker.status_port)
+        await serve_until(
+            stop, _health(coordinator, writer), settings.worker.host, settings.worker.status_port
+        )
     finally:
         for task in tasks:
             task.cancel()
@@ -96,8 +98,13 @@ def _health(coordinator: Coordinator, writer: Writer) -> Any:
                 status, text = 503, problems[0]
         elif scope["path"] != "/livez":
             status, text = 404, "not found"
-        await send({"type": "http.response.start", "status": status,
-                    "headers": [(b"content-type", b"text/plain; charset=utf-8")]})
+        await send(
+            {
+                "type": "http.response.start",
+                "status": status,
+                "headers": [(b"content-type", b"text/plain; charset=utf-8")],
+            }
+        )
         await send({"type": "http.response.body", "body": text.encode() + b"\n"})
 
     return app

@@ -41,8 +41,12 @@ async def overview(stores: Stores, wallet: str) -> Overview:
     state = await stores.till.wallet(wallet)
     if state is None:
         return Overview(0, 0, 0, 0)
-    return Overview(state.balance_nanos, state.held_nanos,
-                    state.balance_nanos - state.held_nanos, state.spent_nanos)
+    return Overview(
+        state.balance_nanos,
+        state.held_nanos,
+        state.balance_nanos - state.held_nanos,
+        state.spent_nanos,
+    )
 
 
 async def requests(stores: Stores, wallet: str, *, limit: int) -> list[views.RequestRow]:

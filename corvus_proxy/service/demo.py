@@ -69,8 +69,7 @@ async def seed(stores: Stores, sealed: Path) -> str:
             raise keys.ServiceRefused(f"{sealed} does not fit this pepper") from None
     await wait_until_open(stores)
     await mark(stores)
-    created = await keys.create(
-        stores, credit_nanos=DEMO_NANOS, label="demo", reason="demo credit")
+    created = await keys.create(stores, credit_nanos=DEMO_NANOS, label="demo", reason="demo credit")
     sealed.write_bytes(box.encrypt(created.secret.encode()))
     sealed.chmod(0o600)
     return created.secret

@@ -16,7 +16,8 @@ def refuse_demo(settings: Settings, source: str) -> None:
     if settings.demo.enabled and real:
         raise ConfigurationError(
             f"{source}: [demo] enabled = true, and upstream {real[0]} is real; simulated money must"
-            " not buy real answers. Remove one of the two.")
+            " not buy real answers. Remove one of the two."
+        )
 
 
 def refuse_simulated(settings: Settings, *, marked: bool) -> None:

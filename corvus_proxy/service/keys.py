@@ -45,7 +45,11 @@ class Shown(NamedTuple):
 
 
 async def create(
-    stores: Stores, *, credit_nanos: int, label: str = "", reason: str = "operator grant",
+    stores: Stores,
+    *,
+    credit_nanos: int,
+    label: str = "",
+    reason: str = "operator grant",
     actor: str = "cli",
 ) -> Created:
     """A new wallet with its main key, credited. Raises BooksUnavailable, ServiceRefused.
@@ -59,8 +63,13 @@ async def create(
     async with stores.books.transaction() as connection:
         await wallets.insert_wallet(connection, wallet)
         await wallets.insert_key(
-            connection, wallet, key_id, label=label, digest=secret.digest(text, stores.pepper),
-            masked=secret.mask(text))
+            connection,
+            wallet,
+            key_id,
+            label=label,
+            digest=secret.digest(text, stores.pepper),
+            masked=secret.mask(text),
+        )
         await wallets.insert_outbox(connection, row)
         await _audit(connection, actor, "keys.create", key_id, credit_nanos=credit_nanos)
     await _send_key(stores, row)
@@ -77,8 +86,9 @@ async def show(stores: Stores, key_id: str) -> Shown:
         _, wallet_status, keys = await wallets.keys_of(connection, wallet)
     key = next(key for key in keys if key.key_id == key_id)
     state = await stores.till.wallet(wallet)
-    balance, held, spent = (state.balance_nanos, state.held_nanos, state.spent_nanos) if (
-        state) else (0, 0, 0)
+    balance, held, spent = (
+        (state.balance_nanos, state.held_nanos, state.spent_nanos) if (state) else (0, 0, 0)
+    )
     status = STATUS[key.status if wallet_status == 1 else wallet_status]
     return Shown(key_id, wallet, key.label, status, balance, held, balance - held, spent)
 
@@ -87,13 +97,28 @@ async def list_keys(stores: Stores) -> list[Shown]:
     """The newest thousand keys, with what the books have."""
     async with stores.books.connection() as connection:
         rows = await wallets.all_keys(connection)
-    return [Shown(row["key_id"], row["wallet"], row["label"], STATUS[row["status"]],
-                  row["balance_nanos"], 0, row["balance_nanos"], row["spent_nanos"])
-            for row in rows]
+    return [
+        Shown(
+            row["key_id"],
+            row["wallet"],
+            row["label"],
+            STATUS[row["status"]],
+            row["balance_nanos"],
+            0,
+            row["balance_nanos"],
+            row["spent_nanos"],
+        )
+        for row in rows
+    ]
 
 
 async def credit(
-    stores: Stores, key_id: str, nanos: int, *, reason: str, counter: str = "grants",
+    stores: Stores,
+    key_id: str,
+    nanos: int,
+    *,
+    reason: str,
+    counter: str = "grants",
     actor: str = "cli",
 ) -> int:
     """Adds money to a key's wallet; the balance once Redis has it. Raises ServiceRefused."""
@@ -121,11 +146,17 @@ async def credit(
             raise ServiceRefused("a wallet holds at most 1,000,000 USD")
         case _:
             raise ServiceRefused(
-                "the credit is booked and reaches the key as soon as Redis serves again")
+                "the credit is booked and reaches the key as soon as Redis serves again"
+            )
 
 
 async def debit(
-    stores: Stores, key_id: str, nanos: int, *, reason: str, counter: str = "adjustments",
+    stores: Stores,
+    key_id: str,
+    nanos: int,
+    *,
+    reason: str,
+    counter: str = "adjustments",
     actor: str = "cli",
 ) -> int:
     """Takes free money from a key's wallet; the balance left. Raises ServiceRefused."""
@@ -135,14 +166,21 @@ async def debit(
         wallet = await _wallet(connection, key_id)
         await _audit(connection, actor, "keys.debit", key_id, nanos=nanos, reason=reason)
     reply = await stores.till.debit(
-        f"adj:{clock.random_hex(12)}", wallet, nanos, up_to=False, counter=counter, key=key_id,
-        reason=reason)
+        f"adj:{clock.random_hex(12)}",
+        wallet,
+        nanos,
+        up_to=False,
+        counter=counter,
+        key=key_id,
+        reason=reason,
+    )
     match reply:
         case Debited():
             return reply.balance_nanos
         case Poor():
             raise ServiceRefused(
-                f"only {reply.available_nanos} nanos are free; {reply.held_nanos} are held")
+                f"only {reply.available_nanos} nanos are free; {reply.held_nanos} are held"
+            )
         case NoKey():
             raise ServiceRefused("Redis does not know this wallet yet")
         case _:
@@ -162,25 +200,25 @@ async def set_frozen(
     await _send_key(stores, row)
 
 
-async def rotate(
-    stores: Stores, key_id: str, *, grace_s: int = GRACE_S, actor: str = "cli"
-) -> str:
+async def rotate(stores: Stores, key_id: str, *, grace_s: int = GRACE_S, actor: str = "cli") -> str:
     """A new secret for a key; the old one works for the grace. Raises ServiceRefused."""
     async with stores.books.transaction() as connection:
         wallet = await _wallet(connection, key_id)
         text = secret.new_secret(wallet)
         await wallets.rotate_secret(
-            connection, key_id, digest=secret.digest(text, stores.pepper),
-            masked=secret.mask(text), old_valid_until_ms=clock.wall_ms() + grace_s * 1000)
+            connection,
+            key_id,
+            digest=secret.digest(text, stores.pepper),
+            masked=secret.mask(text),
+            old_valid_until_ms=clock.wall_ms() + grace_s * 1000,
+        )
         row = await _changed(connection, wallet, key_id, "keys.rotate")
         await _audit(connection, actor, "keys.rotate", key_id, grace_s=grace_s)
     await _send_key(stores, row)
     return text
 
 
-async def _changed(
-    connection: Any, wallet: str, key_id: str, action: str
-) -> wallets.OutboxRow:
+async def _changed(connection: Any, wallet: str, key_id: str, action: str) -> wallets.OutboxRow:
     version = await wallets.touch(connection, wallet)
     row = wallets.OutboxRow(f"key:{wallet}:{version}", "key", wallet, 0, "", key_id, action)
     await wallets.insert_outbox(connection, row)
@@ -202,8 +240,7 @@ async def _wallet(connection: Any, key_id: str) -> str:
     return wallet
 
 
-async def _audit(
-    connection: Any, actor: str, action: str, subject: str, **details: object
-) -> None:
+async def _audit(connection: Any, actor: str, action: str, subject: str, **details: object) -> None:
     await wallets.insert_audit(
-        connection, actor=actor, action=action, subject=subject, details=json.dumps(details))
+        connection, actor=actor, action=action, subject=subject, details=json.dumps(details)
+    )

@@ -22,4 +22,6 @@ def open_stores(settings: Settings) -> Stores:
     """Opens both lazily: neither needs to be there yet. Raises ConfigurationError (pepper)."""
     return Stores(
         Till.open(settings.redis.url, timeout_ms=max(settings.redis.timeout_ms, 1000)),
-        Books(settings.database.url), settings.pepper())
+        Books(settings.database.url),
+        settings.pepper(),
+    )

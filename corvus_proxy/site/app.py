@@ -29,8 +29,7 @@ class Site:
         self._stores = stores
         self._settings = settings
         self._pages = render.Pages(settings)
-        self._sessions = Sessions(
-            stores.pepper, https=settings.brand.site_url.startswith("https:"))
+        self._sessions = Sessions(stores.pepper, https=settings.brand.site_url.startswith("https:"))
         self._tries = Tries()
 
     async def home(self, request: Request) -> Response:
@@ -48,12 +47,15 @@ class Site:
         """`POST /login`: the key opens the dashboard."""
         if not is_own_form(request):
             return self._pages.page(
-                "login.html", status=403, problem="This form was sent from another site.")
+                "login.html", status=403, problem="This form was sent from another site."
+            )
         address = request.client.host if request.client else ""
         if not self._tries.allowed(address):
             return self._pages.page(
-                "login.html", status=429,
-                problem="Too many attempts from your address. Wait a minute and try again.")
+                "login.html",
+                status=429,
+                problem="Too many attempts from your address. Wait a minute and try again.",
+            )
         size = request.headers.get("content-length", "0")
         if not size.isdigit() or int(size) > FORM_BYTES_MAX:
             return self._pages.page("login.html", status=413, problem="That is not a key.")
@@ -61,9 +63,11 @@ class Site:
         session = await account.log_in(self._stores, fields.get("key", [""])[0])
         if session is None:
             return self._pages.page(
-                "login.html", status=401,
+                "login.html",
+                status=401,
                 problem="This key is not known. Check that it was copied whole:"
-                        " it begins with sk-corvus_ and has 56 characters.")
+                " it begins with sk-corvus_ and has 56 characters.",
+            )
         response = RedirectResponse("/dashboard", 303, render.HEADERS)
         self._sessions.start(response, session)
         return response
@@ -82,22 +86,41 @@ class Site:
             return RedirectResponse("/login", 303, render.HEADERS)
         figures = await account.overview(self._stores, session.wallet)
         if request.url.path.endswith(".json"):
-            view = {**figures._asdict(),
-                    **{name.removesuffix("_nanos"): format_usd(nanos)
-                       for name, nanos in figures._asdict().items()}}
-            return Response(msgspec.json.encode(view), headers={
-                **render.HEADERS, "cache-control": "no-store"}, media_type="application/json")
+            view = {
+                **figures._asdict(),
+                **{
+                    name.removesuffix("_nanos"): format_usd(nanos)
+                    for name, nanos in figures._asdict().items()
+                },
+            }
+            return Response(
+                msgspec.json.encode(view),
+                headers={**render.HEADERS, "cache-control": "no-store"},
+                media_type="application/json",
+            )
         requests = await account.requests(self._stores, session.wallet, limit=REQUESTS_SHOWN)
         models = await account.models(self._stores, session.wallet)
         return self._pages.page(
-            "dashboard.html", figures=figures, requests=requests, models=models, session=session,
+            "dashboard.html",
+            figures=figures,
+            requests=requests,
+            models=models,
+            session=session,
             bars=render.bars([(row.slug, row.charge_nanos) for row in models]),
-            charged_nanos=sum(row.charge_nanos for row in models))
+            charged_nanos=sum(row.charge_nanos for row in models),
+        )
 
     async def unavailable(self, request: Request, error: Exception) -> Response:
         """Redis or Postgres is away."""
-        return self._pages.page("unavailable.html", status=503, what=(
-            "The ledger" if isinstance(error, TillUnavailable) else "The record of your requests"))
+        return self._pages.page(
+            "unavailable.html",
+            status=503,
+            what=(
+                "The ledger"
+                if isinstance(error, TillUnavailable)
+                else "The record of your requests"
+            ),
+        )
 
     async def missing(self, request: Request, error: Exception) -> Response:
         """No such page."""
@@ -120,9 +143,11 @@ def create(stores: Stores, settings: Settings) -> Any:
             *(Route(f"/static/{name}", _asset(name)) for name in render.ASSETS),
         ],
         exception_handlers={
-            404: site.missing, TillUnavailable: site.unavailable,
+            404: site.missing,
+            TillUnavailable: site.unavailable,
             BooksUnavailable: site.unavailable,
-        })
+        },
+    )
 
 
 def _asset(name: str) -> Any:

@@ -14,7 +14,8 @@ from corvus_proxy.settings import Settings
 HEADERS = {
     "content-security-policy": (
         "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:;"
-        " connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"),
+        " connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+    ),
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
     "cross-origin-opener-policy": "same-origin",
@@ -22,14 +23,18 @@ HEADERS = {
 ASSETS = {"app.css": "text/css; charset=utf-8", "app.js": "text/javascript; charset=utf-8"}
 
 OUTCOMES = {
-    "completed": "completed", "zero_completion": "empty answer, free",
-    "usage_missing": "completed, estimated", "upstream_refused": "refused by the model's provider",
+    "completed": "completed",
+    "zero_completion": "empty answer, free",
+    "usage_missing": "completed, estimated",
+    "upstream_refused": "refused by the model's provider",
     "upstream_error_before_first_byte": "provider failed, free",
     "upstream_cut_midstream": "provider cut it off",
     "client_cancelled_before_first_byte": "cancelled before the answer",
     "client_cancelled_midstream": "cancelled midway",
-    "out_of_balance_midstream": "ended with the balance", "gateway_crash": "gateway restarted",
-    "gateway_fault": "gateway failed, free", "gateway_timeout": "provider fell silent",
+    "out_of_balance_midstream": "ended with the balance",
+    "gateway_crash": "gateway restarted",
+    "gateway_fault": "gateway failed, free",
+    "gateway_timeout": "provider fell silent",
     "slow_reader_timeout": "client stopped reading",
     "ledger_unavailable_midstream": "ledger away",
 }
@@ -54,10 +59,16 @@ class Pages:
 
     def __init__(self, settings: Settings) -> None:
         self._environment = Environment(
-            loader=PackageLoader("corvus_proxy.site"), autoescape=True, undefined=StrictUndefined,
-            trim_blocks=True, lstrip_blocks=True)
+            loader=PackageLoader("corvus_proxy.site"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
         self._environment.filters |= {
-            "usd": format_usd, "grouped": lambda number: f"{number:,}", "when": _when,
+            "usd": format_usd,
+            "grouped": lambda number: f"{number:,}",
+            "when": _when,
             "outcome": lambda code: OUTCOMES.get(code, code.replace("_", " ")),
         }
         self._environment.globals |= {"brand": settings.brand, "demo": settings.demo.enabled}
@@ -65,15 +76,17 @@ class Pages:
     def page(self, name: str, *, status: int = 200, **view: Any) -> Response:
         """An HTML page that no cache keeps."""
         html = self._environment.get_template(name).render(**view)
-        return Response(html, status, {**HEADERS, "cache-control": "no-store"},
-                        media_type="text/html")
+        return Response(
+            html, status, {**HEADERS, "cache-control": "no-store"}, media_type="text/html"
+        )
 
 
 def asset(name: str) -> Response:
     """A file of our own."""
     data = (resources.files("corvus_proxy.site") / "static" / name).read_bytes()
-    return Response(data, headers={**HEADERS, "cache-control": "public, max-age=300"},
-                    media_type=ASSETS[name])
+    return Response(
+        data, headers={**HEADERS, "cache-control": "public, max-age=300"}, media_type=ASSETS[name]
+    )
 
 
 def _when(moment: datetime) -> str:

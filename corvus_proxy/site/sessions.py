@@ -27,19 +27,27 @@ class Sessions:
     def start(self, response: Response, session: Session) -> None:
         """Logs in."""
         response.set_cookie(
-            self._cookie, self._signer.dumps(list(session)), max_age=SESSION_S, httponly=True,
-            samesite="lax", secure=self._https, path="/")
+            self._cookie,
+            self._signer.dumps(list(session)),
+            max_age=SESSION_S,
+            httponly=True,
+            samesite="lax",
+            secure=self._https,
+            path="/",
+        )
 
     def end(self, response: Response) -> None:
         """Logs out."""
-        response.delete_cookie(self._cookie, path="/", secure=self._https, httponly=True,
-                               samesite="lax")
+        response.delete_cookie(
+            self._cookie, path="/", secure=self._https, httponly=True, samesite="lax"
+        )
 
     def read(self, request: Request) -> Session | None:
         """Who is logged in, or None."""
         try:
             wallet, key_id = self._signer.loads(
-                request.cookies.get(self._cookie, ""), max_age=SESSION_S)
+                request.cookies.get(self._cookie, ""), max_age=SESSION_S
+            )
         except (BadSignature, ValueError, TypeError):
             return None
         return Session(wallet, key_id)

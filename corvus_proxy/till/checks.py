@@ -23,9 +23,11 @@ async def check_server(till: Till, *, durability_confirmed: bool) -> None:
                 raise ConfigurationError(
                     "This Redis forbids CONFIG GET, so its durability cannot be checked. If it runs"
                     " with appendonly yes, appendfsync always and noeviction, set"
-                    " redis.durability_confirmed = true.")
+                    " redis.durability_confirmed = true."
+                )
             return
         if found != wanted:
             raise ConfigurationError(
                 f"Redis has {option} = {found}; it must be {wanted}, or acknowledged charges can be"
-                f" lost. Set it in redis.conf (or `CONFIG SET {option} {wanted}`).")
+                f" lost. Set it in redis.conf (or `CONFIG SET {option} {wanted}`)."
+            )

@@ -51,8 +51,13 @@ class Till:
     def open(cls, url: str, *, timeout_ms: int, connections: int = 64) -> "Till":
         """A till over `url`; connects at the first call, so it opens while Redis is away."""
         pool = aioredis.BlockingConnectionPool.from_url(
-            url, protocol=2, max_connections=connections, timeout=timeout_ms / 1000,
-            socket_connect_timeout=timeout_ms / 1000, retry=None)
+            url,
+            protocol=2,
+            max_connections=connections,
+            timeout=timeout_ms / 1000,
+            socket_connect_timeout=timeout_ms / 1000,
+            retry=None,
+        )
         return cls(aioredis.Redis(connection_pool=pool), timeout_ms=timeout_ms)
 
     async def close(self) -> None:
@@ -65,17 +70,36 @@ class Till:
         """Granted, Poor, Limited, Denied, NoKey, Backpressure, Duplicate or Fenced."""
         day = clock.utc_day()
         return await self._money(
-            "reserve", ask.wallet, ask.rid, ask.wallet, ask.digest, owner, ask.least_nanos,
-            ask.most_nanos, ask.share_floor_nanos, ask.price_version, ask.slug, ask.request_tokens,
-            lag_limit, day, day[:7])
+            "reserve",
+            ask.wallet,
+            ask.rid,
+            ask.wallet,
+            ask.digest,
+            owner,
+            ask.least_nanos,
+            ask.most_nanos,
+            ask.share_floor_nanos,
+            ask.price_version,
+            ask.slug,
+            ask.request_tokens,
+            lag_limit,
+            day,
+            day[:7],
+        )
 
     async def extend(
-        self, rid: str, wallet: str, *, total_nanos: int, checkpoint_nanos: int, owner: str,
+        self,
+        rid: str,
+        wallet: str,
+        *,
+        total_nanos: int,
+        checkpoint_nanos: int,
+        owner: str,
         meta: bytes,
     ) -> Any:
-        """Extended, NotOwner, Unknown or Fenced. `total_nanos` is absolute, so it may be repeated."""
-        return await self._money(
-            "extend", wallet, rid, total_nanos, checkpoint_nanos, owner, meta)
+        """Extended, NotOwner, Unknown or Fenced. `total_nanos` is absolute, so it may be
+        repeated."""
+        return await self._money("extend", wallet, rid, total_nanos, checkpoint_nanos, owner, meta)
 
     async def renew(self, leases: Sequence[Lease], *, owner: str) -> list[Any]:
         """`extend` of many holds in one write, each at its present total: the leases' renewal."""
@@ -83,14 +107,25 @@ class Till:
         for lease in leases:
             partition = partition_of(lease.wallet)
             keys = scripts.money_keys(partition, lease.wallet)
-            pipe.evalsha(scripts.SCRIPTS["extend"].sha, len(keys), *keys, self._epochs[partition],
-                         lease.rid, lease.total_nanos, lease.checkpoint_nanos, owner, lease.meta)
+            pipe.evalsha(
+                scripts.SCRIPTS["extend"].sha,
+                len(keys),
+                *keys,
+                self._epochs[partition],
+                lease.rid,
+                lease.total_nanos,
+                lease.checkpoint_nanos,
+                owner,
+                lease.meta,
+            )
         answers = await self._wait(pipe.execute(raise_on_error=False), extra_s=1.0)
         if any(isinstance(answer, NoScriptError) for answer in answers):
             await self._wait(self._redis.script_load(scripts.SCRIPTS["extend"].text))
             return await self.renew(leases, owner=owner)
-        return [answer if isinstance(answer, Exception) else scripts.decode("extend", answer)
-                for answer in answers]
+        return [
+            answer if isinstance(answer, Exception) else scripts.decode("extend", answer)
+            for answer in answers
+        ]
 
     async def settle(
         self, rid: str, wallet: str, *, actual_nanos: int, outcome: str, meta: bytes
@@ -111,27 +146,45 @@ class Till:
     # -- money in and out -----------------------------------------------------------------------
 
     async def credit(
-        self, credit_id: str, wallet: str, nanos: int, *, counter: str, key: str = "",
+        self,
+        credit_id: str,
+        wallet: str,
+        nanos: int,
+        *,
+        counter: str,
+        key: str = "",
         reason: str = "",
     ) -> Any:
         """Credited, Duplicate, Cap, NoKey or Fenced."""
         return await self._money("credit", wallet, credit_id, wallet, nanos, counter, key, reason)
 
     async def debit(
-        self, debit_id: str, wallet: str, nanos: int, *, up_to: bool, counter: str, key: str = "",
+        self,
+        debit_id: str,
+        wallet: str,
+        nanos: int,
+        *,
+        up_to: bool,
+        counter: str,
+        key: str = "",
         reason: str = "",
     ) -> Any:
         """Debited, Poor, Duplicate, NoKey or Fenced."""
         return await self._money(
-            "debit", wallet, debit_id, wallet, nanos, int(up_to), counter, key, reason)
+            "debit", wallet, debit_id, wallet, nanos, int(up_to), counter, key, reason
+        )
 
     async def push(self, row: reply.KeyRow) -> Any:
         """Sets a wallet's status and keys: `("OK", version)`, `("OLD", version)` or Fenced."""
         partition = partition_of(row.wallet)
         keys = scripts.money_keys(partition, row.wallet)[:2]
         entries = [{"id": k.key_id, "st": k.status, "ds": k.digests} for k in row.keys]
-        return await self._fenced("key", partition, keys, (
-            row.wallet, row.version, row.status, msgspec.json.encode(entries)))
+        return await self._fenced(
+            "key",
+            partition,
+            keys,
+            (row.wallet, row.version, row.status, msgspec.json.encode(entries)),
+        )
 
     # -- the worker's part ----------------------------------------------------------------------
 
@@ -141,8 +194,9 @@ class Till:
 
     async def open_partition(self, partition: int, seen: PartitionState) -> Any:
         """Opens it if it is still as `seen`: `("OK", seq)`, `("MOVED", …)` or Fenced."""
-        return await self._call("open", [scripts.key(partition, "m")], (
-            seen.epoch, seen.state, seen.seq, seen.stamp))
+        return await self._call(
+            "open", [scripts.key(partition, "m")], (seen.epoch, seen.state, seen.seq, seen.stamp)
+        )
 
     async def ack(self, partition: int, committed: int, *, keep: int) -> Any:
         """`("OK", pruned)`, `("AHEAD", seq)` or Fenced."""
@@ -157,8 +211,9 @@ class Till:
         found = []
         for row in await self._wait(pipe.execute()):
             epoch, stamp, state, seq, committed = [(part or b"").decode() for part in row]
-            found.append(PartitionState(
-                int(epoch or 0), stamp, state, int(seq or 0), int(committed or 0)))
+            found.append(
+                PartitionState(int(epoch or 0), stamp, state, int(seq or 0), int(committed or 0))
+            )
         return found
 
     async def replid(self) -> str:
@@ -170,10 +225,10 @@ class Till:
         self, cursors: Mapping[int, tuple[int, int]], *, count: int, block_ms: int
     ) -> list[Event]:
         """Events after each partition's (epoch, seq), in their order; waits up to `block_ms`."""
-        streams = {scripts.key(p, "l"): f"{e}-{s}" for p, (e, s) in cursors.items()}
+        streams: Any = {scripts.key(p, "l"): f"{e}-{s}" for p, (e, s) in cursors.items()}
         answer = await self._wait(
-            self._redis.xread(streams, count=count, block=block_ms or None),
-            extra_s=block_ms / 1000)
+            self._redis.xread(streams, count=count, block=block_ms or None), extra_s=block_ms / 1000
+        )
         found = []
         for name, entries in answer or ():
             partition = int(name[2:4])
@@ -192,8 +247,11 @@ class Till:
 
     async def wallet(self, wallet: str) -> WalletState | None:
         """A wallet's figures, or None."""
-        row = await self._wait(self._redis.hmget(
-            scripts.key(partition_of(wallet), f"w:{wallet}"), "bal", "hld", "ws", "st", "spt"))
+        row = await self._wait(
+            self._redis.hmget(
+                scripts.key(partition_of(wallet), f"w:{wallet}"), "bal", "hld", "ws", "st", "spt"
+            )
+        )
         if row[0] is None:
             return None
         return WalletState(int(row[0]), int(row[1]), int(row[2]), row[3].decode(), int(row[4]))
@@ -245,9 +303,7 @@ class Till:
         partition = partition_of(wallet)
         return await self._fenced(name, partition, scripts.money_keys(partition, wallet), args)
 
-    async def _fenced(
-        self, name: str, partition: int, keys: list[str], args: Sequence[Any]
-    ) -> Any:
+    async def _fenced(self, name: str, partition: int, keys: list[str], args: Sequence[Any]) -> Any:
         """Calls with this partition's epoch, and once more when it has moved on and is open."""
         answer = await self._call(name, keys, (self._epochs[partition], *args))
         if isinstance(answer, reply.Fenced) and answer.epoch not in ("", self._epochs[partition]):

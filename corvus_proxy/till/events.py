@@ -16,9 +16,23 @@ def event_of(partition: int, entry_id: bytes, fields: Mapping[bytes, bytes]) -> 
         return value.decode()
 
     return Event(
-        partition=partition, epoch=int(epoch), seq=int(seq), type=word("t"),  # type: ignore[arg-type]
-        id=word("id"), wallet=word("w"), key=word("k"), slug=word("g"),
-        delta_nanos=int(text["d"]), balance_nanos=int(text["b"]), wallet_seq=int(text["ws"]),
-        actual_nanos=int(text["a"]), shortfall_nanos=int(text["s"]), outcome=word("o"),
-        counter=word("n"), reason=word("r"), wallet_spent_nanos=int(text["sw"]),
-        key_spent_nanos=int(text["sk"]), meta=text["u"])
+        partition=partition,
+        epoch=int(epoch),
+        seq=int(seq),
+        type=word("t"),  # type: ignore[arg-type]
+        id=word("id"),
+        wallet=word("w"),
+        key=word("k"),
+        slug=word("g"),
+        delta_nanos=int(text["d"]),
+        balance_nanos=int(text["b"]),
+        wallet_seq=int(text["ws"]),
+        actual_nanos=int(text["a"]),
+        shortfall_nanos=int(text["s"]),
+        outcome=word("o"),
+        counter=word("n"),
+        reason=word("r"),
+        wallet_spent_nanos=int(text["sw"]),
+        key_spent_nanos=int(text["sk"]),
+        meta=text["u"],
+    )

@@ -50,7 +50,9 @@ class Hold:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
         if not self._settled:
@@ -61,8 +63,13 @@ class Hold:
         spent, meta = self.progress() if self.progress else (0, b"")
         self._holds.journal.checkpoint(self.rid, spent)
         answer = await self._holds.till.extend(
-            self.rid, self.wallet, total_nanos=total_nanos, checkpoint_nanos=spent,
-            owner=self._holds.owner, meta=meta)
+            self.rid,
+            self.wallet,
+            total_nanos=total_nanos,
+            checkpoint_nanos=spent,
+            owner=self._holds.owner,
+            meta=meta,
+        )
         if isinstance(answer, reply.Extended):
             self.granted_nanos = answer.granted_total_nanos
             self.renewed_s = clock.monotonic_s()
@@ -85,7 +92,13 @@ class Holds:
     """All holds of this process."""
 
     def __init__(
-        self, till: Till, journal: Journal, *, lease_s: float, lag_limit: int, wait_s: float,
+        self,
+        till: Till,
+        journal: Journal,
+        *,
+        lease_s: float,
+        lag_limit: int,
+        wait_s: float,
         waiters_max: int,
     ) -> None:
         self.till = till
@@ -158,7 +171,8 @@ class Holds:
         return await self.till.reserve(ask, owner=self.owner, lag_limit=self._lag_limit)
 
     async def _wait_for_settle(self, wallet: str, left_s: float) -> bool:
-        """Waits for a settle of this wallet here, or a moment for one elsewhere; False when full."""
+        """Waits for a settle of this wallet here, or a moment for one elsewhere; False when
+        full."""
         waiting = self._waiting.setdefault(wallet, [])
         if len(waiting) >= self._waiters_max:
             return False
@@ -191,7 +205,8 @@ class Holds:
     ) -> asyncio.Task[reply.Settled | None]:
         self.journal.settling(rid, wallet, actual_nanos, outcome, meta)
         task = self._unsettled[rid] = asyncio.create_task(
-            self._settle_until_answered(rid, wallet, actual_nanos, outcome, meta))
+            self._settle_until_answered(rid, wallet, actual_nanos, outcome, meta)
+        )
         return task
 
     async def _settle_until_answered(
@@ -199,7 +214,8 @@ class Holds:
     ) -> reply.Settled | None:
         try:
             answer = await settle_until_answered(
-                self.till, rid, wallet, actual_nanos=actual_nanos, outcome=outcome, meta=meta)
+                self.till, rid, wallet, actual_nanos=actual_nanos, outcome=outcome, meta=meta
+            )
             self.journal.ended(rid, partition_of(wallet), seq_of(answer))
         finally:
             self.living.pop(rid, None)
@@ -228,8 +244,11 @@ class Holds:
 
     async def _renew(self) -> None:
         now_s = clock.monotonic_s()
-        due = [hold for hold in self.living.values()
-               if now_s - hold.renewed_s >= self._lease_s / 8 and hold.rid not in self._unsettled]
+        due = [
+            hold
+            for hold in self.living.values()
+            if now_s - hold.renewed_s >= self._lease_s / 8 and hold.rid not in self._unsettled
+        ]
         if not due:
             return
         leases = []
@@ -249,7 +268,8 @@ async def settle_until_answered(
     while True:
         try:
             answer = await till.settle(
-                rid, wallet, actual_nanos=actual_nanos, outcome=outcome, meta=meta)
+                rid, wallet, actual_nanos=actual_nanos, outcome=outcome, meta=meta
+            )
             if not isinstance(answer, reply.Fenced):
                 return answer
         except TillUnavailable:

@@ -3,8 +3,8 @@
 Rule 1: a line is appended before the script that it names is called, and synced every 20 ms.
 Rule 2: each line carries an HMAC over the line before it; reading stops at the first that fails, so
         a torn tail is ignored and an altered file is noticed.
-Rule 3: a node is its folder. A process locks its own files; files nobody locks are a dead process's,
-        and the node's speaker replays them.
+Rule 3: a node is its folder. A process locks its own files; files nobody locks are a dead
+        process's, and the node's speaker replays them.
 
     O rid wallet nanos            a hold is about to be asked for
     K rid nanos                   a checkpoint (extend)
@@ -114,7 +114,8 @@ class Journal:
         """Deletes full segments whose every request is in the books."""
         for segment in self._segments[:-1]:
             kept = segment.unsettled or any(
-                seq > committed.get(partition, 0) for partition, seq in segment.done.items())
+                seq > committed.get(partition, 0) for partition, seq in segment.done.items()
+            )
             if kept:
                 return
             os.close(segment.fd)

@@ -1,8 +1,8 @@
 """What a dead gateway process had journalled and not heard an answer to is settled by the living.
 
 A SETTLE line without its DONE is settled by the ordinary script: the hold still exists, or it was
-charged before the crash (DUP), or its lease ended it (UNKNOWN or DUP). An OPEN line without a SETTLE
-is left to its lease, which charges the last checkpoint.
+charged before the crash (DUP), or its lease ended it (UNKNOWN or DUP). An OPEN line without a
+SETTLE is left to its lease, which charges the last checkpoint.
 """
 
 from pathlib import Path
@@ -67,8 +67,13 @@ class Replay:
             done = self.done[incarnation]
             for rid, charge in pending.items():
                 answer = await settle_until_answered(
-                    self._till, rid, charge.wallet, actual_nanos=charge.actual_nanos,
-                    outcome=charge.outcome, meta=charge.meta)
+                    self._till,
+                    rid,
+                    charge.wallet,
+                    actual_nanos=charge.actual_nanos,
+                    outcome=charge.outcome,
+                    meta=charge.meta,
+                )
                 partition = partition_of(charge.wallet)
                 done[partition] = max(seq_of(answer), done.get(partition, 0))
                 count += 1

@@ -129,7 +129,8 @@ class KeyEntry(msgspec.Struct, frozen=True):
     status: str
     """`1` active, `0` frozen, `2` revoked."""
     digests: list[tuple[str, int]]
-    """HMACs of its secrets, each with the wall-clock millisecond until which it is valid (0: ever)."""
+    """HMACs of its secrets, each with the wall-clock millisecond until which it is valid (0:
+    ever)."""
 
 
 class KeyRow(msgspec.Struct, frozen=True):

@@ -95,8 +95,15 @@ class Reporter:
         for partition, seq in self.replay.highest_done().items():
             done[partition] = max(seq, done.get(partition, 0))
         report = Report(
-            node=self._node.id, process=self._holds.owner, replid=replid, done=done,
-            missing=self._missing, replayed=self._replayed(), living=len(self._holds.living), at_ms=clock.wall_ms())
+            node=self._node.id,
+            process=self._holds.owner,
+            replid=replid,
+            done=done,
+            missing=self._missing,
+            replayed=self._replayed(),
+            living=len(self._holds.living),
+            at_ms=clock.wall_ms(),
+        )
         await self._till.report(self._field, msgspec.json.encode(report))
         await self._bury_absorbed()
         states = await self._till.partitions()
@@ -106,7 +113,8 @@ class Reporter:
         self.replay.prune(committed)
 
     def _replayed(self) -> bool:
-        """A speaker has at least read all dead journals; settling them may have to wait for OPEN."""
+        """A speaker has at least read all dead journals; settling them may have to wait for
+        OPEN."""
         return self._replaying is None or self.replay.read
 
     async def _count_missing(self) -> dict[int, int]:
@@ -119,8 +127,9 @@ class Reporter:
             found = await self._till.has_holds(partition, rids)
             lost = [rid for rid, there in zip(rids, found, strict=True) if not there]
             # One that ended between the look and its answer is not missing.
-            count = sum(rid in self._holds.living and not self._holds.is_settling(rid)
-                        for rid in lost)
+            count = sum(
+                rid in self._holds.living and not self._holds.is_settling(rid) for rid in lost
+            )
             if count:
                 missing[partition] = count
         return missing

@@ -12,7 +12,17 @@ from typing import Any, NamedTuple
 from corvus_proxy.till import reply
 
 NAMES = (
-    "ack", "credit", "debit", "expire", "extend", "init", "key", "look", "open", "reserve", "settle",
+    "ack",
+    "credit",
+    "debit",
+    "expire",
+    "extend",
+    "init",
+    "key",
+    "look",
+    "open",
+    "reserve",
+    "settle",
 )
 WHOLE_PARTITION = ("m", "h", "d", "dz", "l", "c")
 
@@ -34,8 +44,15 @@ SCRIPTS = {name: load(name) for name in NAMES}
 def money_keys(partition: int, wallet: str) -> list[str]:
     """The seven keys of a script that may change a balance, in the order of its KEYS line."""
     tag = f"{{p{partition:02d}}}"
-    return [f"{tag}:m", f"{tag}:w:{wallet}", f"{tag}:h", f"{tag}:d", f"{tag}:dz", f"{tag}:l",
-            f"{tag}:c"]
+    return [
+        f"{tag}:m",
+        f"{tag}:w:{wallet}",
+        f"{tag}:h",
+        f"{tag}:d",
+        f"{tag}:dz",
+        f"{tag}:l",
+        f"{tag}:c",
+    ]
 
 
 def key(partition: int, name: str) -> str:
@@ -66,14 +83,16 @@ def _settled(charged: str, short: str, balance: str, seq: str) -> reply.Settled:
 
 _OK: dict[str, Callable[..., Any]] = {
     "reserve": lambda granted, available, key_id: reply.Granted(
-        int(granted), int(available), key_id),
+        int(granted), int(available), key_id
+    ),
     "extend": lambda total: reply.Extended(int(total), final=False),
     "settle": _settled,
     "expire": _settled,
     "look": lambda key_id, status, *amounts: reply.Look(key_id, status, *map(int, amounts)),
     "credit": lambda balance, seq: reply.Credited(int(balance), int(seq)),
     "debit": lambda taken, short, balance, seq: reply.Debited(
-        int(taken), int(short), int(balance), int(seq)),
+        int(taken), int(short), int(balance), int(seq)
+    ),
 }
 
 

@@ -14,7 +14,8 @@ from corvus_proxy.till import reply
 from corvus_proxy.till.client import Till
 
 GAP_S_MAX = 2.0
-"""A longer pause between two readings counts as no time at all: the owner may have been shut out."""
+"""A longer pause between two readings counts as no time at all: the owner may have been shut
+out."""
 _log = structlog.get_logger()
 
 
@@ -66,7 +67,11 @@ class Sweeper:
             return 0
         answer = await self._till.expire(rid, hold.wallet, renewals=hold.renewals)
         if isinstance(answer, reply.Settled):
-            _log.warning("hold_expired", request_id=rid, wallet=hold.wallet,
-                         charged_nanos=answer.charged_nanos)
+            _log.warning(
+                "hold_expired",
+                request_id=rid,
+                wallet=hold.wallet,
+                charged_nanos=answer.charged_nanos,
+            )
             return 1
         return 0

@@ -22,9 +22,15 @@ class CheckResult(NamedTuple):
 
 async def check_credentials(upstreams: list[Upstream]) -> list[CheckResult]:
     """Every credential, all at once; never raises."""
-    return list(await asyncio.gather(*(
-        _check(upstream, credential)
-        for upstream in upstreams for credential in upstream.credential)))
+    return list(
+        await asyncio.gather(
+            *(
+                _check(upstream, credential)
+                for upstream in upstreams
+                for credential in upstream.credential
+            )
+        )
+    )
 
 
 async def _check(upstream: Upstream, credential: Credential) -> CheckResult:
@@ -32,17 +38,30 @@ async def _check(upstream: Upstream, credential: Credential) -> CheckResult:
     try:
         secret = credential.secret()
         if upstream.family == "anthropic":
-            status = await fetch_status("GET", f"{base}/v1/models", {
-                "x-api-key": secret, "anthropic-version": "2023-06-01"},
-                content=None, timeout_s=CHECK_S)
+            status = await fetch_status(
+                "GET",
+                f"{base}/v1/models",
+                {"x-api-key": secret, "anthropic-version": "2023-06-01"},
+                content=None,
+                timeout_s=CHECK_S,
+            )
         elif upstream.family == "openai":
-            status = await fetch_status("GET", f"{base}/v1/models", {
-                "authorization": f"Bearer {secret}"}, content=None, timeout_s=CHECK_S)
+            status = await fetch_status(
+                "GET",
+                f"{base}/v1/models",
+                {"authorization": f"Bearer {secret}"},
+                content=None,
+                timeout_s=CHECK_S,
+            )
         else:
             # No dependable listing there: an empty request is a 400 to who may ask, else a 401.
-            status = await fetch_status("POST", f"{base}/chat/completions", {
-                "authorization": f"Bearer {secret}", "content-type": "application/json"},
-                content=b"{}", timeout_s=CHECK_S)
+            status = await fetch_status(
+                "POST",
+                f"{base}/chat/completions",
+                {"authorization": f"Bearer {secret}", "content-type": "application/json"},
+                content=b"{}",
+                timeout_s=CHECK_S,
+            )
     except (UpstreamBroke, ConfigurationError) as error:
         return CheckResult(credential.name, upstream.family, False, str(error))
     accepted = status < 400 or (upstream.family == "glm" and status == 400)

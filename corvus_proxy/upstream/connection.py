@@ -16,7 +16,8 @@ Released = Callable[["Connection"], None]
 
 
 class HttpAnswer:
-    """One answer on a connection (`transport.Answer`). Harmless once the connection serves another."""
+    """One answer on a connection (`transport.Answer`). Harmless once the connection serves
+    another."""
 
     __slots__ = ("_connection", "_serial", "headers", "status")
 
@@ -99,7 +100,11 @@ class Connection(asyncio.Protocol):
     # -- sending --------------------------------------------------------------------------------
 
     async def send(
-        self, method: bytes, target: bytes, headers: list[tuple[bytes, bytes]], body: bytes,
+        self,
+        method: bytes,
+        target: bytes,
+        headers: list[tuple[bytes, bytes]],
+        body: bytes,
         timeouts: TimeoutSettings,
     ) -> None:
         """Sends a request and waits for the answer's head. Raises UpstreamBroke."""
@@ -212,8 +217,11 @@ class Connection(asyncio.Protocol):
             self._wake()
         elif self._fault is None:
             self.closed_by_peer = not self._got_bytes
-            self._fail(Cut("the upstream closed") if self._head
-                       else NoAnswer("the upstream closed without an answer"))
+            self._fail(
+                Cut("the upstream closed")
+                if self._head
+                else NoAnswer("the upstream closed without an answer")
+            )
 
     def eof_received(self) -> bool:
         return False  # close; connection_lost tells the reader
@@ -232,8 +240,11 @@ class Connection(asyncio.Protocol):
             self._fail(BadAnswer("the upstream switches protocols"))
             return
         except httptools.HttpParserError as error:
-            self._fail(Cut(f"the body's framing broke: {error}") if self._head
-                       else BadAnswer(f"no HTTP: {error}"))
+            self._fail(
+                Cut(f"the body's framing broke: {error}")
+                if self._head
+                else BadAnswer(f"no HTTP: {error}")
+            )
             return
         if not self._head and self._head_bytes > HEAD_BYTES_MAX:
             self._fail(BadAnswer("the answer's head is too large"))
@@ -259,7 +270,8 @@ class Connection(asyncio.Protocol):
         self._head = True
         names = {name for name, _ in self.headers}
         self._until_close = not names & {b"content-length", b"transfer-encoding"} and (
-            status not in (204, 304))
+            status not in (204, 304)
+        )
 
     def on_body(self, body: bytes) -> None:
         self._parts.append(body)

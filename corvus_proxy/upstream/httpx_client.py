@@ -2,7 +2,6 @@
 through an HTTP proxy."""
 
 import contextlib
-from types import TracebackType
 
 import httpx
 
@@ -54,10 +53,7 @@ class HttpxAnswer:
     async def __aenter__(self) -> "HttpxAnswer":
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         await self._response.aclose()
 
 
@@ -66,7 +62,7 @@ class HttpxTransport:
 
     def __init__(self) -> None:
         limits = httpx.Limits(max_connections=4096, max_keepalive_connections=256)
-        self._client = httpx.AsyncClient(limits=limits, follow_redirects=False, timeout=None)
+        self._client = httpx.AsyncClient(limits=limits, follow_redirects=False, timeout=300)
 
     async def open(
         self, origin: Origin, request: Request, *, timeouts: TimeoutSettings
@@ -75,10 +71,14 @@ class HttpxTransport:
         await resolve(origin)
         scheme = "https" if origin.tls else "http"
         built = self._client.build_request(
-            request.method.decode(), f"{scheme}://{origin.authority}{request.target.decode()}",
-            headers=request.headers, content=request.body,
-            timeout=httpx.Timeout(timeouts.silence_s, connect=timeouts.connect_s,
-                                  read=timeouts.first_byte_s))
+            request.method.decode(),
+            f"{scheme}://{origin.authority}{request.target.decode()}",
+            headers=request.headers,
+            content=request.body,
+            timeout=httpx.Timeout(
+                timeouts.silence_s, connect=timeouts.connect_s, read=timeouts.first_byte_s
+            ),
+        )
         try:
             return HttpxAnswer(await self._client.send(built, stream=True))
         except httpx.HTTPError as error:
@@ -101,7 +101,12 @@ def _fault(error: httpx.HTTPError, *, sent: bool) -> UpstreamBroke:
 
 
 async def fetch_status(
-    method: str, url: str, headers: dict[str, str], *, content: bytes | None, timeout_s: float,
+    method: str,
+    url: str,
+    headers: dict[str, str],
+    *,
+    content: bytes | None,
+    timeout_s: float,
 ) -> int:
     """The status of one plain request. Raises UpstreamBroke."""
     try:

@@ -30,17 +30,26 @@ class Lease(NamedTuple):
     base_path: str
     transport: Transport
 
-    def request(
-        self, dialect: Dialect, headers: list[tuple[bytes, bytes]], body: bytes
-    ) -> Request:
+    def request(self, dialect: Dialect, headers: list[tuple[bytes, bytes]], body: bytes) -> Request:
         """The request as it goes out, with this credential's own headers."""
         target = self.base_path + _PATHS[self.family, dialect]
-        auth = (b"x-api-key", self.secret) if self.family == "anthropic" else (
-            b"authorization", b"Bearer " + self.secret)
-        return Request(b"POST", target.encode(), [
-            (b"host", self.origin.authority.encode()), auth, *headers,
-            (b"accept-encoding", b"identity"), (b"content-length", b"%d" % len(body)),
-        ], body)
+        auth = (
+            (b"x-api-key", self.secret)
+            if self.family == "anthropic"
+            else (b"authorization", b"Bearer " + self.secret)
+        )
+        return Request(
+            b"POST",
+            target.encode(),
+            [
+                (b"host", self.origin.authority.encode()),
+                auth,
+                *headers,
+                (b"accept-encoding", b"identity"),
+                (b"content-length", b"%d" % len(body)),
+            ],
+            body,
+        )
 
     def cost_nanos(self, usage: Usage, model: Model) -> int:
         """What the operator pays for `usage`: the official price, by this credential's factor."""
@@ -66,16 +75,23 @@ class Pool:
             if url.scheme not in ("http", "https") or not url.hostname:
                 raise ConfigurationError(f"upstream.base_url: {upstream.base_url!r} is no URL")
             tls = url.scheme == "https"
-            origin = Origin(url.hostname, url.port or (443 if tls else 80), tls,
-                            upstream.allow_private)
+            origin = Origin(
+                url.hostname, url.port or (443 if tls else 80), tls, upstream.allow_private
+            )
             for credential in upstream.credential:
                 if credential.weight < 1:
                     raise ConfigurationError(f"credential {credential.name}: weight below 1")
                 lease = Lease(
-                    upstream.family, credential, credential.secret().encode(), origin,
-                    url.path.rstrip("/"), transports[upstream.client])
+                    upstream.family,
+                    credential,
+                    credential.secret().encode(),
+                    origin,
+                    url.path.rstrip("/"),
+                    transports[upstream.client],
+                )
                 self._members.setdefault(upstream.family, []).append(
-                    _Member(lease, credential.weight))
+                    _Member(lease, credential.weight)
+                )
 
     @property
     def families(self) -> tuple[str, ...]:

@@ -97,8 +97,9 @@ class HttptoolsTransport:
             self._busy.add(connection)
             self._start_timer()
             try:
-                await connection.send(request.method, request.target, request.headers,
-                                      request.body, timeouts)
+                await connection.send(
+                    request.method, request.target, request.headers, request.body, timeouts
+                )
             except NoAnswer:
                 self._busy.discard(connection)
                 if reused and connection.closed_by_peer:
@@ -141,9 +142,11 @@ class HttptoolsTransport:
                 address = await resolve(origin)
                 _, protocol = await loop.create_connection(
                     lambda: Connection(loop, lambda one: self._release(origin, one)),
-                    address, origin.port,
+                    address,
+                    origin.port,
                     ssl=self._tls if origin.tls else None,
-                    server_hostname=origin.host if origin.tls else None)
+                    server_hostname=origin.host if origin.tls else None,
+                )
         except TimeoutError:
             raise TimedOut("connect") from None
         except (OSError, ssl.SSLError) as error:
@@ -187,5 +190,6 @@ def _allowed(origin: Origin, address: str) -> str:
     mapped = getattr(parsed, "ipv4_mapped", None)
     if not (mapped or parsed).is_global and not origin.allow_private:
         raise ConnectFailed(
-            f"{origin.host} is at the private address {address}; upstream.allow_private is off")
+            f"{origin.host} is at the private address {address}; upstream.allow_private is off"
+        )
     return address

@@ -86,8 +86,14 @@ def _chat_says(choices: bytes) -> bool:
     for choice in _CHOICES.decode(choices):
         message = choice.message
         if message is not None and any(
-            (message.content, message.tool_calls, message.function_call,
-             message.reasoning_content, message.refusal, message.audio)
+            (
+                message.content,
+                message.tool_calls,
+                message.function_call,
+                message.reasoning_content,
+                message.refusal,
+                message.audio,
+            )
         ):
             return True
     return False

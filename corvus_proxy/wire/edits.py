@@ -32,5 +32,6 @@ def apply(body: bytes, splices: list[Splice]) -> bytes:
 
 
 def first_member(body: bytes, start: int = 0) -> int:
-    """Offset just inside the object that opens at or after `start`, where a member may be inserted."""
+    """Offset just inside the object that opens at or after `start`, where a member may be
+    inserted."""
     return body.index(b"{", start) + 1

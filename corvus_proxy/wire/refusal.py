@@ -1,7 +1,8 @@
 """What the gateway itself writes, in the caller's dialect: errors, keep-alive, the final comment.
 
 The forms are those that clients act upon rightly: an empty balance is a 429 that says "do not
-retry" and, on the OpenAI dialects, `insufficient_quota`, without which one agent waits five minutes.
+retry" and, on the OpenAI dialects, `insufficient_quota`, without which one agent waits five
+minutes.
 """
 
 from typing import Any
@@ -15,15 +16,30 @@ from corvus_proxy.wire.dialect import Dialect
 Headers = list[tuple[bytes, bytes]]
 
 _MESSAGES_TYPES = {
-    400: "invalid_request_error", 401: "authentication_error", 403: "permission_error",
-    404: "not_found_error", 405: "invalid_request_error", 408: "timeout_error",
-    413: "request_too_large", 415: "invalid_request_error", 426: "invalid_request_error",
-    429: "rate_limit_error", 500: "api_error", 502: "api_error", 503: "api_error",
-    504: "timeout_error", 529: "overloaded_error",
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    405: "invalid_request_error",
+    408: "timeout_error",
+    413: "request_too_large",
+    415: "invalid_request_error",
+    426: "invalid_request_error",
+    429: "rate_limit_error",
+    500: "api_error",
+    502: "api_error",
+    503: "api_error",
+    504: "timeout_error",
+    529: "overloaded_error",
 }
 _CHAT_TYPES = {
-    401: "authentication_error", 403: "permission_error", 429: "rate_limit_error",
-    500: "server_error", 502: "server_error", 503: "server_error", 504: "server_error",
+    401: "authentication_error",
+    403: "permission_error",
+    429: "rate_limit_error",
+    500: "server_error",
+    502: "server_error",
+    503: "server_error",
+    504: "server_error",
 }
 
 
@@ -35,20 +51,29 @@ def status(dialect: Dialect, error: RequestError) -> int:
 
 
 def error_object(
-    dialect: Dialect, error: RequestError, request_id: str, site_url: str, charged_nanos: int = 0,
+    dialect: Dialect,
+    error: RequestError,
+    request_id: str,
+    site_url: str,
+    charged_nanos: int = 0,
 ) -> dict[str, Any]:
     """The error as an object of the dialect, ready for JSON."""
     facts = {
-        "code": error.code, "request_id": request_id,
+        "code": error.code,
+        "request_id": request_id,
         "docs_url": f"{site_url}/docs/errors/{error.code}",
-        "charged": format_usd(charged_nanos), **error.details,
+        "charged": format_usd(charged_nanos),
+        **error.details,
     }
     if dialect is Dialect.MESSAGES:
         kind = _MESSAGES_TYPES.get(status(dialect, error), "api_error")
         if isinstance(error, OutOfBalance):
             kind = "billing_error"
-        return {"type": "error", "error": {"type": kind, "message": error.message, **facts},
-                "request_id": request_id}
+        return {
+            "type": "error",
+            "error": {"type": kind, "message": error.message, **facts},
+            "request_id": request_id,
+        }
     kind = _CHAT_TYPES.get(error.status, "invalid_request_error")
     if isinstance(error, OutOfBalance):
         kind = "insufficient_quota"
@@ -56,7 +81,11 @@ def error_object(
 
 
 def body(
-    dialect: Dialect, error: RequestError, request_id: str, site_url: str, charged_nanos: int = 0,
+    dialect: Dialect,
+    error: RequestError,
+    request_id: str,
+    site_url: str,
+    charged_nanos: int = 0,
 ) -> bytes:
     """The JSON body of an error."""
     return msgspec.json.encode(error_object(dialect, error, request_id, site_url, charged_nanos))
@@ -64,15 +93,21 @@ def body(
 
 def headers(error: RequestError) -> Headers:
     """Content type, and what clients read before they retry."""
-    found = [(b"content-type", b"application/json"),
-             (b"x-should-retry", b"true" if error.retry else b"false")]
+    found = [
+        (b"content-type", b"application/json"),
+        (b"x-should-retry", b"true" if error.retry else b"false"),
+    ]
     if error.retry_after_s is not None:
         found.append((b"retry-after", b"%d" % error.retry_after_s))
     return found
 
 
 def in_band(
-    dialect: Dialect, error: RequestError, request_id: str, site_url: str, charged_nanos: int = 0,
+    dialect: Dialect,
+    error: RequestError,
+    request_id: str,
+    site_url: str,
+    charged_nanos: int = 0,
 ) -> bytes:
     """The error as the last event of a stream that had begun; no terminal event follows it.
 

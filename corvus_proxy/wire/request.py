@@ -99,7 +99,8 @@ SERVED_TOOLS: dict[Dialect, tuple[str, ...]] = {
     Dialect.CHAT: ("function", "custom"),
     Dialect.MESSAGES: ("custom", "bash_", "text_editor_", "computer_", "memory_"),
 }
-"""Tools that run at the client, by type or its beginning; the rest run, and cost, at the upstream."""
+"""Tools that run at the client, by type or its beginning; the rest run, and cost, at the
+upstream."""
 
 _TOKENS_MAX = 10_000_000
 
@@ -120,8 +121,10 @@ def read(dialect: Dialect, body: bytes) -> Asked:
     for tool in request.tools or ():
         if tool.type is not None and not tool.type.startswith(SERVED_TOOLS[dialect]):
             raise InvalidRequest(
-                f"The tool type {tool.type!r} runs at the upstream at a cost that is not priced here;"
-                " tools that your client runs itself are served.", param="tools")
+                f"The tool type {tool.type!r} runs at the upstream, at a cost not priced here;"
+                " tools that your client runs itself are served.",
+                param="tools",
+            )
     return _chat(request, body, scan) if dialect is Dialect.CHAT else _messages(request, body, scan)
 
 
@@ -134,7 +137,7 @@ def usage_splices(asked: Asked, body: bytes) -> list[Splice]:
         at = first_member(body)
         return [Splice(at, at, b'"stream_options":{"include_usage":true},')]
     _, start, end = place
-    if body[start:start + 1] != b"{":  # null
+    if body[start : start + 1] != b"{":  # null
         return [Splice(start, end, b'{"include_usage":true}')]
     members, _ = scan_members(body, start, end)
     if "include_usage" in members:
@@ -162,7 +165,7 @@ def rename_splices(asked: Asked, body: bytes, member: str) -> list[Splice]:
         return []
     name_start = place[0]
     name_end = body.index(b":", name_start)
-    while body[name_end - 1:name_end] != b'"':  # white space between the name and its colon
+    while body[name_end - 1 : name_end] != b'"':  # white space between the name and its colon
         name_end -= 1
     return [Splice(name_start, name_end, b'"%s"' % member.encode())]
 
@@ -180,11 +183,13 @@ def _refuse_fields(dialect: Dialect, body: bytes, scan: BodyScan) -> None:
         place = scan.members.get(name)
         if place is None:
             continue
-        value = body[place[1]:place[2]]
+        value = body[place[1] : place[2]]
         if value != b"null" and value not in served:
             raise InvalidRequest(
                 f"{name} with this value is not served: its cost is not priced here or it reaches"
-                " state of the upstream account.", param=name)
+                " state of the upstream account.",
+                param=name,
+            )
 
 
 def _chat(request: _Chat, body: bytes, scan: BodyScan) -> Asked:
@@ -193,33 +198,45 @@ def _chat(request: _Chat, body: bytes, scan: BodyScan) -> Asked:
     if scan.audio:
         raise InvalidRequest("Audio input is not priced here and not served.", param="messages")
     options = scan.members.get("stream_options")
-    if options is not None and body[options[1]:options[1] + 1] == b"{":
+    if options is not None and body[options[1] : options[1] + 1] == b"{":
         _refuse_twice(body, options, "stream_options")
     member = "max_completion_tokens" if request.max_tokens is None else "max_tokens"
     if request.max_tokens is not None and request.max_completion_tokens is not None:
         raise InvalidRequest(
-            "max_tokens and max_completion_tokens limit the same thing; give one.", param=member)
+            "max_tokens and max_completion_tokens limit the same thing; give one.", param=member
+        )
     limit = getattr(request, member)
     n = 1 if request.n is None else request.n
     if not 1 <= n <= 128:
         raise InvalidRequest("n must be from 1 to 128.", param="n")
     return Asked(
-        dialect=Dialect.CHAT, model=request.model, stream=bool(request.stream),
-        limit_tokens=_limit(limit, member, least=1), limit_member=member, choices=n,
-        thinking_budget_tokens=0, scan=scan,
+        dialect=Dialect.CHAT,
+        model=request.model,
+        stream=bool(request.stream),
+        limit_tokens=_limit(limit, member, least=1),
+        limit_member=member,
+        choices=n,
+        thinking_budget_tokens=0,
+        scan=scan,
         include_usage=bool(request.stream_options and request.stream_options.include_usage),
     )
 
 
 def _messages(request: _Messages, body: bytes, scan: BodyScan) -> Asked:
     place = scan.members.get("thinking")
-    if place is not None and body[place[1]:place[1] + 1] == b"{":
+    if place is not None and body[place[1] : place[1] + 1] == b"{":
         _refuse_twice(body, place, "thinking")
     budget = (request.thinking and request.thinking.budget_tokens) or 0
     return Asked(
-        dialect=Dialect.MESSAGES, model=request.model, stream=bool(request.stream),
-        limit_tokens=_limit(request.max_tokens, "max_tokens", least=0), limit_member="max_tokens",
-        choices=1, thinking_budget_tokens=max(0, budget), include_usage=True, scan=scan,
+        dialect=Dialect.MESSAGES,
+        model=request.model,
+        stream=bool(request.stream),
+        limit_tokens=_limit(request.max_tokens, "max_tokens", least=0),
+        limit_member="max_tokens",
+        choices=1,
+        thinking_budget_tokens=max(0, budget),
+        include_usage=True,
+        scan=scan,
     )
 
 
@@ -227,7 +244,8 @@ def _refuse_twice(body: bytes, place: tuple[int, int, int], name: str) -> None:
     _, duplicates = scan_members(body, place[1], place[2])
     if duplicates:
         raise InvalidRequest(
-            f"The member {name}.{duplicates[0]} stands more than once.", param=name)
+            f"The member {name}.{duplicates[0]} stands more than once.", param=name
+        )
 
 
 def _limit(limit: int | None, name: str, *, least: int) -> int | None:

@@ -31,15 +31,21 @@ def gateway_processes(stack: RunningStack) -> list[int]:
 
 async def load(stack: RunningStack, secret: str, stop: asyncio.Event, seen: list[Any]) -> None:
     """One client that streams again and again, whatever it gets."""
-    body = {"model": "gpt-4o-mini", "stream": True, "max_tokens": 200,
-            "messages": [{"role": "user", "content": "[[simulate: tokens=60]] hi"}]}
+    body = {
+        "model": "gpt-4o-mini",
+        "stream": True,
+        "max_tokens": 200,
+        "messages": [{"role": "user", "content": "[[simulate: tokens=60]] hi"}],
+    }
     async with httpx.AsyncClient(trust_env=False, timeout=20) as client:
         while not stop.is_set():
             began = time.monotonic()
             try:
                 answer = await client.post(
-                    f"{stack.api}/v1/chat/completions", json=body,
-                    headers={"authorization": f"Bearer {secret}"})
+                    f"{stack.api}/v1/chat/completions",
+                    json=body,
+                    headers={"authorization": f"Bearer {secret}"},
+                )
                 seen.append((time.monotonic(), answer.status_code, time.monotonic() - began))
             except httpx.HTTPError:
                 seen.append((time.monotonic(), 0, time.monotonic() - began))
@@ -54,8 +60,7 @@ async def test_kill_under_load(tmp_path: Path, victim: str) -> None:
     try:
         key = await asyncio.to_thread(stack.new_key, "50")
         stop, seen = asyncio.Event(), []
-        clients = [asyncio.create_task(load(stack, key["secret"], stop, seen))
-                   for _ in range(12)]
+        clients = [asyncio.create_task(load(stack, key["secret"], stop, seen)) for _ in range(12)]
         await asyncio.sleep(1.5)
         pids = gateway_processes(stack) if victim == "gateway" else [stack.facts["pids"]["redis"]]
         assert pids
@@ -83,16 +88,17 @@ async def test_a_frozen_redis_is_a_quick_refusal(tmp_path: Path) -> None:
     redis = stack.facts["pids"]["redis"]
     body = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}
     try:
-        assert (await asyncio.to_thread(
-            stack.ask, "/v1/chat/completions", body)).status_code == 200
+        assert (await asyncio.to_thread(stack.ask, "/v1/chat/completions", body)).status_code == 200
         os.kill(redis, signal.SIGSTOP)
         try:
             async with httpx.AsyncClient(trust_env=False, timeout=20) as client:
                 for _ in range(5):
                     began = time.monotonic()
                     answer = await client.post(
-                        f"{stack.api}/v1/chat/completions", json=body,
-                        headers={"authorization": f"Bearer {stack.demo_key}"})
+                        f"{stack.api}/v1/chat/completions",
+                        json=body,
+                        headers={"authorization": f"Bearer {stack.demo_key}"},
+                    )
                     took = time.monotonic() - began
                     assert answer.status_code == 503
                     assert "retry-after" in answer.headers
@@ -101,12 +107,10 @@ async def test_a_frozen_redis_is_a_quick_refusal(tmp_path: Path) -> None:
         finally:
             os.kill(redis, signal.SIGCONT)
         deadline = time.monotonic() + 10
-        while (await asyncio.to_thread(
-                stack.ask, "/v1/chat/completions", body)).status_code != 200:
+        while (await asyncio.to_thread(stack.ask, "/v1/chat/completions", body)).status_code != 200:
             assert time.monotonic() < deadline
             await asyncio.sleep(0.1)
-        key_id = (await asyncio.to_thread(
-            stack.ask_get, "/v1/key")).json()["key_id"]
+        key_id = (await asyncio.to_thread(stack.ask_get, "/v1/key")).json()["key_id"]
         await asyncio.to_thread(stack.settled, key_id, timeout_s=12)
         assert (await asyncio.to_thread(stack.command, "ledger", "verify"))["ok"]
     finally:

@@ -12,7 +12,7 @@ from tests.recorded import Recording, recordings
 from tests.stack import RunningStack
 
 SLUGS = {"anthropic": "claude-opus-5-5", "chat": "gpt-5.5", "zai-chat": "glm-5.3"}
-COMMENT = re.compile(rb': corvus (\{[^\n]*\})\n\n\Z')
+COMMENT = re.compile(rb": corvus (\{[^\n]*\})\n\n\Z")
 
 
 def billable(recording: Recording) -> bool:
@@ -20,11 +20,21 @@ def billable(recording: Recording) -> bool:
     usage = recording.usage
     if recording.status != 200 or not usage:
         return False
-    flat = {**usage.get("start", {}), **usage.get("delta", {})} if (
-        "start" in usage or "delta" in usage) else usage
+    flat = (
+        {**usage.get("start", {}), **usage.get("delta", {})}
+        if ("start" in usage or "delta" in usage)
+        else usage
+    )
     searches = (flat.get("server_tool_use") or {}).get("web_search_requests", 0)
-    has_input = any(flat.get(name) for name in (
-        "input_tokens", "prompt_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"))
+    has_input = any(
+        flat.get(name)
+        for name in (
+            "input_tokens",
+            "prompt_tokens",
+            "cache_read_input_tokens",
+            "cache_creation_input_tokens",
+        )
+    )
     return bool(has_input) and not searches and not flat.get("iterations")
 
 
@@ -35,14 +45,18 @@ def ask(stack: RunningStack, recording: Recording, *, include_usage: bool) -> ht
     slug = SLUGS[recording.dialect]
     text = f"[[simulate: replay={recording.file}; chunk=random]]"
     body: dict[str, object] = {
-        "model": slug, "messages": [{"role": "user", "content": text}],
-        "stream": recording.is_stream}
+        "model": slug,
+        "messages": [{"role": "user", "content": text}],
+        "stream": recording.is_stream,
+    }
     if recording.dialect == "anthropic":
         return stack.ask("/v1/messages", {**body, "max_tokens": 4000})
     if recording.is_stream and include_usage:
         body["stream_options"] = {"include_usage": True}
-    return stack.ask("/v1/chat/completions", {**body, "max_completion_tokens": 4000}
-                     if slug.startswith("gpt") else body)
+    return stack.ask(
+        "/v1/chat/completions",
+        {**body, "max_completion_tokens": 4000} if slug.startswith("gpt") else body,
+    )
 
 
 @pytest.mark.recordings
@@ -64,10 +78,13 @@ def test_recorded_answer_passes_untouched_and_is_charged_exactly(
         assert found, answer.content[-300:]
         kind = "messages" if recording.dialect == "anthropic" else "chat"
         expected = stream_oracle.read(kind, recording.body, strip=not include_usage).forwarded
-        assert answer.content[:found.start()] == expected
+        assert answer.content[: found.start()] == expected
         charged = json.loads(found[1])["cost_usd"]
     slug, usage = SLUGS[recording.dialect], recording.usage
     assert usage is not None
-    reckoned = bill.messages_nanos(slug, usage) if recording.dialect == "anthropic" else (
-        bill.chat_nanos(slug, usage))
+    reckoned = (
+        bill.messages_nanos(slug, usage)
+        if recording.dialect == "anthropic"
+        else (bill.chat_nanos(slug, usage))
+    )
     assert parse_usd(charged) == reckoned

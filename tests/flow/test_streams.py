@@ -17,33 +17,55 @@ from tests.stack import RunningStack
 
 pytestmark = pytest.mark.anyio
 SLUGS = ("claude-opus-5-5", "gpt-5.5", "glm-5.3", "gpt-4o-mini")
-COMMENT = re.compile(rb': corvus (\{[^\n]*\})\n\n\Z')
+COMMENT = re.compile(rb": corvus (\{[^\n]*\})\n\n\Z")
 
 
 def request_for(slug: str, number: int, *, tokens: int = 150) -> tuple[str, dict[str, Any]]:
     body: dict[str, Any] = {
-        "model": slug, "stream": True,
-        "messages": [{"role": "user",
-                      "content": f"number {number} [[simulate: tokens={tokens}]] " + "word " * 400}]}
+        "model": slug,
+        "stream": True,
+        "messages": [
+            {
+                "role": "user",
+                "content": f"number {number} [[simulate: tokens={tokens}]] " + "word " * 400,
+            }
+        ],
+    }
     if slug.startswith("claude"):
-        body |= {"max_tokens": 1000, "system": [
-            {"type": "text", "text": "calm " * 700, "cache_control": {"type": "ephemeral"}}]}
+        body |= {
+            "max_tokens": 1000,
+            "system": [
+                {"type": "text", "text": "calm " * 700, "cache_control": {"type": "ephemeral"}}
+            ],
+        }
         return "/v1/messages", body
     return "/v1/chat/completions", body
 
 
 async def one(
-    client: httpx.AsyncClient, stack: RunningStack, secret: str, slug: str, number: int,
-    cut_s: float | None, *, tokens: int = 150,
+    client: httpx.AsyncClient,
+    stack: RunningStack,
+    secret: str,
+    slug: str,
+    number: int,
+    cut_s: float | None,
+    *,
+    tokens: int = 150,
 ) -> tuple[str, str, bytes, bool]:
     """Slug, upstream request id, bytes received, and whether the stream came to its end."""
     path, body = request_for(slug, number, tokens=tokens)
     received = b""
     upstream_id = ""
     try:
-        async with asyncio.timeout(cut_s), client.stream(
-            "POST", stack.api + path, json=body, headers={"authorization": f"Bearer {secret}"},
-        ) as answer:
+        async with (
+            asyncio.timeout(cut_s),
+            client.stream(
+                "POST",
+                stack.api + path,
+                json=body,
+                headers={"authorization": f"Bearer {secret}"},
+            ) as answer,
+        ):
             assert answer.status_code == 200
             upstream_id = answer.headers["x-upstream-request-id"]
             async for chunk in answer.aiter_raw():
@@ -58,10 +80,19 @@ async def test_64_streams_with_a_third_cut_leave_books_that_balance(stack: Runni
     key = stack.new_key("20")
     source = random.Random(7)
     async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
-        results = await asyncio.gather(*(
-            one(client, stack, key["secret"], SLUGS[n % 4], n,
-                source.uniform(0.05, 1.2) if n % 3 == 0 else None)
-            for n in range(64)))
+        results = await asyncio.gather(
+            *(
+                one(
+                    client,
+                    stack,
+                    key["secret"],
+                    SLUGS[n % 4],
+                    n,
+                    source.uniform(0.05, 1.2) if n % 3 == 0 else None,
+                )
+                for n in range(64)
+            )
+        )
     standing = await asyncio.to_thread(stack.settled, key["key_id"])
     rows = {row["upstream_request_id"]: row for row in await booked(stack, key["wallet"])}
     served = {row["request_id"]: row for row in stack.served()}
@@ -127,24 +158,28 @@ async def test_a_client_that_leaves_pays_for_what_it_got(stack: RunningStack) ->
     key = stack.new_key("1")
     async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
         _, _, received, whole = await one(
-            client, stack, key["secret"], "claude-opus-5-5", 1, 0.3, tokens=600)
+            client, stack, key["secret"], "claude-opus-5-5", 1, 0.3, tokens=600
+        )
     assert not whole
     await asyncio.to_thread(stack.settled, key["key_id"])
-    row, = await booked(stack, key["wallet"])
+    (row,) = await booked(stack, key["wallet"])
     assert row["outcome"] == "client_cancelled_midstream"
     assert row["source"] == "counted"
     assert 0 < row["output_tokens"] < 600
     assert received.count(b"text_delta") <= row["output_tokens"]
 
 
-@pytest.mark.parametrize(("directive", "outcome", "free"), [
-    ("cut_after=5", "upstream_cut_midstream", False),
-    ("error_after=5", "upstream_cut_midstream", False),
-    ("end_after=5", "upstream_cut_midstream", False),
-    ("no_usage", "usage_missing", False),
-    ("zero_usage", "usage_missing", False),
-    ("tokens=0", "zero_completion", True),
-])
+@pytest.mark.parametrize(
+    ("directive", "outcome", "free"),
+    [
+        ("cut_after=5", "upstream_cut_midstream", False),
+        ("error_after=5", "upstream_cut_midstream", False),
+        ("end_after=5", "upstream_cut_midstream", False),
+        ("no_usage", "usage_missing", False),
+        ("zero_usage", "usage_missing", False),
+        ("tokens=0", "zero_completion", True),
+    ],
+)
 @pytest.mark.parametrize("slug", ["claude-opus-5-5", "gpt-4o-mini"])
 async def test_upstream_faults_end_in_band_and_charge_by_rule(
     stack: RunningStack, slug: str, directive: str, outcome: str, free: bool
@@ -155,7 +190,7 @@ async def test_upstream_faults_end_in_band_and_charge_by_rule(
     body["messages"] = [{"role": "user", "content": f"[[simulate: {directive}]] " + "w " * 200}]
     answer = await asyncio.to_thread(stack.ask, path, body, key=key["secret"])
     await asyncio.to_thread(stack.settled, key["key_id"])
-    row, = await booked(stack, key["wallet"])
+    (row,) = await booked(stack, key["wallet"])
     assert row["outcome"] == outcome
     assert (row["charge_nanos"] == 0) is free
     if outcome == "upstream_cut_midstream":
@@ -164,16 +199,27 @@ async def test_upstream_faults_end_in_band_and_charge_by_rule(
         assert b"message_stop" not in answer.content
 
 
-@pytest.mark.parametrize(("directive", "status"), [
-    ("status=500", 502), ("status=401", 502), ("status=429", 429), ("status=400", 400),
-    ("status=429; code=insufficient_quota", 429), ("no_answer", 502), ("status=529", 429)])
+@pytest.mark.parametrize(
+    ("directive", "status"),
+    [
+        ("status=500", 502),
+        ("status=401", 502),
+        ("status=429", 429),
+        ("status=400", 400),
+        ("status=429; code=insufficient_quota", 429),
+        ("no_answer", 502),
+        ("status=529", 429),
+    ],
+)
 async def test_refusals_of_the_upstream_are_free_and_mapped_by_fault(
     stack: RunningStack, directive: str, status: int
 ) -> None:
     """The customer pays nothing and never reads about the operator's account."""
     key = stack.new_key("1")
-    body = {"model": "gpt-4o-mini", "messages": [
-        {"role": "user", "content": f"[[simulate: {directive}]]"}]}
+    body = {
+        "model": "gpt-4o-mini",
+        "messages": [{"role": "user", "content": f"[[simulate: {directive}]]"}],
+    }
     answer = await asyncio.to_thread(stack.ask, "/v1/chat/completions", body, key=key["secret"])
     assert answer.status_code == status
     assert "insufficient_quota" not in answer.text

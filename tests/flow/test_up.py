@@ -49,7 +49,10 @@ def foreground(state: Path) -> subprocess.Popen[str]:
     """`corvus up` in front, ready."""
     launcher = subprocess.Popen(
         [sys.executable, "-m", "corvus_proxy.ops.cli", "up", "--state", str(state), *PORTS],
-        stdout=subprocess.PIPE, text=True, start_new_session=True)
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
     deadline = time.monotonic() + 60
     while not (state / "up.json").exists():
         assert time.monotonic() < deadline
@@ -73,20 +76,37 @@ def test_no_process_survives_the_launcher(tmp_path: Path, number: signal.Signals
 
 
 def test_what_up_prints_runs_as_pasted(tmp_path: Path) -> None:
-    """Addresses, the key, and one curl per dialect that stream; the second start has the same key."""
+    """Addresses, the key, and one curl per dialect that stream; the second start has the same
+    key."""
     state = tmp_path / "state"
     first = corvus("up", "--detach", "--state", str(state), *PORTS).stdout
     try:
         facts = json.loads((state / "up.json").read_text())
-        assert set(facts) >= {"api", "site", "console", "status", "redis", "postgres", "demo_key",
-                              "state", "pids"}
+        assert set(facts) >= {
+            "api",
+            "site",
+            "console",
+            "status",
+            "redis",
+            "postgres",
+            "demo_key",
+            "state",
+            "pids",
+        }
         assert (state / "up.json").stat().st_mode & 0o777 == 0o600
-        commands = [part for part in first.replace("\\\n", " ").splitlines()
-                    if part.strip().startswith("curl")]
+        commands = [
+            part
+            for part in first.replace("\\\n", " ").splitlines()
+            if part.strip().startswith("curl")
+        ]
         assert len(commands) == 2
         for command in commands:
-            answer = subprocess.run(["sh", "-c", command.replace("curl", "curl -sS", 1)],
-                                    capture_output=True, text=True, check=True).stdout
+            answer = subprocess.run(
+                ["sh", "-c", command.replace("curl", "curl -sS", 1)],
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stdout
             assert ": corvus {" in answer
         again = corvus("up", "--state", str(state), *PORTS, check=False)
         assert again.returncode == 1
@@ -114,8 +134,17 @@ def test_detach_holds_no_descriptor_of_its_caller(tmp_path: Path) -> None:
     state = tmp_path / "state"
     began = time.monotonic()
     done = subprocess.run(
-        ["sh", "-c", f'"{sys.executable}" -m corvus_proxy.ops.cli up --detach --state "{state}" '
-         f'{" ".join(PORTS)} | head -3'], capture_output=True, text=True, timeout=60, check=True)
+        [
+            "sh",
+            "-c",
+            f'"{sys.executable}" -m corvus_proxy.ops.cli up --detach --state "{state}" '
+            f"{' '.join(PORTS)} | head -3",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
     assert "corvus is up" in done.stdout
     assert time.monotonic() - began < 50
     corvus("down", "--state", str(state))
@@ -129,8 +158,9 @@ def test_a_taken_port_is_named(tmp_path: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        done = corvus("up", "--detach", "--state", str(tmp_path / "state"), "--api-port", port,
-                      check=False)
+        done = corvus(
+            "up", "--detach", "--state", str(tmp_path / "state"), "--api-port", port, check=False
+        )
     assert done.returncode == 1
     assert f"port {port} cannot be used" in done.stderr
     assert "--api-port" in done.stderr
@@ -151,12 +181,23 @@ family = "anthropic"
 base_url = "https://192.0.2.1"
 [[upstream.credential]]
 name = "a1"
-secret_file = "{tmp_path / 'secret'}"
+secret_file = "{tmp_path / "secret"}"
 """)
-    for words, sentence in (((), "simulated money must not buy real answers"),
-                            (("--no-demo",), "this state folder holds simulated money")):
-        done = corvus("up", "--detach", "--state", str(state), *PORTS, "--config", str(real),
-                      *words, check=False)
+    for words, sentence in (
+        ((), "simulated money must not buy real answers"),
+        (("--no-demo",), "this state folder holds simulated money"),
+    ):
+        done = corvus(
+            "up",
+            "--detach",
+            "--state",
+            str(state),
+            *PORTS,
+            "--config",
+            str(real),
+            *words,
+            check=False,
+        )
         assert done.returncode == 1, done.stdout
         assert sentence in done.stderr + done.stdout, done.stderr
     assert os.path.exists(state)

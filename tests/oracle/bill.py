@@ -22,17 +22,22 @@ def prices(slug: str, input_total: int) -> dict[str, Fraction]:
 def messages_nanos(slug: str, usage: dict[str, Any]) -> int:
     """Nano-dollars of an Anthropic usage, given flat or as start and delta."""
     if "start" in usage or "delta" in usage:
-        usage = {**usage.get("start", {}),
-                 **{name: value for name, value in usage.get("delta", {}).items()
-                    if value is not None}}
+        usage = {
+            **usage.get("start", {}),
+            **{name: value for name, value in usage.get("delta", {}).items() if value is not None},
+        }
     written = usage.get("cache_creation_input_tokens", 0) or 0
     hour = (usage.get("cache_creation") or {}).get("ephemeral_1h_input_tokens", 0)
     read = usage.get("cache_read_input_tokens", 0) or 0
     plain = usage.get("input_tokens", 0) or 0
     price = prices(slug, plain + read + written)
-    total = (plain * price["input"] + read * price["cache_read"]
-             + (written - hour) * price["cache_write_5m"] + hour * price["cache_write_1h"]
-             + usage["output_tokens"] * price["output"])
+    total = (
+        plain * price["input"]
+        + read * price["cache_read"]
+        + (written - hour) * price["cache_write_5m"]
+        + hour * price["cache_write_1h"]
+        + usage["output_tokens"] * price["output"]
+    )
     return rounded(total)
 
 
@@ -41,9 +46,12 @@ def chat_nanos(slug: str, usage: dict[str, Any]) -> int:
     details = usage.get("prompt_tokens_details") or {}
     read, written = details.get("cached_tokens", 0) or 0, details.get("cache_write_tokens", 0) or 0
     price = prices(slug, usage["prompt_tokens"])
-    total = ((usage["prompt_tokens"] - read - written) * price["input"]
-             + read * price["cache_read"] + written * price["cache_write_other"]
-             + usage["completion_tokens"] * price["output"])
+    total = (
+        (usage["prompt_tokens"] - read - written) * price["input"]
+        + read * price["cache_read"]
+        + written * price["cache_write_other"]
+        + usage["completion_tokens"] * price["output"]
+    )
     return rounded(total)
 
 

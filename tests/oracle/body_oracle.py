@@ -31,7 +31,11 @@ def read(body: bytes) -> Found:
             media += len(node["data"])
         for name in ("url", "image_url", "file_data"):
             value = node.get(name)
-            if isinstance(value, str) and re.match(r"data:[^,]*;base64,", value) and len(value) >= 64:
+            if (
+                isinstance(value, str)
+                and re.match(r"data:[^,]*;base64,", value)
+                and len(value) >= 64
+            ):
                 media += len(value.partition(",")[2])
     return Found(
         members=json.loads(body),

@@ -5,8 +5,17 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-TEXT = {"content", "reasoning_content", "reasoning", "refusal", "arguments", "text", "thinking",
-        "partial_json", "name"}
+TEXT = {
+    "content",
+    "reasoning_content",
+    "reasoning",
+    "refusal",
+    "arguments",
+    "text",
+    "thinking",
+    "partial_json",
+    "name",
+}
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """The stream meter against its oracle: whole, cut anywhere, with every framing."""
 
+import itertools
 import json
 
 import pytest
@@ -11,8 +12,19 @@ from tests.oracle import stream_oracle
 from tests.recorded import Recording, recordings
 
 STREAMS = [r for r in recordings("anthropic", "chat", "zai-chat", "chat-other") if r.is_stream]
-FIELDS = ("letters", "symbols", "non_ascii", "deltas", "events", "started", "ended", "failed",
-          "restarts", "model", "upstream_id")
+FIELDS = (
+    "letters",
+    "symbols",
+    "non_ascii",
+    "deltas",
+    "events",
+    "started",
+    "ended",
+    "failed",
+    "restarts",
+    "model",
+    "upstream_id",
+)
 
 
 def dialect(recording: Recording) -> str:
@@ -32,7 +44,8 @@ def state(meter: StreamMeter) -> tuple[object, ...]:
 def check(kind: str, stream: bytes, meter: StreamMeter) -> None:
     seen = stream_oracle.read(kind, stream)
     assert {name: getattr(meter, name) for name in FIELDS} == {
-        name: getattr(seen, name) for name in FIELDS}
+        name: getattr(seen, name) for name in FIELDS
+    }
     assert (json.loads(meter.usage_start) if meter.usage_start else None) == seen.usage_start
     assert (json.loads(meter.usage_last) if meter.usage_last else None) == seen.usage_last
 
@@ -45,17 +58,18 @@ def test_recorded_stream_is_read_as_the_oracle_reads_it(recording: Recording) ->
     whole, out = fed(kind, [stream])
     check(kind, stream, whole)
     assert out == stream
-    single, out = fed(kind, [stream[i:i + 1] for i in range(len(stream))])
+    single, out = fed(kind, [stream[i : i + 1] for i in range(len(stream))])
     assert state(single) == state(whole)
     assert out == stream
-    spoiled, _ = fed(kind, [stream, b"data: {\"usage\": [[[\xff\r\r\n\n: x\n\n"])
+    spoiled, _ = fed(kind, [stream, b'data: {"usage": [[[\xff\r\r\n\n: x\n\n'])
     assert spoiled.usage_last == whole.usage_last
 
 
 @pytest.mark.recordings
 @pytest.mark.parametrize("strip", [False, True])
 @pytest.mark.parametrize(
-    "recording", [r for r in STREAMS if len(r.body) <= 9000], ids=lambda r: r.file)
+    "recording", [r for r in STREAMS if len(r.body) <= 9000], ids=lambda r: r.file
+)
 def test_recorded_stream_may_be_cut_at_every_position(recording: Recording, strip: bool) -> None:
     """Two pieces, cut at every byte: the same figures, the same bytes forwarded."""
     stream, kind = recording.body, dialect(recording)
@@ -76,11 +90,11 @@ def test_a_chunk_that_is_not_cut_leaves_as_the_same_object(recording: Recording)
 
 
 CHUNKS = [
-    {"id": "c1", "model": "m", "choices": [{"index": 0, "delta": {"content": "Hé \"y\"\n\u20ac"}}]},
+    {"id": "c1", "model": "m", "choices": [{"index": 0, "delta": {"content": 'Hé "y"\n\u20ac'}}]},
     {"choices": [{"delta": {"content": "", "role": "assistant"}}], "usage": None},
     {"choices": [{"delta": {}, "finish_reason": "stop"}]},
     {"choices": [{"delta": {"content": 'decoy "usage":{"prompt_tokens":9} \\" }'}}]},
-    {"choices": [{"delta": {"tool_calls": [{"function": {"name": "f", "arguments": "{\"a\":"}}]}}]},
+    {"choices": [{"delta": {"tool_calls": [{"function": {"name": "f", "arguments": '{"a":'}}]}}]},
     {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 4, "x": {"y": [1, 2]}}},
     {"usage": {"prompt_tokens": 1}, "choices": []},
     {"usage": {"prompt_tokens": 5}, "choices": [{"delta": {"content": "z"}}]},
@@ -92,8 +106,12 @@ ENDS = ["\n", "\r\n", "\r"]
 
 @given(
     chunks=st.lists(st.sampled_from(CHUNKS), min_size=1, max_size=6),
-    newline=st.sampled_from(ENDS), ascii_only=st.booleans(), comment=st.booleans(),
-    bom=st.booleans(), cuts=st.lists(st.integers(0, 2000), max_size=8), strip=st.booleans(),
+    newline=st.sampled_from(ENDS),
+    ascii_only=st.booleans(),
+    comment=st.booleans(),
+    bom=st.booleans(),
+    cuts=st.lists(st.integers(0, 2000), max_size=8),
+    strip=st.booleans(),
     indent=st.sampled_from([None, 1]),
 )
 def test_any_chat_stream_is_read_as_the_oracle_reads_it(
@@ -109,7 +127,7 @@ def test_any_chat_stream_is_read_as_the_oracle_reads_it(
         text += newline
     stream = (text + f"data: [DONE]{newline}{newline}").encode()
     places = sorted({min(cut, len(stream)) for cut in cuts} | {0, len(stream)})
-    pieces = [stream[a:b] for a, b in zip(places, places[1:], strict=False)]
+    pieces = [stream[a:b] for a, b in itertools.pairwise(places)]
     meter, out = fed("chat", pieces, strip=strip)
     check("chat", stream, meter)
     assert out == stream_oracle.read("chat", stream, strip=strip).forwarded
@@ -126,7 +144,10 @@ def test_rubbish_never_raises_and_is_forwarded(pieces: list[bytes], messages: bo
 
 def test_two_message_starts_are_counted_and_the_last_one_holds() -> None:
     """A relay that retried inside its stream starts the message anew."""
-    start = b'event: message_start\ndata: {"type":"message_start","message":{"usage":{"input_tokens":%d}}}\n\n'
+    start = (
+        b"event: message_start\n"
+        b'data: {"type":"message_start","message":{"usage":{"input_tokens":%d}}}\n\n'
+    )
     meter, _ = fed("messages", [start % 5, start % 7])
     assert meter.restarts == 1
     assert json.loads(meter.usage_start) == {"input_tokens": 7}

@@ -34,23 +34,27 @@ async def test_requests_of_one_connection_in_their_order() -> None:
     """Pipelined requests are answered one after the other; `connection: close` ends it."""
     said = await spoken(
         b"GET /a HTTP/1.1\r\n\r\nPOST /b HTTP/1.1\r\ncontent-length: 2\r\n\r\nhi"
-        b"GET /c HTTP/1.1\r\nconnection: close\r\n\r\n")
+        b"GET /c HTTP/1.1\r\nconnection: close\r\n\r\n"
+    )
     assert said.count(b"HTTP/1.1 200 OK") == 3
     assert said.index(b"POST hi") > said.index(b"GET ")
 
 
 async def test_bodies_in_any_pieces() -> None:
     """A chunked body that comes byte by byte is read whole."""
-    request = (b"POST / HTTP/1.1\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n"
-               b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
+    request = (
+        b"POST / HTTP/1.1\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n"
+        b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"
+    )
     said = await spoken(*(bytes([byte]) for byte in request))
     assert said.endswith(b"POST abcde")
 
 
 async def test_a_bug_is_an_answer() -> None:
     """A handler that raises answers 500 and the connection goes on."""
-    said = await spoken(b"GET /bug HTTP/1.1\r\n\r\n",
-                        b"GET / HTTP/1.1\r\nconnection: close\r\n\r\n")
+    said = await spoken(
+        b"GET /bug HTTP/1.1\r\n\r\n", b"GET / HTTP/1.1\r\nconnection: close\r\n\r\n"
+    )
     assert b"HTTP/1.1 500 " in said
     assert b"HTTP/1.1 200 " in said
 

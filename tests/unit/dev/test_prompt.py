@@ -11,8 +11,23 @@ TURN = {"role": "user", "content": "x" * 4000}
 def test_text_is_four_characters_a_token() -> None:
     """Four characters a token, rounded up a part, and three a message."""
     assert count({"messages": [{"role": "user", "content": "abcde"}]}) == 2 + 3
-    assert count({"system": "abcd", "messages": [{"role": "user", "content": [
-        {"type": "text", "text": "abcd"}, {"type": "text", "text": "a"}]}]}) == 1 + 3 + 2 + 3
+    assert (
+        count(
+            {
+                "system": "abcd",
+                "messages": [
+                    {
+                        "role": "user",
+                        "content": [
+                            {"type": "text", "text": "abcd"},
+                            {"type": "text", "text": "a"},
+                        ],
+                    }
+                ],
+            }
+        )
+        == 1 + 3 + 2 + 3
+    )
 
 
 def test_media_have_a_flat_size() -> None:
@@ -26,8 +41,12 @@ def messages(*turns: Any, **more: Any) -> dict[str, Any]:
 
 
 def marked(text: str, ttl: str = "5m") -> dict[str, Any]:
-    return {"role": "user", "content": [
-        {"type": "text", "text": text, "cache_control": {"type": "ephemeral", "ttl": ttl}}]}
+    return {
+        "role": "user",
+        "content": [
+            {"type": "text", "text": text, "cache_control": {"type": "ephemeral", "ttl": ttl}}
+        ],
+    }
 
 
 def test_anthropic_caches_up_to_its_breakpoints() -> None:

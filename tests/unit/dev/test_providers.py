@@ -18,7 +18,8 @@ ANTHROPIC = ("/v1/messages", "claude-opus-5-5")
 OPENAI = ("/v1/chat/completions", "gpt-5.5")
 GLM = ("/api/paas/v4/chat/completions", "glm-5.3")
 EVERY = pytest.mark.parametrize(
-    "where", [ANTHROPIC, OPENAI, GLM], ids=["anthropic", "openai", "glm"])
+    "where", [ANTHROPIC, OPENAI, GLM], ids=["anthropic", "openai", "glm"]
+)
 KEY = {"authorization": "Bearer good-key"}
 
 
@@ -70,8 +71,11 @@ async def test_a_stream_says_what_it_used(where: tuple[str, str]) -> None:
     assert meter.started
     assert meter.finished
     assert meter.ended
-    assert used(where, meter).output == row.tokens_made == row.usage_made["output_tokens" if (
-        where is ANTHROPIC) else "completion_tokens"]
+    assert (
+        used(where, meter).output
+        == row.tokens_made
+        == row.usage_made["output_tokens" if (where is ANTHROPIC) else "completion_tokens"]
+    )
     hidden = used(where, meter).reasoning if where is OPENAI else 0
     assert meter.deltas == row.deltas_sent == row.tokens_made - hidden
     assert row.outcome == "completed"
@@ -133,17 +137,28 @@ async def test_seed_decides_everything() -> None:
     assert found[0] == found[1] != found[2]
 
 
-TOOL = {"name": "weather", "schema": {
-    "type": "object", "required": ["city", "days"],
-    "properties": {"city": {"type": "string", "enum": ["Oslo"]}, "days": {"type": "integer"}}}}
+TOOL = {
+    "name": "weather",
+    "schema": {
+        "type": "object",
+        "required": ["city", "days"],
+        "properties": {"city": {"type": "string", "enum": ["Oslo"]}, "days": {"type": "integer"}},
+    },
+}
 
 
 def with_tool(where: tuple[str, str]) -> dict[str, Any]:
     if where is ANTHROPIC:
-        return {"tools": [{"name": TOOL["name"], "input_schema": TOOL["schema"]}],
-                "tool_choice": {"type": "any"}}
-    return {"tools": [{"type": "function", "function": {
-        "name": TOOL["name"], "parameters": TOOL["schema"]}}], "tool_choice": "required"}
+        return {
+            "tools": [{"name": TOOL["name"], "input_schema": TOOL["schema"]}],
+            "tool_choice": {"type": "any"},
+        }
+    return {
+        "tools": [
+            {"type": "function", "function": {"name": TOOL["name"], "parameters": TOOL["schema"]}}
+        ],
+        "tool_choice": "required",
+    }
 
 
 @EVERY
@@ -153,8 +168,10 @@ async def test_tool_calls_and_their_results(where: tuple[str, str]) -> None:
         called = (await post(url, where, body(where, **with_tool(where)))).json()
         result: dict[str, Any] = {"role": "tool", "tool_call_id": "c", "content": "rain"}
         if where is ANTHROPIC:
-            result = {"role": "user", "content": [
-                {"type": "tool_result", "tool_use_id": "c", "content": "rain"}]}
+            result = {
+                "role": "user",
+                "content": [{"type": "tool_result", "tool_use_id": "c", "content": "rain"}],
+            }
         after = body(where, **with_tool(where))
         after["messages"].append(result)
         answered = (await post(url, where, after)).json()
@@ -249,9 +266,15 @@ async def test_statuses_by_directive_header_and_control() -> None:
         quota = await post(url, OPENAI, body(OPENAI, "[[simulate: status=insufficient_quota]]"))
         credential = providers.served[0].credential
         async with httpx.AsyncClient(base_url=url) as client:
-            await client.post("/__control", json={"faults": [
-                {"status": 500, "credential": "another"},
-                {"status": 429, "retry_after": 7, "credential": credential, "times": 2}]})
+            await client.post(
+                "/__control",
+                json={
+                    "faults": [
+                        {"status": 500, "credential": "another"},
+                        {"status": 429, "retry_after": 7, "credential": credential, "times": 2},
+                    ]
+                },
+            )
         queued = [await post(url, GLM, body(GLM)) for _ in range(3)]
     assert (told.status_code, headed.status_code) == (503, 529)
     assert headed.json()["error"]["type"] == "overloaded_error"
@@ -344,8 +367,9 @@ async def test_a_peer_that_leaves_is_noticed(where: tuple[str, str], wish: str) 
     async with serve(pace_ms=0) as (providers, url):
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.15):
-                await post(url, where, body(
-                    where, f"[[simulate: {wish}; reasoning=0]]", stream=True))
+                await post(
+                    url, where, body(where, f"[[simulate: {wish}; reasoning=0]]", stream=True)
+                )
         row = await logged(providers)
     assert row.outcome == "aborted"
     assert not row.completed

@@ -37,8 +37,10 @@ async def test_lists_of_payloads_get_their_framing_back(tmp_path: Path) -> None:
     (tmp_path / "two.txt").write_bytes(LINES)
     ours = await replayed(tmp_path, "two.txt", "/v1/messages", "claude-opus-5-5", "")
     chat = await replayed(tmp_path, "two.txt", "/api/paas/v4/chat/completions", "glm-5.3", "")
-    assert ours.content == (b'event: message_start\ndata: {"type":"message_start"}\n\n'
-                            b'event: message_stop\ndata: {"type":"message_stop"}\n\n')
+    assert ours.content == (
+        b'event: message_start\ndata: {"type":"message_start"}\n\n'
+        b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
+    )
     assert chat.content.endswith(b'data: {"type":"message_stop"}\n\ndata: [DONE]\n\n')
 
 
@@ -47,7 +49,9 @@ async def test_a_json_body_is_one_body(tmp_path: Path) -> None:
     (tmp_path / "three.json").write_bytes(b'{ "usage": null }')
     answer = await replayed(tmp_path, "three.json", "/v1/chat/completions", "gpt-5.5", "1")
     assert (answer.content, answer.headers["content-type"]) == (
-        b'{ "usage": null }', "application/json")
+        b'{ "usage": null }',
+        "application/json",
+    )
 
 
 async def test_nothing_outside_the_folder(tmp_path: Path) -> None:
@@ -55,5 +59,6 @@ async def test_nothing_outside_the_folder(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "secret.json").write_text("{}")
     answer = await replayed(
-        tmp_path / "in", "../secret.json", "/v1/chat/completions", "gpt-5.5", "")
+        tmp_path / "in", "../secret.json", "/v1/chat/completions", "gpt-5.5", ""
+    )
     assert answer.status_code == 404

@@ -1,0 +1,122 @@
+"""Budgets of the source: sizes, words, and who may touch what."""
+
+import ast
+import re
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "corvus_proxy"
+SOURCES = sorted(path for path in PACKAGE.rglob("*.py"))
+FUNCTION_LINES_MAX = 70
+MODULE_LINES_MAX = 500
+FILES_MAX = 10
+PARAMETERS_MAX = 8
+SUFFIXES = {
+    "", ".cff", ".css", ".html", ".js", ".json", ".lock", ".lua", ".md", ".pxd", ".py", ".pyi",
+    ".pyx", ".sql", ".svg", ".toml", ".png", ".yaml", ".yml", ".typed",
+}  # fmt: skip
+BROAD_EXCEPT = {
+    "gateway/app.py", "gateway/asgi.py", "gateway/ticker.py", "ledger/coordinator.py",
+    "ledger/writer.py", "roles/worker.py", "till/holds.py", "till/report.py",
+}  # fmt: skip
+ENVIRONMENT = {"settings.py", "ops/children.py", "ops/embedded.py", "ops/cli.py"}
+BANNED = {
+    r"\bTO" + r"DO\b": "do it, or leave it out",
+    r"\bFIX" + r"ME\b": "fix it",
+    r"\bpre-?auth\b": "hold",
+    r"\breservations?\b": "hold",
+    r"\bdownstream\b": "client",
+    r"\bbackend\b": "upstream",
+}
+
+
+def ids(path: Path) -> str:
+    return str(path.relative_to(PACKAGE))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=ids)
+def test_source_keeps_its_budgets(path: Path) -> None:
+    """Functions, modules, parameters, docstrings, forbidden words."""
+    text = path.read_text()
+    tree = ast.parse(text)
+    assert len(text.splitlines()) <= MODULE_LINES_MAX
+    if text.strip():
+        assert ast.get_docstring(tree), "a module opens with what it is for"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            size = (node.end_lineno or node.lineno) - node.lineno + 1
+            assert size <= FUNCTION_LINES_MAX, f"{node.name} has {size} lines"
+            count = len(node.args.args) + len(node.args.kwonlyargs)
+            public_cli = path.name == "cli.py"
+            assert count <= PARAMETERS_MAX + 1 or public_cli, f"{node.name}: {count} parameters"
+    for pattern, instead in BANNED.items():
+        found = re.search(pattern, text, re.IGNORECASE)
+        assert not found, f"{found[0] if found else ''}: {instead}"
+
+
+def test_packages_stay_small() -> None:
+    """A package has at most ten modules."""
+    counts = Counter(path.parent for path in SOURCES if path.name != "__init__.py")
+    assert {ids(folder): n for folder, n in counts.items() if n > FILES_MAX} == {}
+
+
+def calls(tree: ast.AST) -> set[str]:
+    """Dotted names that are called or read."""
+    return {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=ids)
+def test_only_the_named_modules_touch_environment_time_and_chance(path: Path) -> None:
+    """Environment in settings, time and randomness in clock; starting servers is the exception."""
+    name = ids(path)
+    used = calls(ast.parse(path.read_text()))
+    if name not in ENVIRONMENT:
+        assert not {"os.environ", "os.getenv"} & used
+    if not name.startswith(("ops/", "dev/", "clock")):
+        assert not {"time.time", "time.monotonic", "time.time_ns", "datetime.now"} & (
+            used - {"datetime.now"} if name == "books/entries.py" else used
+        )
+        assert "import random" not in path.read_text()
+        assert "import uuid" not in path.read_text()
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=ids)
+def test_broad_excepts_stand_where_a_loop_must_survive(path: Path) -> None:
+    """`except Exception` only in the named files."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ExceptHandler):
+            broad = node.type is None or ast.unparse(node.type) in ("Exception",)
+            assert not broad or ids(path) in BROAD_EXCEPT
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in SOURCES if ids(path).split("/")[0] in ("money", "till", "books", "shop")],
+    ids=ids,
+)
+def test_money_has_no_float(path: Path) -> None:
+    """No float literal, division or conversion where amounts are handled; seconds are no amounts."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call):
+            assert ast.unparse(node.func) != "float"
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
+            text = ast.unparse(node)
+            assert "_s" in text or "_ms" in text or "folder" in text, text
+
+
+def test_tracked_files_are_of_known_kinds() -> None:
+    """No database, log or archive slips in; nothing is larger than half a megabyte."""
+    if not (ROOT / ".git").exists():
+        return
+    tracked = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
+    for name in tracked:
+        path = ROOT / name
+        if path.exists():
+            assert path.suffix in SUFFIXES or path.name.startswith("."), name
+            assert path.stat().st_size < 512 * 1024, name

@@ -1,0 +1,56 @@
+"""Each Lua script's header is what its body does."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from corvus_proxy.till import scripts
+
+FOLDER = Path(scripts.__file__).parent / "scripts"
+FILES = sorted(FOLDER.glob("*.lua"))
+
+
+def header(text: str) -> dict[str, str]:
+    """The tagged lines of a script's header, continuations joined."""
+    found: dict[str, str] = {}
+    tag = ""
+    for line in text.splitlines():
+        match = re.match(r"-- (KEYS|ARGV|REPLY)\s+(.*)", line)
+        if match:
+            tag = match[1]
+            found[tag] = match[2]
+        elif tag and line.startswith("--        "):
+            found[tag] += " " + line[2:].strip()
+        elif not line.startswith("--"):
+            tag = ""
+    return found
+
+
+def test_every_script_is_loaded_and_every_name_is_a_script() -> None:
+    """The list of names and the folder agree."""
+    assert tuple(path.stem for path in FILES) == scripts.NAMES
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_header_is_true(path: Path) -> None:
+    """KEYS and ARGV are unpacked in order under the same names; each answered word is declared."""
+    text = path.read_text()
+    told = header(text)
+    assert text.startswith("#!lua flags=")
+    body = text[text.index("unpack(KEYS)") :]
+    keys = re.search(r"local ([\w, ]+) = unpack\(KEYS\)", text)
+    assert keys
+    assert keys[1].split(", ") == told["KEYS"].split()
+    arguments = re.search(r"local ([\w,\s]+) = unpack\(ARGV\)", text)
+    assert arguments
+    names = re.split(r",\s*", arguments[1].strip())
+    assert names == told["ARGV"].split()
+    after = body[body.index("unpack(ARGV)") + len("unpack(ARGV)") :]
+    for name in names:
+        assert re.search(rf"\b{name}\b", after), f"{name} is not used"
+    words = set(re.findall(r"return \{\s*'([A-Z]+)'", body))
+    words |= set(re.findall(r"'(FINAL)' or '(?:OK)'", body))
+    declared = {part.split()[0] for part in told["REPLY"].split("|")}
+    assert words <= declared
+    assert all(len(line) <= 100 for line in text.splitlines())
