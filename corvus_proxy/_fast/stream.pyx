@@ -79,7 +79,9 @@ cdef void keep(Kept *kept, unsigned char byte, bint *overflow) noexcept nogil:
     kept.size += 1
 
 
-cdef bint same(const char *data, Py_ssize_t size, const char *word, Py_ssize_t length) noexcept nogil:
+cdef bint same(
+    const char *data, Py_ssize_t size, const char *word, Py_ssize_t length
+) noexcept nogil:
     return size == length and memcmp(data, word, length) == 0
 
 

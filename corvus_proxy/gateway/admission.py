@@ -10,7 +10,7 @@ from urllib.parse import parse_qs
 from corvus_proxy import secret as secrets
 from corvus_proxy.catalogue.book import Book, Model
 from corvus_proxy.errors import InvalidKey, NotFound, UnsupportedEncoding, WrongDialect
-from corvus_proxy.gateway.client import Client, Headers
+from corvus_proxy.gateway.front.client import Client, Headers
 from corvus_proxy.wire.dialect import Dialect
 
 FAMILY_PATHS = {

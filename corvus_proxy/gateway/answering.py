@@ -3,10 +3,10 @@
 import asyncio
 
 from corvus_proxy.errors import RequestError, UpstreamUnavailable
-from corvus_proxy.gateway.client import Client, Headers
 from corvus_proxy.gateway.ending import Seen, Stop, conclude, final_usage, output_at_least
 from corvus_proxy.gateway.exchange import Exchange
 from corvus_proxy.gateway.forwarding import Relayed
+from corvus_proxy.gateway.front.client import Client, Headers
 from corvus_proxy.gateway.quoting import input_estimate
 from corvus_proxy.money.amount import format_usd
 from corvus_proxy.settings import RelaySettings

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from corvus_proxy.catalogue.book import Model
 from corvus_proxy.errors import RequestError
-from corvus_proxy.gateway.client import Client, Headers
+from corvus_proxy.gateway.front.client import Client, Headers
 from corvus_proxy.money.pricing import Bound
 from corvus_proxy.money.usage import Usage
 from corvus_proxy.till.holds import Hold

@@ -11,8 +11,8 @@ from corvus_proxy.errors import (
     UpstreamUnavailable,
 )
 from corvus_proxy.gateway.admission import header
-from corvus_proxy.gateway.client import Headers
 from corvus_proxy.gateway.exchange import Exchange
+from corvus_proxy.gateway.front.client import Headers
 from corvus_proxy.gateway.quoting import affordable_limit
 from corvus_proxy.money.event import Meta, encode_meta
 from corvus_proxy.money.pricing import lines

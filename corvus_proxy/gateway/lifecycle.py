@@ -17,11 +17,11 @@ from corvus_proxy import clock, metrics
 from corvus_proxy.catalogue.book import Book
 from corvus_proxy.errors import LedgerUnavailable, RequestError, UpstreamFault
 from corvus_proxy.gateway import admission, answering, forwarding, quoting
-from corvus_proxy.gateway.client import ClientGone
 from corvus_proxy.gateway.exchange import Exchange
+from corvus_proxy.gateway.front.client import ClientGone
 from corvus_proxy.gateway.refusing import raise_refusal
-from corvus_proxy.gateway.relay import Stream
-from corvus_proxy.gateway.ticker import Ticker
+from corvus_proxy.gateway.streaming.relay import Stream
+from corvus_proxy.gateway.streaming.ticker import Ticker
 from corvus_proxy.settings import Settings
 from corvus_proxy.till.client import TillUnavailable
 from corvus_proxy.till.holds import Hold, Holds

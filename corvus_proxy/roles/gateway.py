@@ -15,10 +15,10 @@ from corvus_proxy import clock, metrics
 from corvus_proxy.account import key as account_key
 from corvus_proxy.catalogue import book, margin
 from corvus_proxy.errors import ConfigurationError
-from corvus_proxy.gateway.app import Gateway
-from corvus_proxy.gateway.asgi import application
+from corvus_proxy.gateway.front.app import Gateway
+from corvus_proxy.gateway.front.asgi import application
 from corvus_proxy.gateway.lifecycle import Resources
-from corvus_proxy.gateway.ticker import Ticker
+from corvus_proxy.gateway.streaming.ticker import Ticker
 from corvus_proxy.roles.parent import die_with_parent
 from corvus_proxy.roles.process import set_up_logs
 from corvus_proxy.service import guard

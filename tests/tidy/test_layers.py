@@ -27,7 +27,7 @@ def test_a_started_gateway_has_no_template_shop_or_payment_code() -> None:
     )
     loaded = set(done.stdout.split())
     assert "corvus_proxy.gateway.lifecycle" in loaded
-    for name in ("jinja2", "starlette", "stripe", "asyncpg", "httpx", "cyclopts", "rich"):
+    for name in ("jinja2", "starlette", "stripe", "asyncpg", "httpx", "cyclopts"):
         assert name not in loaded, name
     for package in ("site", "shop", "books", "ledger", "console", "dev", "ops"):
         assert f"corvus_proxy.{package}" not in loaded, package

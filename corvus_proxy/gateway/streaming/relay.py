@@ -11,10 +11,10 @@ R3  When the client goes, the upstream is read on for a short while for its true
 import asyncio
 
 from corvus_proxy._fast import StreamMeter
-from corvus_proxy.gateway.allowance import Allowance
 from corvus_proxy.gateway.ending import Seen, Stop, conclude, final_usage, output_at_least
 from corvus_proxy.gateway.exchange import Ending, Exchange
 from corvus_proxy.gateway.quoting import input_estimate
+from corvus_proxy.gateway.streaming.allowance import Allowance
 from corvus_proxy.money.event import Meta, encode_meta
 from corvus_proxy.money.pricing import lines
 from corvus_proxy.money.usage import UsageInvalid, from_messages

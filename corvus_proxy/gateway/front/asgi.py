@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from corvus_proxy.errors import BodyTimeout, BodyTooLarge
-from corvus_proxy.gateway.client import Client, ClientGone, Headers
+from corvus_proxy.gateway.front.client import Client, ClientGone, Headers
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]

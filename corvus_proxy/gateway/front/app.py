@@ -13,9 +13,10 @@ from corvus_proxy.errors import (
     RequestError,
     UpgradeRefused,
 )
-from corvus_proxy.gateway import admission, answering, listing
-from corvus_proxy.gateway.client import Client, ClientGone
+from corvus_proxy.gateway import admission, answering
 from corvus_proxy.gateway.exchange import Exchange
+from corvus_proxy.gateway.front import listing
+from corvus_proxy.gateway.front.client import Client, ClientGone
 from corvus_proxy.gateway.lifecycle import Resources, serve
 from corvus_proxy.gateway.refusing import raise_key_refusal
 from corvus_proxy.till.client import Till, TillUnavailable

@@ -8,7 +8,7 @@ import msgspec
 from corvus_proxy.catalogue.book import Book, Model
 from corvus_proxy.errors import NotFound
 from corvus_proxy.gateway.admission import FAMILY_PATHS, header
-from corvus_proxy.gateway.client import Headers
+from corvus_proxy.gateway.front.client import Headers
 from corvus_proxy.wire.dialect import Dialect
 
 
