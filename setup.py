@@ -10,8 +10,9 @@ if os.environ.get("CORVUS_DEBUG") == "1":
     FLAGS = ["-O1", "-g", "-fsanitize=undefined"]
 
 EXTENSIONS = [
-    Extension(f"corvus_proxy._fast.{name}", [f"corvus_proxy/_fast/{name}.pyx"],
-              extra_compile_args=FLAGS)
+    Extension(
+        f"corvus_proxy._fast.{name}", [f"corvus_proxy/_fast/{name}.pyx"], extra_compile_args=FLAGS
+    )
     for name in ("body", "stream")
 ]
 
