@@ -66,7 +66,7 @@ class Near(asyncio.Protocol):
         self._sent_s = perf_counter()
         self._transport.write(self._run.request)
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+    def connection_lost(self, exc: Exception | None) -> None:
         self._run.open -= 1
         if self._busy:
             self._run.fail("closed")
@@ -104,9 +104,11 @@ class Near(asyncio.Protocol):
 
 def request(path: str, body: bytes, key: str) -> bytes:
     """A whole HTTP request."""
-    return (f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer {key}\r\n"
-            "content-type: application/json\r\nanthropic-version: 2023-06-01\r\n"
-            f"content-length: {len(body)}\r\n\r\n").encode() + body
+    return (
+        f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer {key}\r\n"
+        "content-type: application/json\r\nanthropic-version: 2023-06-01\r\n"
+        f"content-length: {len(body)}\r\n\r\n"
+    ).encode() + body
 
 
 def percentile_ms(values_s: list[float], share: float) -> float:
@@ -120,8 +122,10 @@ def percentile_ms(values_s: list[float], share: float) -> float:
 async def measure(options: argparse.Namespace) -> dict[str, Any]:
     """One run. What is under way when the time is up is read to its end and counts."""
     streams = '"stream":true' in options.body
-    run = Run(request(options.path, options.body.encode(), options.key),
-              TERMINAL["/messages" in options.path] if streams else None)
+    run = Run(
+        request(options.path, options.body.encode(), options.key),
+        TERMINAL["/messages" in options.path] if streams else None,
+    )
     loop = asyncio.get_running_loop()
     pause_s = options.connections / options.rate if options.rate else 0.0
     run.recording, began_s = not options.warm_s, perf_counter()
@@ -139,9 +143,13 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
         while run.open:  # noqa: ASYNC110 -- connections close by themselves
             await asyncio.sleep(0.01)
     return {
-        "answers": run.whole, "errors": run.broken, "seconds": round(elapsed_s, 3),
-        "answers_per_s": round(whole_in_time / elapsed_s, 1), "events": run.events,
-        "p50_ms": percentile_ms(run.total_s, 0.5), "p99_ms": percentile_ms(run.total_s, 0.99),
+        "answers": run.whole,
+        "errors": run.broken,
+        "seconds": round(elapsed_s, 3),
+        "answers_per_s": round(whole_in_time / elapsed_s, 1),
+        "events": run.events,
+        "p50_ms": percentile_ms(run.total_s, 0.5),
+        "p99_ms": percentile_ms(run.total_s, 0.99),
         "first_p50_ms": percentile_ms(run.first_s, 0.5),
         "first_p99_ms": percentile_ms(run.first_s, 0.99),
     }
@@ -149,16 +157,23 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 def main() -> None:
     """`python -m bench.load`."""
-    parser = argparse.ArgumentParser(prog="python -m bench.load", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.load",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--path", default="/v1/chat/completions")
     parser.add_argument("--body", required=True)
     parser.add_argument("--key", default="none")
     parser.add_argument("--connections", type=int, default=16)
     parser.add_argument("--seconds", type=float, default=5)
-    parser.add_argument("--warm-s", type=float, default=0.5,
-                        help="before anything is recorded; 0 counts every answer")
+    parser.add_argument(
+        "--warm-s",
+        type=float,
+        default=0.5,
+        help="before anything is recorded; 0 counts every answer",
+    )
     parser.add_argument("--spread-s", type=float, default=0.0, help="time over which to connect")
     parser.add_argument("--rate", type=float, default=0.0, help="requests/s at most; 0: no limit")
     sys.stdout.write(json.dumps(uvloop.run(measure(parser.parse_args()))) + "\n")

@@ -36,11 +36,24 @@ CALLERS = 64
 
 def body(size_kb: int) -> bytes:
     """A coding agent's request of about that size: tool schemas, escaped code, the model last."""
-    tool = {"type": "function", "function": {"name": "edit", "parameters": {
-        "type": "object", "properties": {"path": {"type": "string"}, "text": {"type": "string"}}}}}
+    tool = {
+        "type": "function",
+        "function": {
+            "name": "edit",
+            "parameters": {
+                "type": "object",
+                "properties": {"path": {"type": "string"}, "text": {"type": "string"}},
+            },
+        },
+    }
     turn = {"role": "user", "content": 'def tide(bay):\n\treturn "high" if bay else "low"\n' * 4}
-    asked: dict[str, Any] = {"tools": [tool] * 3, "messages": [turn], "max_tokens": 1000,
-                             "stream": True, "model": "gpt-4.1"}
+    asked: dict[str, Any] = {
+        "tools": [tool] * 3,
+        "messages": [turn],
+        "max_tokens": 1000,
+        "stream": True,
+        "model": "gpt-4.1",
+    }
     while len(json.dumps(asked)) < size_kb * 1024:
         asked["messages"].append(turn)
     return json.dumps(asked).encode()
@@ -49,16 +62,17 @@ def body(size_kb: int) -> bytes:
 def chunks(dialect: str) -> list[bytes]:
     """A stream as it comes: the body's bytes, one piece an event."""
     script = SCRIPTS[dialect](EVENTS, 300, 1024)
-    return [_unchunked(part) for part in (
-        script.first, *[script.event] * EVENTS, script.last) if part]
+    return [
+        _unchunked(part) for part in (script.first, *[script.event] * EVENTS, script.last) if part
+    ]
 
 
 def _unchunked(framed: bytes) -> bytes:
     found = b""
     while framed:
         size, _, rest = framed.partition(b"\r\n")
-        found += rest[:int(size, 16)]
-        framed = rest[int(size, 16) + 2:]
+        found += rest[: int(size, 16)]
+        framed = rest[int(size, 16) + 2 :]
     return found
 
 
@@ -95,17 +109,18 @@ def test_meter(benchmark: BenchmarkFixture, way: str, dialect: str) -> None:
 
 
 @pytest.mark.parametrize("way", ["product", "oracle"])
-def test_charge(
-    benchmark: BenchmarkFixture, way: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_charge(benchmark: BenchmarkFixture, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """One answer's charge from its usage; the oracle's arithmetic is in exact fractions."""
     # The oracle parses the price book's text for each price: that is not what is compared here.
     monkeypatch.setattr(bill, "prices", functools.cache(bill.prices))
     benchmark.group = "charge a usage"
     model = book.load(PricingSettings()).find("gpt-5.6-sol")
     assert model is not None
-    usage = {"prompt_tokens": 20_000, "completion_tokens": 777, "prompt_tokens_details": {
-        "cached_tokens": 15_360, "cache_write_tokens": 4_096}}
+    usage = {
+        "prompt_tokens": 20_000,
+        "completion_tokens": 777,
+        "prompt_tokens_details": {"cached_tokens": 15_360, "cache_write_tokens": 4_096},
+    }
     if way == "product":
         nanos = benchmark(charge, from_chat(usage), model.price)
     else:
@@ -143,15 +158,14 @@ async def _prepare(till: Till) -> None:
         await till.init(partition)
     for partition, state in enumerate(await till.partitions()):
         await till.open_partition(partition, state)
-    await till.push(reply.KeyRow(WALLET, 1, "1", [
-        reply.KeyEntry("key_bench", "1", [("digest", 0)])]))
+    await till.push(
+        reply.KeyRow(WALLET, 1, "1", [reply.KeyEntry("key_bench", "1", [("digest", 0)])])
+    )
     await till.credit("start", WALLET, 10**14, counter="grants")
 
 
 @pytest.mark.parametrize("callers", [1, CALLERS])
-def test_reserve_and_settle(
-    benchmark: BenchmarkFixture, open_till: OpenTill, callers: int
-) -> None:
+def test_reserve_and_settle(benchmark: BenchmarkFixture, open_till: OpenTill, callers: int) -> None:
     """A request's two calls of the till, alone and with 64 requests at once (divide by 64)."""
     benchmark.group = "reserve and settle"
     till, loop = open_till
@@ -161,10 +175,13 @@ def test_reserve_and_settle(
         rid = f"req_{callers}_{next(serial)}"
         held = await till.reserve(
             reply.Ask(rid, WALLET, "digest", 1_000, 2_000, 0, "pv", "gpt-4.1", 100),
-            owner="bench", lag_limit=10**9)
+            owner="bench",
+            lag_limit=10**9,
+        )
         assert isinstance(held, reply.Granted)
         settled = await till.settle(
-            rid, WALLET, actual_nanos=1, outcome="completed", meta=b'{"pv":"pv"}')
+            rid, WALLET, actual_nanos=1, outcome="completed", meta=b'{"pv":"pv"}'
+        )
         assert isinstance(settled, reply.Settled)
 
     async def all_at_once() -> None:

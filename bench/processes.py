@@ -57,4 +57,4 @@ def _stat(pid: int) -> list[str]:
         text = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return []
-    return text[text.rindex(")") + 2:].split()
+    return text[text.rindex(")") + 2 :].split()

@@ -28,8 +28,14 @@ from corvus_proxy.money.usage import Usage
 from corvus_proxy.settings import PricingSettings
 
 SLUG = "gpt-4.1"
-PLAIN = json.dumps({"model": SLUG, "max_tokens": 64, "messages": [
-    {"role": "user", "content": "Tell me about the tide in this bay."}]}, separators=(",", ":"))
+PLAIN = json.dumps(
+    {
+        "model": SLUG,
+        "max_tokens": 64,
+        "messages": [{"role": "user", "content": "Tell me about the tide in this bay."}],
+    },
+    separators=(",", ":"),
+)
 STREAM = PLAIN[:-1] + ',"stream":true}'
 PLAIN_S, STREAM_S, WARM_S, DIRECT_S = 6.0, 6.0, 1.5, 2.0
 CONNECTIONS, STREAMS, STREAM_ANSWER_S = 16, 128, 0.64
@@ -47,7 +53,8 @@ def _measured(stack: Stack, body: str, *words: str) -> Row:
     row["sent"] = row["answers"] + sum(row["errors"].values())
     row["gateway_cpu_us"] = took["gateway"]
     row["stack_cpu_us"] = sum(
-        took.get(name, 0) for name in ("gateway", "redis", "worker", "postgres"))
+        took.get(name, 0) for name in ("gateway", "redis", "worker", "postgres")
+    )
     return row
 
 
@@ -58,7 +65,8 @@ def plain(stack: Stack, _done: dict[str, Row]) -> Row:
     warm = stack.load(PLAIN, *words, "--seconds", str(WARM_S), "--warm-s", "0")
     row = _measured(stack, PLAIN, *words, "--seconds", str(PLAIN_S))
     return {
-        **row, "warm_answers": warm["answers"],
+        **row,
+        "warm_answers": warm["answers"],
         "cpu_us_per_request": round(row["gateway_cpu_us"] / max(1, row["sent"]), 1),
         "stack_cpu_us_per_request": round(row["stack_cpu_us"] / max(1, row["sent"]), 1),
         "direct": {name: direct[name] for name in ("answers_per_s", "p50_ms", "p99_ms")},
@@ -99,9 +107,12 @@ def bill(stack: Stack, rows: dict[str, Row]) -> Row:
         shown = stack.command("keys", "show", stack.key_id)
     report = stack.command("ledger", "verify")
     return {
-        "answers": answers, "expected_nanos": answers * charge(usage, model.price),
-        "spent_nanos": shown["spent_nanos"], "held_nanos": shown["held_nanos"],
-        "drift_nanos": report["drift_nanos"], "verified": report["ok"],
+        "answers": answers,
+        "expected_nanos": answers * charge(usage, model.price),
+        "spent_nanos": shown["spent_nanos"],
+        "held_nanos": shown["held_nanos"],
+        "drift_nanos": report["drift_nanos"],
+        "verified": report["ok"],
     }
 
 
@@ -114,9 +125,14 @@ def measure(names: list[str]) -> Row:
             rows[name] = SCENARIOS[name](stack, rows)
         money = bill(stack, rows)
     return {
-        "machine": {"processor": processes.processor(), "cores": os.cpu_count(), "pinned": pinned,
-                    "python": sys.version.split()[0]},
-        "scenarios": rows, "bill": money,
+        "machine": {
+            "processor": processes.processor(),
+            "cores": os.cpu_count(),
+            "pinned": pinned,
+            "python": sys.version.split()[0],
+        },
+        "scenarios": rows,
+        "bill": money,
     }
 
 
@@ -124,29 +140,40 @@ def table(document: Row) -> Table:
     """The document for people."""
     machine, rows, money = document["machine"], document["scenarios"], document["bill"]
     where = "gateway on a core of its own" if machine["pinned"] else "not pinned"
-    made = Table(title=f"corvus bench: {machine['processor']}, {machine['cores']} cores, {where},"
-                       " till open", caption="One run. Compare runs of one machine only.")
+    made = Table(
+        title=f"corvus bench: {machine['processor']}, {machine['cores']} cores, {where}, till open",
+        caption="One run. Compare runs of one machine only.",
+    )
     for title in ("scenario", "what", "gateway", "direct"):
         made.add_column(title, justify="left" if title in ("scenario", "what") else "right")
     for name, row in rows.items():
         lines = {
-            "plain": [("CPU µs per request", "cpu_us_per_request"),
-                      ("CPU µs, with Redis, worker, Postgres", "stack_cpu_us_per_request"),
-                      ("requests/s", "answers_per_s"), ("latency p50 ms", "p50_ms"),
-                      ("latency p99 ms", "p99_ms")],
-            "streams": [("CPU µs per event", "cpu_us_per_event"),
-                        ("CPU µs per event, request taken off", "net_cpu_us_per_event"),
-                        ("streams, whole", "answers"), ("first token p50 ms", "first_p50_ms"),
-                        ("first token p99 ms", "first_p99_ms")],
+            "plain": [
+                ("CPU µs per request", "cpu_us_per_request"),
+                ("CPU µs, with Redis, worker, Postgres", "stack_cpu_us_per_request"),
+                ("requests/s", "answers_per_s"),
+                ("latency p50 ms", "p50_ms"),
+                ("latency p99 ms", "p99_ms"),
+            ],
+            "streams": [
+                ("CPU µs per event", "cpu_us_per_event"),
+                ("CPU µs per event, request taken off", "net_cpu_us_per_event"),
+                ("streams, whole", "answers"),
+                ("first token p50 ms", "first_p50_ms"),
+                ("first token p99 ms", "first_p99_ms"),
+            ],
         }[name]
         for title, key in lines:
             if key in row:
                 made.add_row(name, title, str(row[key]), str(row["direct"].get(key, "")))
         made.add_row(name, "errors", str(row["errors"] or 0), "", end_section=True)
     exact = money["spent_nanos"] == money["expected_nanos"]
-    made.add_row("bill", f"{money['answers']} answers charged",
-                 "exactly" if exact else
-                 f"{money['spent_nanos'] - money['expected_nanos']:+} nanos", "")
+    made.add_row(
+        "bill",
+        f"{money['answers']} answers charged",
+        "exactly" if exact else f"{money['spent_nanos'] - money['expected_nanos']:+} nanos",
+        "",
+    )
     made.add_row("bill", "drift, nanos", str(money["drift_nanos"]), "")
     return made
 
@@ -156,7 +183,8 @@ def main(scenarios: list[str], json_path: Path | None = None) -> None:
     unknown = [name for name in scenarios if name not in SCENARIOS]
     if unknown:
         raise ConfigurationError(
-            f"no scenario {', '.join(unknown)}; there are: {', '.join(SCENARIOS)}")
+            f"no scenario {', '.join(unknown)}; there are: {', '.join(SCENARIOS)}"
+        )
     document = measure([name for name in SCENARIOS if name in scenarios or not scenarios])
     if json_path is not None:
         json_path.write_text(json.dumps(document, indent=1) + "\n")

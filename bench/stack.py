@@ -44,16 +44,34 @@ class Stack(NamedTuple):
         """One run of the load generator, through the gateway or straight to the upstream."""
         port = self.upstream_port if direct else self.api_port
         done = subprocess.run(
-            [sys.executable, "-m", "bench.load", "--port", str(port), "--key", self.secret,
-             "--body", body, *words], capture_output=True, text=True, check=False)
+            [
+                sys.executable,
+                "-m",
+                "bench.load",
+                "--port",
+                str(port),
+                "--key",
+                self.secret,
+                "--body",
+                body,
+                *words,
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         if done.returncode:
             raise CorvusError(f"the load generator failed: {done.stderr.strip()[-2000:]}")
         return dict(json.loads(done.stdout))
 
 
 def _corvus(*words: str) -> str:
-    done = subprocess.run([sys.executable, "-m", "corvus_proxy.ops.cli", *words],
-                          capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "corvus_proxy.ops.cli", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode and not done.stdout.startswith("{"):
         raise CorvusError(f"corvus {words[0]}: {done.stderr.strip() or done.stdout.strip()}")
     return done.stdout
@@ -66,8 +84,9 @@ def running(*, pinned: bool) -> Iterator[Stack]:
     Pinned: the gateway on core 0, everything else on the others.
     """
     with tempfile.TemporaryDirectory(prefix="corvus-bench-") as folder:
-        upstream = subprocess.Popen([sys.executable, "-m", "bench.upstream"],
-                                    stdout=subprocess.PIPE, text=True)
+        upstream = subprocess.Popen(
+            [sys.executable, "-m", "bench.upstream"], stdout=subprocess.PIPE, text=True
+        )
         try:
             assert upstream.stdout is not None
             port = int(upstream.stdout.readline())
@@ -87,17 +106,42 @@ def running(*, pinned: bool) -> Iterator[Stack]:
 def _up(folder: Path, port: int) -> Iterator[Stack]:
     state, secret, config = folder / "state", folder / "secret", folder / "config.toml"
     secret.write_text("bench-secret")
-    config.write_text("".join(
-        _CONFIG.format(family=family, port=port, secret=secret)
-        for family in ("anthropic", "openai")))
-    _corvus("up", "--detach", "--no-demo", "--state", str(state), "--config", str(config),
-            "--api-port", "0", "--site-port", "0", "--console-port", "0", "--status-port", "0")
+    config.write_text(
+        "".join(
+            _CONFIG.format(family=family, port=port, secret=secret)
+            for family in ("anthropic", "openai")
+        )
+    )
+    _corvus(
+        "up",
+        "--detach",
+        "--no-demo",
+        "--state",
+        str(state),
+        "--config",
+        str(config),
+        "--api-port",
+        "0",
+        "--site-port",
+        "0",
+        "--console-port",
+        "0",
+        "--status-port",
+        "0",
+    )
     try:
         facts = json.loads((state / "up.json").read_text())
-        made = json.loads(_corvus(
-            "keys", "create", "--credit", CREDIT_USD, "--json", "--state", str(state)))
-        yield Stack(state, port, int(facts["api"].rpartition(":")[2]), made["key_id"],
-                    made["secret"], facts["pids"])
+        made = json.loads(
+            _corvus("keys", "create", "--credit", CREDIT_USD, "--json", "--state", str(state))
+        )
+        yield Stack(
+            state,
+            port,
+            int(facts["api"].rpartition(":")[2]),
+            made["key_id"],
+            made["secret"],
+            facts["pids"],
+        )
     finally:
         _corvus("down", "--state", str(state))
 
