@@ -1,0 +1,292 @@
+"""The scripts as tables, against the newest and the oldest server that is supported."""
+
+from typing import Any
+
+import pytest
+
+from corvus_proxy.money.event import partition_of
+from corvus_proxy.till import reply
+from corvus_proxy.till.client import Till
+from corvus_proxy.till.reply import (
+    Ask, Cap, Credited, Debited, Denied, Duplicate, Extended, Fenced, Granted, Live, Look, NoKey,
+    NotOwner, Poor, Settled, Unknown,
+)  # fmt: skip
+from tests.conftest import add_wallet
+
+pytestmark = pytest.mark.anyio
+W = "w_table0000001"
+BIG = 250_000_000_000_001
+MILLION_USD = 10**15
+
+
+def ask(rid: str, least: int, most: int, *, share: int = 0, digest: str = "digest") -> Ask:
+    return Ask(rid, W, digest, least, most, share, "pv", "slug", 10)
+
+
+async def reserve(till: Till, one: Ask, *, lag_limit: int = 1000) -> Any:
+    return await till.reserve(one, owner="me", lag_limit=lag_limit)
+
+
+async def settle(till: Till, rid: str, nanos: int) -> Any:
+    return await till.settle(rid, W, actual_nanos=nanos, outcome="completed", meta=b"{}")
+
+
+async def extend(till: Till, rid: str, total: int, *, spent: int = 0, owner: str = "me") -> Any:
+    return await till.extend(
+        rid, W, total_nanos=total, checkpoint_nanos=spent, owner=owner, meta=b"m"
+    )
+
+
+@pytest.mark.parametrize(
+    ("balance", "held", "least", "most", "share", "answer"),
+    [
+        (1000, 0, 100, 100, 0, Granted(100, 900, f"key_{W}")),
+        (1000, 0, 100, 5000, 0, Granted(1000, 0, f"key_{W}")),
+        (1000, 950, 100, 100, 0, Poor(50, 950)),
+        (1000, 900, 100, 100, 0, Granted(100, 0, f"key_{W}")),
+        (0, 0, 1, 1, 0, Poor(0, 0)),
+        (0, 0, 0, 0, 0, Granted(0, 0, f"key_{W}")),
+        # A whole answer takes at most half of what is free …
+        (1000, 0, 100, 900, 200, Granted(500, 500, f"key_{W}")),
+        (1001, 0, 100, 900, 200, Granted(500, 501, f"key_{W}")),
+        # … unless its share floor, or its least, is more.
+        (1000, 0, 100, 900, 700, Granted(700, 300, f"key_{W}")),
+        (1000, 0, 800, 900, 200, Granted(800, 200, f"key_{W}")),
+        (1000, 500, 100, 900, 800, Granted(500, 0, f"key_{W}")),
+        (MILLION_USD, 0, BIG, BIG, 0, Granted(BIG, MILLION_USD - BIG, f"key_{W}")),
+    ],
+)
+async def test_reserve_never_exceeds_what_is_free(
+    till: Till, balance: int, held: int, least: int, most: int, share: int, answer: Any
+) -> None:
+    """Grant by the rule; what is held never exceeds the balance."""
+    await add_wallet(till, W, balance)
+    if held:
+        assert isinstance(await reserve(till, ask("other", held, held)), Granted)
+    assert await reserve(till, ask("r", least, most, share=share)) == answer
+    state = await till.wallet(W)
+    assert state is not None
+    assert 0 <= state.held_nanos <= state.balance_nanos == balance
+
+
+async def test_the_same_request_holds_once(till: Till) -> None:
+    """A repeated reserve gives the same grant and the present free balance."""
+    await add_wallet(till, W, 1000)
+    assert await reserve(till, ask("r", 100, 300)) == Granted(300, 700, f"key_{W}")
+    assert await reserve(till, ask("s", 100, 100)) == Granted(100, 600, f"key_{W}")
+    assert await reserve(till, ask("r", 100, 300)) == Granted(300, 600, f"key_{W}")
+
+
+async def test_refusals_of_the_key(till: Till) -> None:
+    """Unknown wallet, wrong secret, frozen key, frozen wallet, expired secret."""
+    assert await reserve(till, ask("r", 1, 1)) == NoKey()
+    await add_wallet(till, W, 1000)
+    assert await reserve(till, ask("r", 1, 1, digest="other")) == Denied("secret")
+    key = reply.KeyEntry(f"key_{W}", "0", [("digest", 0)])
+    await till.push(reply.KeyRow(W, 2, "1", [key]))
+    assert await reserve(till, ask("r", 1, 1)) == Denied("frozen")
+    key = reply.KeyEntry(f"key_{W}", "1", [("digest", 0), ("old", 1)])
+    await till.push(reply.KeyRow(W, 3, "0", [key]))
+    assert await reserve(till, ask("r", 1, 1)) == Denied("frozen")
+    assert isinstance(await till.credit("c", W, 5, counter="grants"), Credited)
+    await till.push(reply.KeyRow(W, 4, "1", [key]))
+    assert await reserve(till, ask("r", 1, 1, digest="old")) == Denied("expired")
+    assert isinstance(await reserve(till, ask("r", 1, 1)), Granted)
+
+
+async def test_an_older_row_never_overwrites_a_newer_one(till: Till) -> None:
+    """Versions only grow, and no row touches money."""
+    await add_wallet(till, W, 1000)
+    key = reply.KeyEntry(f"key_{W}", "0", [("digest", 0)])
+    assert (await till.push(reply.KeyRow(W, 5, "1", [key])))[0] == "OK"
+    fresh = reply.KeyEntry(f"key_{W}", "1", [("digest", 0)])
+    assert await till.push(reply.KeyRow(W, 4, "1", [fresh])) == ("OLD", "5")
+    look = await till.look(W, "digest")
+    assert look == Look(f"key_{W}", "frozen", 1000, 0, 0, 0)
+
+
+async def test_backpressure_when_the_books_are_behind(till: Till) -> None:
+    """More unwritten events than the limit: no new hold; settles go on."""
+    await add_wallet(till, W, 1000)
+    await reserve(till, ask("r", 1, 1))
+    await settle(till, "r", 1)
+    assert await reserve(till, ask("s", 1, 1), lag_limit=1) == reply.Backpressure()
+    assert await till.ack(partition_of(W), 2, keep=100) == ("OK", "0")
+    assert isinstance(await reserve(till, ask("s", 1, 1), lag_limit=1), Granted)
+
+
+@pytest.mark.parametrize(
+    ("balance", "hold", "actual", "answer"),
+    [
+        (1000, 100, 40, Settled(40, 0, 960, 2)),
+        (1000, 100, 100, Settled(100, 0, 900, 2)),
+        (1000, 100, 0, Settled(0, 0, 1000, 2)),
+        # Above the hold the free balance pays, and no more than that.
+        (1000, 100, 700, Settled(700, 0, 300, 2)),
+        (1000, 100, 1500, Settled(1000, 500, 0, 2)),
+        (BIG, 1, 1, Settled(1, 0, BIG - 1, 2)),
+        (MILLION_USD, BIG, BIG, Settled(BIG, 0, MILLION_USD - BIG, 2)),
+    ],
+)
+async def test_settle_charges_once(
+    till: Till, balance: int, hold: int, actual: int, answer: Settled
+) -> None:
+    """The charge, its shortfall, and nothing at all the second time."""
+    await add_wallet(till, W, balance)
+    await reserve(till, ask("r", hold, hold))
+    assert await settle(till, "r", actual) == answer
+    again = await settle(till, "r", actual)
+    assert again == Duplicate(f"S|{answer.charged_nanos}|{answer.shortfall_nanos}|2")
+    state = await till.wallet(W)
+    assert state is not None
+    assert (state.balance_nanos, state.held_nanos) == (answer.balance_nanos, 0)
+    assert state.spent_nanos == answer.charged_nanos
+
+
+async def test_settle_never_touches_another_requests_hold(till: Till) -> None:
+    """A charge above its hold takes free money only."""
+    await add_wallet(till, W, 1000)
+    await reserve(till, ask("mine", 100, 100))
+    await reserve(till, ask("other", 800, 800))
+    assert await settle(till, "mine", 5000) == Settled(200, 4800, 800, 2)
+    assert await settle(till, "other", 800) == Settled(800, 0, 0, 3)
+
+
+async def test_settle_without_a_hold_charges_nothing(till: Till) -> None:
+    """A refused or forgotten request cannot be charged."""
+    await add_wallet(till, W, 1000)
+    assert await settle(till, "never", 10) == Unknown()
+
+
+async def test_extend(till: Till) -> None:
+    """Totals are absolute; the last slice says so; only the owner may ask."""
+    await add_wallet(till, W, 1000)
+    await reserve(till, ask("r", 100, 100))
+    assert await extend(till, "r", 400) == Extended(400, final=False)
+    assert await extend(till, "r", 400) == Extended(400, final=False)
+    assert await extend(till, "r", 300) == Extended(400, final=False)
+    assert await extend(till, "r", 2000) == Extended(1000, final=True)
+    assert await extend(till, "r", 2000, owner="thief") == NotOwner()
+    assert await extend(till, "other", 10) == Unknown()
+    key = reply.KeyEntry(f"key_{W}", "0", [("digest", 0)])
+    await till.credit("more", W, 5000, counter="grants")
+    await till.push(reply.KeyRow(W, 9, "1", [key]))
+    assert await extend(till, "r", 2000) == Extended(1000, final=True)
+
+
+async def test_expire_charges_the_checkpoint_of_a_silent_owner(till: Till) -> None:
+    """Compare-and-set on the renewal counter; the checkpoint never falls."""
+    await add_wallet(till, W, 1000)
+    await reserve(till, ask("r", 100, 500))
+    await extend(till, "r", 500, spent=70)
+    await extend(till, "r", 500, spent=30)
+    assert await till.expire("r", W, renewals=1) == Live(2)
+    assert await till.expire("r", W, renewals=2) == Settled(70, 0, 930, 2)
+    assert await till.expire("r", W, renewals=2) == Duplicate("X|70|0|2")
+    assert await settle(till, "r", 90) == Duplicate("X|70|0|2")
+    event = (await till.events({partition_of(W): (1, 1)}, count=5, block_ms=0))[0]
+    assert (event.type, event.outcome, event.meta) == ("X", "gateway_crash", b"m")
+
+
+async def test_credit_and_debit(till: Till) -> None:
+    """Once per id, capped at a million, never below what is held."""
+    await add_wallet(till, W, 1000)
+    assert await till.credit("c", W, 500, counter="grants") == Credited(1500, 2)
+    assert await till.credit("c", W, 500, counter="grants") == Duplicate("C|500|0|2")
+    assert await till.credit("d", W, MILLION_USD, counter="grants") == Cap()
+    assert await till.credit("e", "w_nobody00000", 1, counter="grants") == NoKey()
+    await reserve(till, ask("r", 1000, 1000))
+    debit = {"counter": "refunds"}
+    assert await till.debit("f", W, 501, up_to=False, **debit) == Poor(500, 1000)
+    assert await till.debit("g", W, 501, up_to=True, **debit) == Debited(500, 1, 1000, 3)
+    assert await till.debit("g", W, 501, up_to=True, **debit) == Duplicate("D|500|1|3")
+
+
+async def test_the_last_digit_survives(till: Till) -> None:
+    """250,000.000000001 USD keeps its last nano through credit, hold, charge and event."""
+    await add_wallet(till, W, BIG)
+    await reserve(till, ask("r", BIG, BIG))
+    assert await settle(till, "r", BIG - 2) == Settled(BIG - 2, 0, 2, 2)
+    events = await till.events({partition_of(W): (1, 0)}, count=5, block_ms=0)
+    assert [event.delta_nanos for event in events] == [BIG, -(BIG - 2)]
+    assert [event.balance_nanos for event in events] == [BIG, 2]
+    assert [event.wallet_seq for event in events] == [1, 2]
+
+
+@pytest.mark.parametrize("amount", ["-1", "1.5", "1e3", "", "9007199254740993", "x", " 1"])
+async def test_what_is_no_amount_is_refused_before_anything_is_written(
+    till: Till, amount: str
+) -> None:
+    """BAD, and the wallet as it was."""
+    await add_wallet(till, W, 1000)
+    before = await till.wallet(W)
+    bad: Any = amount
+    assert await reserve(till, ask("r", bad, 1)) == reply.Bad()
+    assert await till.credit("c", W, bad, counter="grants") == reply.Bad()
+    assert await till.debit("d", W, bad, up_to=True, counter="refunds") == reply.Bad()
+    await reserve(till, ask("r", 1, 1))
+    assert await settle(till, "r", bad) == reply.Bad()
+    assert await extend(till, "r", bad) == reply.Bad()
+    await settle(till, "r", 0)
+    after = await till.wallet(W)
+    assert before is not None
+    assert after is not None
+    assert after.balance_nanos == before.balance_nanos
+
+
+async def test_ack_only_moves_forward_and_keeps_the_tail(till: Till) -> None:
+    """Never past the last event; the stream and tombstones keep `keep` committed events."""
+    await add_wallet(till, W, 1000)
+    part = partition_of(W)
+    for n in range(10):
+        await reserve(till, ask(f"r{n}", 1, 1))
+        await settle(till, f"r{n}", 1)
+    assert await till.ack(part, 12, keep=3) == ("AHEAD", "11")
+    assert await till.ack(part, 8, keep=3) == ("OK", "4")
+    assert (await till.partitions())[part].committed == 8
+    await till.ack(part, 5, keep=3)
+    assert (await till.partitions())[part].committed == 8
+    left = await till.events({part: (1, 0)}, count=100, block_ms=0)
+    assert [event.seq for event in left] == [6, 7, 8, 9, 10, 11]
+    assert isinstance(await settle(till, "r9", 1), Duplicate)
+    assert await settle(till, "r0", 1) == Unknown()
+
+
+async def test_every_script_is_fenced_on_foreign_data(till: Till) -> None:
+    """A stamp of another server closes the partition for all; `open` compares what was checked."""
+    await add_wallet(till, W, 1000)
+    await reserve(till, ask("held", 1, 1))
+    part = partition_of(W)
+    await till._redis.hset(f"{{p{part:02d}}}:m", "rs", "0" * 40)
+    fenced = Fenced("1", "OPEN")
+    assert await reserve(till, ask("r", 1, 1)) == fenced
+    assert await settle(till, "held", 1) == fenced
+    assert await extend(till, "held", 5) == fenced
+    assert await till.expire("held", W, renewals=0) == fenced
+    assert await till.look(W, "digest") == fenced
+    assert await till.credit("c", W, 1, counter="grants") == fenced
+    assert await till.debit("d", W, 1, up_to=True, counter="refunds") == fenced
+    assert await till.ack(part, 1, keep=0) == fenced
+    state = (await till.partitions())[part]
+    assert (await till.open_partition(part, state._replace(seq=7)))[0] == "MOVED"
+    assert await till.open_partition(part, state) == ("OK", "1")
+    assert isinstance(await settle(till, "held", 1), Settled)
+
+
+async def test_a_moved_epoch_is_learnt_and_a_stale_one_is_fenced(till: Till) -> None:
+    """The client follows the epoch that a fenced reply names, once."""
+    await add_wallet(till, W, 1000)
+    part = partition_of(W)
+    await till._redis.hset(f"{{p{part:02d}}}:m", "ep", "2")
+    assert isinstance(await reserve(till, ask("r", 1, 1)), Granted)
+    await till._redis.hset(f"{{p{part:02d}}}:m", "st", "REBUILD")
+    assert await reserve(till, ask("s", 1, 1)) == Fenced("2", "REBUILD")
+
+
+async def test_scripts_come_back_after_a_flush_of_the_cache(till: Till) -> None:
+    """NOSCRIPT is loaded and repeated; nothing had run."""
+    await add_wallet(till, W, 1000)
+    await till._redis.script_flush()
+    assert isinstance(await reserve(till, ask("r", 1, 1)), Granted)
+    await till._redis.script_flush()
+    assert await settle(till, "r", 1) == Settled(1, 0, 999, 2)
