@@ -8,8 +8,22 @@ from corvus_proxy.money.event import partition_of
 from corvus_proxy.till import reply
 from corvus_proxy.till.client import Till
 from corvus_proxy.till.reply import (
-    Ask, Cap, Credited, Debited, Denied, Duplicate, Extended, Fenced, Granted, Live, Look, NoKey,
-    NotOwner, Poor, Settled, Unknown,
+    Ask,
+    Cap,
+    Credited,
+    Debited,
+    Denied,
+    Duplicate,
+    Extended,
+    Fenced,
+    Granted,
+    Live,
+    Look,
+    NoKey,
+    NotOwner,
+    Poor,
+    Settled,
+    Unknown,
 )  # fmt: skip
 from tests.conftest import add_wallet
 
