@@ -148,8 +148,8 @@ def message(stack: Stack) -> str:
             "",
             f"  curl -N {found['api']}/v1/chat/completions \\",
             f"    -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' \\",
-            """    -d
-            '{"model":"gpt-5.5","stream":true,"messages":[{"role":"user","content":"Hello"}]}'""",
+            """    -d '{"model":"gpt-5.5","stream":true,"messages":"""
+            """[{"role":"user","content":"Hello"}]}'""",
             "",
             "Anthropic dialect:",
             "",

@@ -17,6 +17,7 @@ class HttpxAnswer:
         self._response = response
         self._chunks = response.aiter_raw()
         self._aborted = False
+        self._ended = False
         self.status = response.status_code
         self.headers = [(name.lower(), value) for name, value in response.headers.raw]
 
@@ -25,7 +26,9 @@ class HttpxAnswer:
         if self._aborted:
             raise Cut("aborted by us")
         try:
-            return await anext(self._chunks, None)
+            found = await anext(self._chunks, None)
+            self._ended = found is None
+            return found
         except httpx.HTTPError as error:
             raise _fault(error, sent=True) from None
         except httpx.StreamError:
@@ -43,6 +46,8 @@ class HttpxAnswer:
     def abort(self) -> None:
         """See `transport.Answer`. httpx closes a stream only from its own task, so the connection
         under it is cut and the reader learns of it there."""
+        if self._ended:
+            return
         self._aborted = True
         stream = self._response.extensions.get("network_stream")
         raw = stream.get_extra_info("socket") if stream is not None else None
@@ -54,6 +59,7 @@ class HttpxAnswer:
         return self
 
     async def __aexit__(self, *error: object) -> None:
+        self._ended = True
         await self._response.aclose()
 
 

@@ -27,6 +27,7 @@ class Allowance:
         "_price",
         "_slice",
         "ask_at",
+        "away",
         "final",
         "tokens",
     )
@@ -42,6 +43,8 @@ class Allowance:
         self._asking: asyncio.Task[None] | None = None
         self.final = False
         """The till has said that there is no more."""
+        self.away = False
+        """… because it could not be asked."""
         self.tokens = 0
         self.ask_at = 0
         self._set(hold.granted_nanos)
@@ -85,10 +88,10 @@ class Allowance:
                 self.final = reply.final
                 self._set(reply.granted_total_nanos)
             else:
-                self.final = True
+                self.final = self.away = True
         except TillUnavailable:
             # The stream goes on to the end of what is held; there it is asked once more or ends.
-            self.final = tokens > self.tokens
+            self.final = self.away = tokens > self.tokens
         finally:
             self._asking = None
 

@@ -103,7 +103,7 @@ class Stream:
             chunk = meter.feed(chunk)
             tokens = self.output_at_most()
             if tokens > self._allowance.ask_at and not await self._pay(tokens):
-                return self._stop or Stop.OUT_OF_BALANCE
+                return self._stop or self._unpaid()
             await self._write(chunk)
             if meter.ended and not ended:
                 ended = True
@@ -111,6 +111,9 @@ class Stream:
                 if self._client.gone:
                     answer.abort()
                     return Stop.ENDED
+
+    def _unpaid(self) -> Stop:
+        return Stop.LEDGER_AWAY if self._allowance.away else Stop.OUT_OF_BALANCE
 
     async def _pay(self, tokens: int) -> bool:
         """Whether the hold covers `tokens`, asking for more at the slice's end."""

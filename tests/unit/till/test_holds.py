@@ -1,0 +1,194 @@
+"""Holds, journal, replay and leases: every hold ends once, whatever dies."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from corvus_proxy.money.event import partition_of
+from corvus_proxy.till import reply
+from corvus_proxy.till.client import Till
+from corvus_proxy.till.holds import Hold, Holds
+from corvus_proxy.till.journal import Journal, Node, read_lines
+from corvus_proxy.till.replay import Replay, read_dead
+from corvus_proxy.till.reply import Ask, Poor, Settled
+from corvus_proxy.till.report import Reporter, read_reports
+from corvus_proxy.till.sweeper import Sweeper
+from tests.conftest import add_wallet
+
+pytestmark = pytest.mark.anyio
+W = "w_holds0000001"
+PEPPER = b"p" * 32
+
+
+def ask(rid: str, nanos: int) -> Ask:
+    return Ask(rid, W, "digest", nanos, nanos, 0, "pv", "slug", 1)
+
+
+def make(till: Till, folder: Path, name: str = "p1", *, wait_s: float = 1.0) -> tuple[Holds, Node]:
+    node = Node(folder, PEPPER)
+    journal = node.journal(name, sync_ms=5)
+    return Holds(till, journal, lease_s=1, lag_limit=100, wait_s=wait_s, waiters_max=4), node
+
+
+async def balance(till: Till) -> tuple[int, int]:
+    state = await till.wallet(W)
+    assert state is not None
+    return state.balance_nanos, state.held_nanos
+
+
+async def test_leaving_the_block_releases(valkey_till: Till, tmp_path: Path) -> None:
+    """Settled, or settled at zero; never left behind."""
+    await add_wallet(valkey_till, W, 1000)
+    holds, _ = make(valkey_till, tmp_path)
+    async with await holds.reserve(ask("a", 100)) as hold:
+        assert await hold.settle(30, "completed", b"{}", wait_s=1) == Settled(30, 0, 970, 2)
+    with pytest.raises(RuntimeError, match="boom"):
+        async with await holds.reserve(ask("b", 100)):
+            raise RuntimeError("boom")
+    assert await holds.drain(1)
+    assert await balance(valkey_till) == (970, 0)
+    assert holds.living == {}
+
+
+async def test_a_request_waits_for_the_holds_that_stand_in_its_way(
+    valkey_till: Till, tmp_path: Path
+) -> None:
+    """Woken by a settle of the same wallet; refused at once when the balance could never do."""
+    await add_wallet(valkey_till, W, 1000)
+    holds, _ = make(valkey_till, tmp_path)
+    first = await holds.reserve(ask("a", 900))
+
+    async def release() -> None:
+        await asyncio.sleep(0.2)
+        await first.settle(100, "completed", b"{}", wait_s=1)
+
+    releasing = asyncio.create_task(release())
+    began = asyncio.get_running_loop().time()
+    second = await holds.reserve(ask("b", 500))
+    assert isinstance(second, Hold)
+    assert 0.15 < asyncio.get_running_loop().time() - began < 0.6
+    await releasing
+    assert await holds.reserve(ask("c", 5000)) == Poor(400, 500)
+    await second.settle(0, "completed", b"{}", wait_s=1)
+
+
+async def test_a_charge_goes_on_while_redis_is_fenced(valkey_till: Till, tmp_path: Path) -> None:
+    """None at first; settled once the partition opens again."""
+    await add_wallet(valkey_till, W, 1000)
+    holds, _ = make(valkey_till, tmp_path)
+    hold = await holds.reserve(ask("a", 100))
+    part = partition_of(W)
+    await valkey_till._redis.hset(f"{{p{part:02d}}}:m", "rs", "0" * 40)
+    assert await hold.settle(50, "completed", b"{}", wait_s=0.2) is None
+    await valkey_till.open_partition(part, (await valkey_till.partitions())[part])
+    assert await holds.drain(2)
+    assert await balance(valkey_till) == (950, 0)
+
+
+async def test_a_dead_process_is_replayed_once(valkey_till: Till, tmp_path: Path) -> None:
+    """SETTLE without DONE is settled by the ordinary script; an OPEN is left to its lease."""
+    await add_wallet(valkey_till, W, 1000)
+    holds, node = make(valkey_till, tmp_path)
+    for rid in ("told", "untold", "running"):
+        assert isinstance(await holds.reserve(ask(rid, 100)), Hold)
+    await holds.living["told"].settle(10, "completed", b"{}", wait_s=1)
+    holds.journal.settling("untold", W, 40, "completed", b"{}")
+    _kill(holds.journal)
+    pending, done = read_dead(node.dead()["p1"], node.key)
+    assert set(pending) == {"untold"}
+    assert done == {partition_of(W): 2}
+    other = Node(tmp_path, PEPPER)
+    replay = Replay(other, valkey_till)
+    assert await replay.run() == 1
+    assert await balance(valkey_till) == (950, 100)
+    assert replay.highest_done() == {partition_of(W): 3}
+    assert await Replay(Node(tmp_path, PEPPER), valkey_till).run() == 1
+    assert await balance(valkey_till) == (950, 100)
+    replay.prune({partition_of(W): 2})
+    assert list(tmp_path.glob("p1.*"))
+    replay.prune({partition_of(W): 3})
+    assert not list(tmp_path.glob("p1.*"))
+
+
+def _kill(journal: Journal) -> None:
+    """What the kernel does for a dead process: its locks and descriptors are gone."""
+    import os
+
+    for segment in journal._segments:
+        os.close(segment.fd)
+    journal._segments = []
+    os.close(journal._lock)
+
+
+async def test_a_torn_or_altered_tail_is_ignored(valkey_till: Till, tmp_path: Path) -> None:
+    """Cut at every byte: the lines before the cut, and nothing else."""
+    await add_wallet(valkey_till, W, 1000)
+    holds, node = make(valkey_till, tmp_path)
+    for n in range(3):
+        hold = await holds.reserve(ask(f"r{n}", 10))
+        await hold.settle(n, "completed", b'{"a":1}', wait_s=1)
+    path = next(tmp_path.glob("*.journal"))
+    whole = path.read_bytes()
+    lines = list(read_lines(path, node.key))
+    assert [line.kind for line in lines] == ["O", "S", "D"] * 3
+    for at in range(len(whole)):
+        path.write_bytes(whole[:at])
+        found = list(read_lines(path, node.key))
+        # A line whose newline alone is missing is whole.
+        assert found == lines[: len(found)]
+        assert len(found) - whole[:at].count(b"\n") in (0, 1)
+    altered = whole.replace(b"\t10\n", b"\t99\n", 1)
+    path.write_bytes(altered)
+    assert list(read_lines(path, node.key)) == []
+
+
+async def test_the_sweeper_ends_only_what_nobody_renews(valkey_till: Till, tmp_path: Path) -> None:
+    """A renewed hold lives; an abandoned one is charged its checkpoint."""
+    await add_wallet(valkey_till, W, 1000)
+    holds, _ = make(valkey_till, tmp_path)
+    living = await holds.reserve(ask("living", 100))
+    assert isinstance(await valkey_till.reserve(ask("dead", 100), owner="x", lag_limit=99),
+                      reply.Granted)  # fmt: skip
+    await valkey_till.extend("dead", W, total_nanos=100, checkpoint_nanos=25, owner="x", meta=b"{}")
+    living.progress = lambda: (60, b"{}")
+    holds.start()
+    sweeper = Sweeper(valkey_till, lease_s=1)
+    ended = 0
+    for _ in range(18):
+        ended += await sweeper.tick()
+        await asyncio.sleep(0.1)
+    await holds.stop()
+    assert ended == 1
+    assert await balance(valkey_till) == (975, 100)
+    state = (await valkey_till.holds(partition_of(W)))["living"]
+    assert (state.checkpoint_nanos, state.owner) == (60, "p1")
+    assert state.renewals >= 4
+
+
+async def test_reports_tell_the_coordinator_what_it_needs(
+    valkey_till: Till, tmp_path: Path
+) -> None:
+    """Replication id, highest answers, missing holds; a drained process leaves the list."""
+    await add_wallet(valkey_till, W, 1000)
+    holds, node = make(valkey_till, tmp_path)
+    hold = await holds.reserve(ask("a", 100))
+    lost = await holds.reserve(ask("b", 100))
+    await valkey_till._redis.hdel(f"{{p{partition_of(W):02d}}}:h", "b")
+    reporter = Reporter(valkey_till, holds, node)
+    await reporter.tick()
+    (report,) = await read_reports(valkey_till)
+    assert report.replid == await valkey_till.replid()
+    assert report.missing == {partition_of(W): 1}
+    assert (report.replayed, report.living) in ((True, 2), (False, 2))
+    assert reporter.open
+    await hold.settle(1, "completed", b"{}", wait_s=1)
+    await lost.settle(1, "completed", b"{}", wait_s=1)
+    await reporter.tick()
+    (report,) = await read_reports(valkey_till)
+    assert report.done == {partition_of(W): 2}
+    assert report.replayed
+    await reporter.stop(leave=True)
+    holds.journal.retire()
+    assert await read_reports(valkey_till) == []
+    assert not list(tmp_path.glob("p1*"))
