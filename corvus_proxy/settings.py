@@ -53,8 +53,6 @@ class GatewaySettings(msgspec.Struct, frozen=True):
     """A body that takes longer to arrive is answered with 408."""
     drain_s: int = 600
     """How long running streams may go on after SIGTERM."""
-    trusted_proxies: list[str] = []
-    """Addresses whose forwarded headers are believed; from all others they are ignored."""
 
 
 class SiteSettings(msgspec.Struct, frozen=True):
@@ -247,8 +245,6 @@ class Upstream(msgspec.Struct, frozen=True):
     """anthropic, openai or glm."""
     base_url: str
     """Origin and optional prefix of its API."""
-    messages_base_url: str = ""
-    """GLM: where it speaks Messages."""
     client: str = "httptools"
     """`httptools`, or `httpx` for egress through an HTTP proxy."""
     allow_private: bool = False

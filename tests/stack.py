@@ -15,6 +15,9 @@ CONFIG = """
 lease_s = 2
 [relay]
 cancel_drain_s = 0.3
+keepalive_s = 1
+[timeouts]
+silence_s = 3
 """
 
 
@@ -46,6 +49,10 @@ class RunningStack:
     def up(self, *words: str) -> None:
         """Starts simulated providers that also replay recordings, and the stack on free ports."""
         self._start_providers()
+        self.restart(*words)
+
+    def restart(self, *words: str) -> None:
+        """Starts the stack again on the same state."""
         corvus(
             "up",
             "--detach",

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from cyclopts import App, Parameter
+from cyclopts import App, CycloptsError, Parameter
 
 from corvus_proxy import __version__
 from corvus_proxy.errors import ConfigurationError, CorvusError
@@ -339,7 +339,9 @@ def main() -> None:
     """The entry point: errors of ours are one sentence, not a traceback."""
     began = time.monotonic()
     try:
-        app()
+        app(exit_on_error=False)
+    except CycloptsError:
+        sys.exit(2)  # cyclopts has said what was wrong with the words
     except (CorvusError, ValueError, LookupError) as error:
         sys.stderr.write(f"corvus: {error}\n")
         sys.exit(1)

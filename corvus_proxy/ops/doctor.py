@@ -17,6 +17,7 @@ from corvus_proxy.service.stores import Stores, open_stores
 from corvus_proxy.settings import Settings
 from corvus_proxy.till.checks import check_server
 from corvus_proxy.till.client import TillUnavailable
+from corvus_proxy.till.journal import file_system
 from corvus_proxy.upstream.check import check_credentials
 
 SUSPICIOUS_SYNC_S = 0.00002
@@ -136,22 +137,9 @@ def _journal(settings: Settings, *, production: bool) -> list[Finding]:
         found.append(Finding("journal", bad, "fdatasync is too quick to have reached a disk"))
     if usage.free < usage.total // 5:
         found.append(Finding("journal", bad, "less than a fifth of its disk is free"))
-    if _file_system(folder) == "tmpfs":
+    if file_system(folder) == "tmpfs":
         found.append(Finding("journal", bad, f"{folder} is on tmpfs and dies with the machine"))
     return found
-
-
-def _file_system(folder: Path) -> str:
-    """Type of the file system that holds a folder, by the longest mount point."""
-    best, kind = "", ""
-    try:
-        for line in Path("/proc/mounts").read_text().splitlines():
-            _, point, found, *_ = line.split()
-            if str(folder.resolve()).startswith(point) and len(point) > len(best):
-                best, kind = point, found
-    except OSError:
-        return ""
-    return kind
 
 
 def _prices(settings: Settings) -> list[Finding]:

@@ -26,7 +26,7 @@ from corvus_proxy.settings import Settings, config_path, load
 from corvus_proxy.till.checks import check_server
 from corvus_proxy.till.client import Till, TillUnavailable
 from corvus_proxy.till.holds import Holds
-from corvus_proxy.till.journal import Node
+from corvus_proxy.till.journal import Node, file_system
 from corvus_proxy.till.report import Reporter
 from corvus_proxy.upstream.pool import Pool
 from corvus_proxy.upstream.transport import HttptoolsTransport, Transport
@@ -41,6 +41,11 @@ class Process:
         if not settings.ledger.journal_dir:
             raise ConfigurationError(
                 "ledger.journal_dir: name a folder on a disk that outlives the process"
+            )
+        if settings.production and file_system(Path(settings.ledger.journal_dir)) == "tmpfs":
+            raise ConfigurationError(
+                f"ledger.journal_dir: {settings.ledger.journal_dir} is on tmpfs and dies with the"
+                " machine; name a folder on a disk"
             )
         guard.refuse_demo(settings, str(config_path() or "settings"))
         self._settings = settings
@@ -105,12 +110,12 @@ class Process:
         journal."""
         self._checking.cancel()
         drained = await self._holds.drain(5)
-        await self._reporter.stop(leave=drained)
+        left = await self._reporter.stop(leave=drained)
         await self._holds.stop()
-        if drained:
+        if left:
             self._journal.retire()
         else:
-            _log.warning("stopped_with_unsettled_holds", living=len(self._holds.living))
+            _log.warning("journal_kept", living=len(self._holds.living))
         for transport in self._transports.values():
             await transport.close()
         await self._till.close()

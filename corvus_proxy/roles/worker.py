@@ -18,6 +18,7 @@ from corvus_proxy.service.stores import Stores, open_stores
 from corvus_proxy.settings import Settings, config_path
 from corvus_proxy.till.client import Till, TillUnavailable
 from corvus_proxy.till.sweeper import Sweeper
+from corvus_proxy.upstream.check import check_credentials
 
 OUTBOX_S = 0.5
 LAG_S = 2.0
@@ -42,6 +43,7 @@ async def main(settings: Settings) -> None:
         _every("outbox", OUTBOX_S, lambda: outbox.tick(stores.till, stores.books)),
         _every("lag", LAG_S, lambda: _measure_lag(writer)),
         _refuse_simulated(settings, stores, stop),
+        _check_credentials(settings),
     ]
     tasks = [asyncio.create_task(job) for job in jobs]
     try:
@@ -56,6 +58,14 @@ async def main(settings: Settings) -> None:
             await writer.tick(block_ms=0)
         await reading.close()
         await stores.close()
+
+
+async def _check_credentials(settings: Settings) -> None:
+    """Says once, at start, which upstream credentials are not accepted; requests decide later."""
+    for found in await check_credentials(settings.upstream):
+        (_log.info if found.ok else _log.error)(
+            "credential", name=found.name, family=found.family, detail=found.detail
+        )
 
 
 async def _every(name: str, period_s: float, job: Callable[[], Awaitable[object]]) -> None:

@@ -229,6 +229,19 @@ class Node:
             self._speaker = None
 
 
+def file_system(folder: Path) -> str:
+    """Type of the file system that holds a folder, by the longest mount point."""
+    best, kind = "", ""
+    try:
+        for line in Path("/proc/mounts").read_text().splitlines():
+            _, point, found, *_ = line.split()
+            if str(folder.resolve()).startswith(point) and len(point) > len(best):
+                best, kind = point, found
+    except OSError:
+        return ""
+    return kind
+
+
 def _try_lock(path: Path) -> int | None:
     fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:

@@ -59,17 +59,24 @@ class Reporter:
     def start(self) -> None:
         self._task = asyncio.create_task(self._run())
 
-    async def stop(self, *, leave: bool) -> None:
-        """Stops reporting; `leave` takes this process off the list (after a clean drain)."""
+    async def stop(self, *, leave: bool) -> bool:
+        """Stops reporting; `leave` takes this process off the list (after a clean drain).
+
+        Whether it is off: while its report stands, its journal must stand too.
+        """
         for task in (self._task, self._replaying):
             if task is not None:
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
-        if leave:
-            with contextlib.suppress(TillUnavailable):
-                await self._till.report(self._field, None)
         self._node.leave()
+        if not leave:
+            return False
+        try:
+            await self._till.report(self._field, None)
+        except TillUnavailable:
+            return False
+        return True
 
     async def _run(self) -> None:
         while True:
