@@ -1,5 +1,6 @@
 """`/metrics` of all roles on this machine, health, and a page that says where things are."""
 
+from pathlib import Path
 from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
@@ -16,12 +17,20 @@ from corvus_proxy.settings import Settings
 from corvus_proxy.till.client import TillUnavailable
 
 
+def _forget_dead(folder: Path) -> None:
+    """Takes the live gauges of processes that have ended out of the sums."""
+    for path in folder.glob("gauge_live*_*.db"):
+        if not Path(f"/proc/{path.stem.rpartition('_')[2]}").exists():
+            path.unlink(missing_ok=True)
+
+
 def create(stores: Stores, settings: Settings) -> Any:
     """The console as an ASGI application."""
 
     async def metrics(request: Request) -> Response:
         registry = REGISTRY
         if settings.metrics.dir:
+            _forget_dead(Path(settings.metrics.dir))
             registry = CollectorRegistry()
             MultiProcessCollector(registry, path=settings.metrics.dir)  # type: ignore[no-untyped-call]
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

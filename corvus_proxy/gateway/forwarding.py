@@ -1,6 +1,8 @@
 """The upstream's side of a request: what is asked of the till, what is sent, what came back."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from corvus_proxy.clock import wall_ms
 from corvus_proxy.errors import (
@@ -12,7 +14,7 @@ from corvus_proxy.errors import (
 )
 from corvus_proxy.gateway.admission import header
 from corvus_proxy.gateway.exchange import Exchange
-from corvus_proxy.gateway.front.client import Headers
+from corvus_proxy.gateway.front.client import ClientGone, Headers
 from corvus_proxy.gateway.quoting import affordable_limit
 from corvus_proxy.money.event import Meta, encode_meta
 from corvus_proxy.money.pricing import lines
@@ -83,14 +85,18 @@ def edited_body(exchange: Exchange) -> bytes:
     return edits.apply(body, splices)
 
 
-async def send(exchange: Exchange, timeouts: TimeoutSettings) -> Answer:
-    """Sends the request; returns the answer once its head says success. Raises UpstreamFault."""
+async def send(exchange: Exchange, timeouts: TimeoutSettings, cancel_drain_s: float) -> Answer:
+    """Sends the request; returns the answer once its head says success.
+
+    Raises UpstreamFault, or ClientGone when the client left and the head did not come soon after.
+    """
     lease = exchange.lease
-    body = edited_body(exchange)
-    passed = headers.to_upstream(exchange.client.headers)
-    sent = lease.request(exchange.dialect, passed, body)
+    sent = lease.request(
+        exchange.dialect, headers.to_upstream(exchange.client.headers), edited_body(exchange)
+    )
     try:
-        answer = await lease.transport.open(lease.origin, sent, timeouts=timeouts)
+        async with _while_client_stays(exchange, cancel_drain_s):
+            answer = await lease.transport.open(lease.origin, sent, timeouts=timeouts)
     except TimedOut as error:
         raise UpstreamTimeout(
             f"The upstream did not answer in time ({error.stage}).", retry_after_s=2
@@ -104,6 +110,27 @@ async def send(exchange: Exchange, timeouts: TimeoutSettings) -> Answer:
         return answer
     async with answer:
         raise await _fault(answer)
+
+
+@asynccontextmanager
+async def _while_client_stays(exchange: Exchange, cancel_drain_s: float) -> AsyncIterator[None]:
+    """Ends the block a short while after the client has gone, with ClientGone."""
+    loop = asyncio.get_running_loop()
+    patience = asyncio.timeout(None)
+    waiting = True
+
+    def on_gone() -> None:
+        if waiting:
+            patience.reschedule(loop.time() + cancel_drain_s)
+
+    try:
+        async with patience:
+            exchange.client.on_gone(on_gone)
+            yield
+    except TimeoutError:
+        raise ClientGone from None
+    finally:
+        waiting = False
 
 
 def is_event_stream(answer: Answer) -> bool:

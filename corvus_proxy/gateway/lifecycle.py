@@ -114,7 +114,8 @@ async def route(exchange: Exchange, using: Resources) -> Answer:
     """Sends the edited body with one of the pool's credentials; the answer's head has come."""
     exchange.lease = using.pool.choose(exchange.model.family)
     exchange.attempts += 1
-    return await forwarding.send(exchange, using.settings.timeouts)
+    settings = using.settings
+    return await forwarding.send(exchange, settings.timeouts, settings.relay.cancel_drain_s)
 
 
 async def relay(exchange: Exchange, answer: Answer, using: Resources) -> None:
@@ -165,11 +166,11 @@ async def zero_on_fault(exchange: Exchange, hold: Hold) -> AsyncIterator[None]:
     """Settles at zero, under the fault's own outcome code, when the block ends with an error."""
     try:
         yield
-    except RequestError as error:
-        outcome = (
-            "upstream_refused"
-            if error.code == "upstream_refused"
-            else ("upstream_error_before_first_byte")
-        )
+    except (RequestError, ClientGone) as error:
+        outcome = "upstream_error_before_first_byte"
+        if isinstance(error, ClientGone):
+            outcome = "client_cancelled_before_first_byte"
+        elif error.code == "upstream_refused":
+            outcome = "upstream_refused"
         await hold.settle(0, outcome, forwarding.meta_of_nothing(exchange), wait_s=0.3)
         raise

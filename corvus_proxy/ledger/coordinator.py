@@ -23,6 +23,9 @@ from corvus_proxy.till.reply import PartitionState
 from corvus_proxy.till.report import SILENT_S, Report, read_reports
 
 POLL_S = 0.1
+LOOK_EVERY = 10
+"""With the replication id unchanged the partitions are still looked at once a second: a flush of
+the data changes no id."""
 _LOCK = (0x636F7276, 1000)
 _log = structlog.get_logger()
 
@@ -37,6 +40,7 @@ class Coordinator:
         """Why each closed partition is not opened."""
         self._told = ""
         self._opened_for = ""
+        self._looks = 0
 
     async def run(self) -> None:
         """Coordinates for ever; survives every absence of Redis or Postgres."""
@@ -52,7 +56,8 @@ class Coordinator:
     async def tick(self) -> None:
         """Looks at every partition; opens those that may be opened."""
         replid = await self._till.replid()
-        if replid == self._opened_for and not self.closed:
+        self._looks += 1
+        if replid == self._opened_for and not self.closed and self._looks % LOOK_EVERY:
             return
         states = await self._till.partitions()
         waiting = [

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from corvus_proxy.errors import ConfigurationError, CorvusError
+from corvus_proxy.ops import pricelist
 from corvus_proxy.ops.launcher import Options, Stack
 from corvus_proxy.ops.state import State
 
@@ -135,6 +136,13 @@ def message(stack: Stack) -> str:
         f"  health    {found['status']}/readyz",
         f"  state     {found['state']}",
     ]
+    rows = [row for row in pricelist.rows(stack.settings) if row["sold"]]
+    if rows:
+        margins = [row["margin_percent"] for row in rows]
+        lines.append(
+            f"  prices    {len(rows)} models sold, margin {min(margins)} to {max(margins)} %"
+            "  (each: corvus prices show)"
+        )
     if found["data"] != found["state"]:
         lines.append(f"  Postgres  {found['data']}")
     if stack.demo_key:

@@ -94,8 +94,8 @@ class Stack:
         )
         self._providers_port = embedded.free_port()
         write_private(self.state.config, to_toml(self._configuration()))
-        self._settings = load(self.state.config, {})
-        guard.refuse_demo(self._settings, str(self.state.config))
+        self.settings = load(self.state.config, {})
+        guard.refuse_demo(self.settings, str(self.state.config))
         self._add_children()
         for child in self.children:
             child.process = child.start()
@@ -184,7 +184,7 @@ class Stack:
         # A real port is bound by Granian's master: it drains as long as the settings allow.
         for name, stop_s in (
             ("worker", 15.0),
-            ("gateway", self._settings.gateway.drain_s + 10.0),
+            ("gateway", self.settings.gateway.drain_s + 10.0),
             ("site", 15.0),
             ("console", 15.0),
         ):
@@ -223,10 +223,10 @@ class Stack:
             done.write_text(migrate.digest())
 
     async def _seed(self) -> None:
-        stores = open_stores(self._settings)
+        stores = open_stores(self.settings)
         try:
             await demo.wait_until_open(stores, timeout_s=START_S, watch=self._check_first_start)
-            guard.refuse_simulated(self._settings, marked=await demo.marked(stores))
+            guard.refuse_simulated(self.settings, marked=await demo.marked(stores))
             if self.options.demo:
                 self.demo_key = await demo.seed(stores, self.state.sealed_key)
         finally:
@@ -260,7 +260,7 @@ class Stack:
 
     def summary(self) -> dict[str, Any]:
         """`up.json`."""
-        brand, options = self._settings.brand, self.options
+        brand, options = self.settings.brand, self.options
         return {
             "api": brand.api_url,
             "site": brand.site_url,

@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 
-from corvus_proxy import clock, metrics
+from corvus_proxy import clock
 from corvus_proxy.account import key as account_key
 from corvus_proxy.catalogue import book, margin
 from corvus_proxy.errors import ConfigurationError
@@ -71,7 +71,6 @@ class Process:
             waiters_max=settings.hold.waiters_max,
         )
         self._reporter = Reporter(self._till, self._holds, node)
-        metrics.HOLDS.set_function(lambda: len(self._holds.living))
         using = Resources(
             settings, self._book, self._pepper, self._holds, self._pool, Ticker(), self._ids
         )

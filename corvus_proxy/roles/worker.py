@@ -39,7 +39,7 @@ async def main(settings: Settings) -> None:
     jobs = [
         writer.run(),
         coordinator.run(),
-        _every("sweeper", min(5.0, settings.ledger.lease_s / 8), sweeper.tick),
+        _every("sweeper", min(5.0, settings.ledger.lease_s / 8), lambda: _sweep(sweeper)),
         _every("outbox", OUTBOX_S, lambda: outbox.tick(stores.till, stores.books)),
         _every("lag", LAG_S, lambda: _measure_lag(writer)),
         _refuse_simulated(settings, stores, stop),
@@ -77,6 +77,10 @@ async def _every(name: str, period_s: float, job: Callable[[], Awaitable[object]
         except Exception:  # one job's defect must not end it for ever
             _log.exception("job_failed", job=name)
         await asyncio.sleep(period_s)
+
+
+async def _sweep(sweeper: Sweeper) -> None:
+    metrics.HOLDS_EXPIRED.inc(await sweeper.tick())
 
 
 async def _measure_lag(writer: Writer) -> None:

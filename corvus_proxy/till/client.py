@@ -48,7 +48,7 @@ class Till:
         self._epochs = ["1"] * PARTITIONS
 
     @classmethod
-    def open(cls, url: str, *, timeout_ms: int, connections: int = 64) -> "Till":
+    def open(cls, url: str, *, timeout_ms: int, connections: int = 256) -> "Till":
         """A till over `url`; connects at the first call, so it opens while Redis is away."""
         pool = aioredis.BlockingConnectionPool.from_url(
             url,

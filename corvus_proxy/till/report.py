@@ -11,7 +11,7 @@ import contextlib
 import msgspec
 import structlog
 
-from corvus_proxy import clock
+from corvus_proxy import clock, metrics
 from corvus_proxy.money.event import partition_of
 from corvus_proxy.till.client import Till, TillUnavailable
 from corvus_proxy.till.holds import Holds
@@ -112,6 +112,8 @@ class Reporter:
             at_ms=clock.wall_ms(),
         )
         await self._till.report(self._field, msgspec.json.encode(report))
+        metrics.HOLDS.set(len(self._holds.living))
+        metrics.JOURNAL_HEALTHY.set(self._holds.journal.healthy)
         await self._bury_absorbed()
         states = await self._till.partitions()
         self.open = all(state.state == "OPEN" and state.stamp == replid for state in states)

@@ -153,6 +153,27 @@ async def booked(stack: RunningStack, wallet: str) -> list[dict[str, Any]]:
         await connection.close()
 
 
+async def test_a_client_that_leaves_before_the_answer_pays_nothing(stack: RunningStack) -> None:
+    """The upstream is given up a moment later, and the hold is free again."""
+    key = stack.new_key("1")
+    body = {
+        "model": "gpt-4o-mini",
+        "messages": [{"role": "user", "content": "[[simulate: ttfb_ms=20000]]"}],
+    }
+    for stream in (True, False):
+        async with httpx.AsyncClient(trust_env=False, timeout=0.4) as client:
+            with pytest.raises(httpx.TimeoutException):
+                await client.post(
+                    f"{stack.api}/v1/chat/completions",
+                    json={**body, "stream": stream},
+                    headers={"authorization": f"Bearer {key['secret']}"},
+                )
+    await asyncio.to_thread(stack.settled, key["key_id"], timeout_s=4)
+    rows = await booked(stack, key["wallet"])
+    assert [row["outcome"] for row in rows] == ["client_cancelled_before_first_byte"] * 2
+    assert [row["charge_nanos"] for row in rows] == [0, 0]
+
+
 async def test_a_client_that_leaves_pays_for_what_it_got(stack: RunningStack) -> None:
     """Cut before the end: outcome, source and bounds; nothing stays held."""
     key = stack.new_key("1")
