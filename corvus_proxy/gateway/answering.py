@@ -98,7 +98,10 @@ async def finish(exchange: Exchange, settled: Settled | None, site_url: str) -> 
     if not exchange.asked.stream:
         cost = (b"x-corvus-cost-usd", format_usd(charged).encode())
         size = (b"content-length", b"%d" % len(exchange.answer_body))
-        await client.head(200, [*exchange.answer_head, cost, size])
+        head = [*exchange.answer_head, cost, size]
+        if settled is None:
+            head.append((b"x-corvus-settled", b"false"))
+        await client.head(200, head)
         await client.end(exchange.answer_body)
         return
     last = b""

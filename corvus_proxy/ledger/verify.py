@@ -32,7 +32,11 @@ class VerifyReport(NamedTuple):
 
 async def verify(till: Till, books: Books) -> VerifyReport:
     """Compares every wallet. Raises TillUnavailable, BooksUnavailable."""
-    async with books.connection() as connection:
+    # One snapshot: a batch that the writer commits between the two reads would be counted twice.
+    async with (
+        books.connection() as connection,
+        connection.transaction(isolation="repeatable_read", readonly=True),
+    ):
         at = await entries.cursors(connection)
         totals = {
             row.wallet: row for row in await views.totals(connection, list(range(PARTITIONS)))

@@ -4,6 +4,7 @@ Money in: the books first, then Redis, which the outbox repeats until it is done
 first. A key's row: the books first, then the till.
 """
 
+import contextlib
 import json
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from corvus_proxy import clock, secret
 from corvus_proxy.books import wallets
 from corvus_proxy.errors import CorvusError
 from corvus_proxy.ledger import outbox
+from corvus_proxy.money.amount import WALLET_NANOS_MAX
 from corvus_proxy.service.stores import Stores
 from corvus_proxy.till.client import TillUnavailable
 from corvus_proxy.till.reply import Cap, Credited, Debited, Duplicate, Fenced, NoKey, Poor
@@ -22,6 +24,10 @@ GRACE_S = 24 * 3600
 
 class ServiceRefused(CorvusError):
     """What was asked cannot be done; the text says why."""
+
+
+class CreditPending(ServiceRefused):
+    """The credit is in the books; Redis has it as soon as it serves."""
 
 
 class Created(NamedTuple):
@@ -56,6 +62,8 @@ async def create(
 
     The credit is in the books before Redis is asked; if Redis is away, the outbox brings it.
     """
+    if not 0 <= credit_nanos <= WALLET_NANOS_MAX:
+        raise ServiceRefused("a wallet holds from 0 to 1,000,000 USD")
     wallet = secret.new_wallet_id()
     key_id = secret.new_key_id()
     text = secret.new_secret(wallet)
@@ -75,7 +83,8 @@ async def create(
     await _send_key(stores, row)
     balance = 0
     if credit_nanos:
-        balance = await credit(stores, key_id, credit_nanos, reason=reason, actor=actor)
+        with contextlib.suppress(CreditPending):  # the secret must reach its owner all the same
+            balance = await credit(stores, key_id, credit_nanos, reason=reason, actor=actor)
     return Created(wallet, key_id, text, balance)
 
 
@@ -145,7 +154,7 @@ async def credit(
                 await wallets.mark_applied(connection, [credit_id])
             raise ServiceRefused("a wallet holds at most 1,000,000 USD")
         case _:
-            raise ServiceRefused(
+            raise CreditPending(
                 "the credit is booked and reaches the key as soon as Redis serves again"
             )
 

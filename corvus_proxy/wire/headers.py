@@ -24,6 +24,7 @@ _PASSED_UP = frozenset(
 _PASSED_UP_PREFIXES = (b"x-stainless-",)
 _PASSED_DOWN = frozenset(
     {
+        b"content-encoding",
         b"content-type",
         b"openai-processing-ms",
         b"openai-version",

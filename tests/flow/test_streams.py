@@ -79,6 +79,7 @@ async def test_64_streams_with_a_third_cut_leave_books_that_balance(stack: Runni
     """Holds end at zero; Redis = books = credit - charges; each charge is what the log allows."""
     key = stack.new_key("20")
     source = random.Random(7)
+    verifying = asyncio.create_task(verify_for(stack, 4))
     async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
         results = await asyncio.gather(
             *(
@@ -93,6 +94,7 @@ async def test_64_streams_with_a_third_cut_leave_books_that_balance(stack: Runni
                 for n in range(64)
             )
         )
+    assert all(await verifying)
     standing = await asyncio.to_thread(stack.settled, key["key_id"])
     rows = {row["upstream_request_id"]: row for row in await booked(stack, key["wallet"])}
     served = {row["request_id"]: row for row in stack.served()}
@@ -113,6 +115,13 @@ async def test_64_streams_with_a_third_cut_leave_books_that_balance(stack: Runni
     assert complete >= 42
     report = stack.command("ledger", "verify")
     assert (report["ok"], report["drift_nanos"]) == (True, 0)
+
+
+async def verify_for(stack: RunningStack, times: int) -> list[bool]:
+    """`ledger verify`, again and again while streams run."""
+    return [
+        (await asyncio.to_thread(stack.command, "ledger", "verify"))["ok"] for _ in range(times)
+    ]
 
 
 def check(slug: str, row: dict[str, Any], log: dict[str, Any], received: bytes) -> None:
