@@ -54,3 +54,33 @@ def test_header_is_true(path: Path) -> None:
     declared = {part.split()[0] for part in told["REPLY"].split("|")}
     assert words <= declared
     assert all(len(line) <= 100 for line in text.splitlines())
+
+
+def blocks(text: str) -> dict[str, str]:
+    """Local functions by name, and the fence."""
+    found: dict[str, str] = {}
+    name = ""
+    for line in text.splitlines():
+        start = re.match(r"local function (\w+)", line) or re.match(
+            r"if (part)\[1\] ~= epoch", line
+        )
+        if start:
+            name = start[1]
+            found[name] = ""
+        if name:
+            found[name] += line + "\n"
+            if line == "end" or (start and line.endswith(" end")):
+                name = ""
+    return found
+
+
+def test_what_several_scripts_share_is_the_same_text() -> None:
+    """There is no include: a function of one name has one text, and so has the fence."""
+    seen: dict[str, tuple[str, str]] = {}
+    for path in FILES:
+        for name, block in blocks(path.read_text()).items():
+            if name == "part" and path.stem == "key":
+                continue  # it runs in a closed partition, too
+            other = seen.setdefault(name, (path.name, block))
+            assert block == other[1], f"{name} differs between {other[0]} and {path.name}"
+    assert {"part", "amount_of", "hold_of", "finish", "key_of", "post"} <= set(seen)
