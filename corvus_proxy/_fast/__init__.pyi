@@ -1,73 +1,88 @@
 """Types of the compiled scanners, for readers and for mypy."""
 
 Place = tuple[int, int, int]
-"""Offsets of a member: its name's opening quote, its value's start, its value's end."""
+"""Offsets of a member: its name's opening quote, its value's first byte, behind its value."""
 
 class BodyScan:
     """One pass over a JSON request body."""
 
     members: dict[str, Place]
-    """Top-level members; of one that stands twice, the last."""
+    """Top-level members by name, its escapes undone; of one that stands twice, the last."""
     duplicates: tuple[str, ...]
     """Top-level names that stand more than once."""
     letters: int
     """ASCII letters in the whole body, base64 media left out, as are the next two."""
     symbols: int
-    """Every other ASCII character; an escape such as \\n is one."""
+    """Every other ASCII character; an escape such as \\n is one, a quote and a blank are, too."""
     non_ascii: int
-    """Bytes beyond ASCII; an escape \\uXXXX beyond ASCII counts three."""
+    """Bytes beyond ASCII. An escape \\uXXXX counts as its character would, written in UTF-8."""
     images: int
+    """Objects of type image, image_url or input_image."""
     documents: int
+    """Objects of type document, file or input_file."""
     audio: int
+    """Objects of type input_audio."""
     media_bytes: int
-    """Base64 characters left out of the classes."""
+    """Base64 characters left out of the classes: of content blocks that are counted as media."""
     cache_control: bool
     """A member cache_control that is not null stands somewhere."""
     thinking_history: bool
     """A content block of type thinking or redacted_thinking stands somewhere."""
 
 def scan_body(data: bytes) -> BodyScan:
-    """Scans a body. Raises ValueError when it is no object, is cut off, or nested beyond 512."""
+    """Scans a body.
+
+    Raises ValueError where it is no object, is cut off, is nested beyond 512, has brackets that do
+    not match or a name without a value, or is followed by anything. It is no validator otherwise.
+    """
 
 def scan_members(data: bytes, start: int, end: int) -> tuple[dict[str, Place], tuple[str, ...]]:
     """Members and duplicates of the object in `data[start:end]`. Raises ValueError."""
 
 class StreamMeter:
-    """Reads an SSE stream as it passes, chunk by chunk, cut anywhere."""
+    """Reads an SSE stream as it passes, chunk by chunk, cut anywhere. Never raises for its bytes.
+
+    What an event says is known once its blank line, or the end of the body, has come; the classes
+    of generated text follow every chunk.
+    """
 
     letters: int
-    """Classes of the generated text so far, as in `BodyScan`."""
+    """Classes of the generated text so far, as in `BodyScan`; a tool's `input` by its raw bytes."""
     symbols: int
     non_ascii: int
     deltas: int
     """Events that carried generated text."""
     events: int
+    """Events that had data."""
     started: bool
-    """The upstream has begun the answer."""
+    """The upstream has begun the answer: message_start, or a chunk with choices."""
     ended: bool
     """The terminal event has come: message_stop, or [DONE]."""
     finished: bool
     """A finish or stop reason has come."""
     failed: bool
-    """An error event has come."""
+    """An error event has come: one of that type, or with a member `error` that says something."""
     boundary: bool
     """The stream stands between two events."""
     restarts: int
     """message_start events after the first; the last one counts."""
     overflow: bool
-    """A part that was needed was too large to keep."""
+    """A usage object beyond 1 MB or an error beyond 64 KB has come and was not kept."""
     usage_start: bytes
     """The usage object of message_start, as it came; empty when there was none."""
     usage_last: bytes
-    """The latest usage object of message_delta, or of a chat chunk."""
+    """The latest usage object of a message_delta, or of a chat chunk."""
     error: bytes
-    """The error object of the error event."""
+    """The member `error` of the latest error event, as it came: an object, rarely a string."""
     upstream_id: str
+    """The answer's id and model; empty until they come. With message_start they begin anew."""
     model: str
 
-    def __init__(self, dialect: str, strip_usage: bool) -> None: ...
+    def __init__(self, dialect: str, strip_usage: bool) -> None:
+        """`dialect`: chat or messages; ValueError for another. Only chat has chunks to cut out."""
+
     def feed(self, chunk: bytes) -> bytes:
-        """What to forward of `chunk`: the same object unless a usage-only chunk is cut out."""
+        """What to forward: the same object, unless a usage-only chunk is held back or cut out."""
 
     def finish(self) -> bytes:
-        """What was held back when the body ended."""
+        """What was still held back when the body ended; an event without its end counts, too."""

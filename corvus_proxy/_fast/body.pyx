@@ -1,118 +1,203 @@
 # cython: language_level=3
-"""One pass over a request body: where the members lie, how much text, which features."""
+"""One pass over a request body: where its members lie, how much text it has, which features.
+
+Rule 1: bytes are left out of the classes only where an upstream reads them as media and nothing
+        else: pure base64, in a content block of a turn, whose type is counted as media. The same
+        words elsewhere (in a tool's input, in a schema) are text, and are counted as text.
+Rule 2: what lowers a count is recognised strictly, what raises one generously. Names and types are
+        compared after their escapes are undone.
+Rule 3: a string counts as the UTF-8 that it stands for, so that a body has the same classes
+        whether its writer escaped what is beyond ASCII or not.
+"""
 
 cimport cython
+
 import json
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.string cimport memchr, memcmp
 
-from corvus_proxy._fast.scan cimport (
-    Classes, count_classes, escape_bytes, hex_digit, is_space,
-)
+from corvus_proxy._fast.escapes cimport code_unit, discount, string_end
+from corvus_proxy._fast.scan cimport Classes, count_classes, escaped, is_space, same
 
 cdef enum:
     DEPTH_MAX = 512
-    BASE64_MIN = 64  # shorter strings are text, whatever they look like
-    NAME_OTHER = 0
-    NAME_TYPE = 1
-    NAME_DATA = 2
-    NAME_CACHE = 3
-    NAME_URL = 4
+    BASE64_MIN = 64       # shorter strings are text, whatever they look like
+    WORD_MAX = 24         # no name or type that we look for is longer
+    NOGIL_MIN = 262144    # from this size on other threads may run meanwhile
+
+    # What a step of the walk ended with.
+    STEP_MEMBER = 0       # a top-level member is complete
+    STEP_END = 1          # the object is complete
+    STEP_NO_OBJECT = 2
+    STEP_CUT_OFF = 3
+    STEP_TOO_DEEP = 4
+    STEP_CROSSED = 5      # a bracket closes what another opened
+    STEP_NO_VALUE = 6     # a name without a value
+
+    # Names and types that matter.
+    W_OTHER = 0
+    W_TYPE = 1
+    W_DATA = 2
+    W_CACHE = 3           # cache_control
+    W_URL = 4
+    W_IMAGE_URL = 5
+    W_FILE_DATA = 6
+    W_TURNS = 7           # messages, input
+    W_CONTENT = 8         # content, output
+    W_SOURCE = 9
+    W_FILE = 10
+    W_AUDIO = 11          # input_audio
+    W_IMAGE = 12
+    W_DOCUMENT = 13
+    W_BASE64 = 14
+    W_THINKING = 15
+
+    # What a container is, by the way to it.
+    R_OTHER = 0
+    R_TOP = 1
+    R_TURNS = 2           # the array of turns
+    R_TURN = 3
+    R_BLOCKS = 4          # an array of content blocks
+    R_BLOCK = 5
+    R_SOURCE = 6          # Anthropic's "source" of a block
+    R_INNER = 7           # "image_url", "file", "input_audio" of a block
 
 cdef struct Frame:
-    bint is_object
-    bint wants_name       # the next string is a member's name
-    int name              # NAME_… of the member that is being read
-    bint is_base64        # the object says "type": "base64"
-    Py_ssize_t media_at   # a pure base64 string under "data", or -1
+    Py_ssize_t media_at     # pure base64 in this object or under it, or -1
     Py_ssize_t media_size
+    unsigned char closer    # the bracket that closes it
+    unsigned char role      # R_…
+    unsigned char name      # W_… of the member that is being read
+    unsigned char type      # W_… of its "type"
+    bint wants_name         # the next string is a member's name
+
+cdef struct Walk:
+    Frame frames[DEPTH_MAX + 1]  # by depth; 0 is the outside
+    Py_ssize_t depth
+    Py_ssize_t at           # where the walk stands
+    Py_ssize_t name_at      # top-level member: its name's opening quote …
+    Py_ssize_t name_end     # … and closing quote
+    Py_ssize_t value_at     # its value's first byte
+    Py_ssize_t value_end    # behind the last byte of the last value that ended
+    bint awaits_value       # a name has been read, its value has not begun
+    Classes classes         # corrections to the classes of the raw bytes
+    Py_ssize_t images
+    Py_ssize_t documents
+    Py_ssize_t audio
+    Py_ssize_t media_bytes
+    bint cache_control
+    bint thinking_history
 
 
 @cython.final
 cdef class BodyScan:
     cdef readonly dict members           # name -> (name start, value start, value end)
-    cdef readonly tuple duplicates
-    cdef readonly Py_ssize_t letters
+    cdef readonly tuple duplicates       # top-level names that stand more than once
+    cdef readonly Py_ssize_t letters     # byte classes of the body, media left out
     cdef readonly Py_ssize_t symbols
     cdef readonly Py_ssize_t non_ascii
-    cdef readonly Py_ssize_t images
+    cdef readonly Py_ssize_t images      # media parts, by kind
     cdef readonly Py_ssize_t documents
     cdef readonly Py_ssize_t audio
-    cdef readonly Py_ssize_t media_bytes
-    cdef readonly bint cache_control
-    cdef readonly bint thinking_history
+    cdef readonly Py_ssize_t media_bytes  # base64 characters that were left out
+    cdef readonly bint cache_control     # a cache_control that is not null stands somewhere
+    cdef readonly bint thinking_history  # a block of type (redacted_)thinking stands somewhere
 
 
-cdef Py_ssize_t string_end(
-    const unsigned char *data, Py_ssize_t at, Py_ssize_t size, Classes *out
-) noexcept nogil:
-    """Offset of the quote that ends the string whose text starts at `at`, or -1.
+cdef int word_of(const unsigned char *data, Py_ssize_t size) noexcept nogil:
+    """The number of a name or a type."""
+    if size == 4:
+        if memcmp(data, b"type", 4) == 0:
+            return W_TYPE
+        if memcmp(data, b"data", 4) == 0:
+            return W_DATA
+        return W_FILE if memcmp(data, b"file", 4) == 0 else W_OTHER
+    if size == 5:
+        if memcmp(data, b"input", 5) == 0:
+            return W_TURNS
+        return W_IMAGE if memcmp(data, b"image", 5) == 0 else W_OTHER
+    if size == 6:
+        if memcmp(data, b"source", 6) == 0:
+            return W_SOURCE
+        if memcmp(data, b"output", 6) == 0:
+            return W_CONTENT
+        return W_BASE64 if memcmp(data, b"base64", 6) == 0 else W_OTHER
+    if size == 8:
+        if memcmp(data, b"messages", 8) == 0:
+            return W_TURNS
+        if memcmp(data, b"thinking", 8) == 0:
+            return W_THINKING
+        return W_DOCUMENT if memcmp(data, b"document", 8) == 0 else W_OTHER
+    if size == 9:
+        if memcmp(data, b"image_url", 9) == 0:
+            return W_IMAGE_URL
+        return W_FILE_DATA if memcmp(data, b"file_data", 9) == 0 else W_OTHER
+    if size == 11:
+        if memcmp(data, b"input_audio", 11) == 0:
+            return W_AUDIO
+        return W_IMAGE if memcmp(data, b"input_image", 11) == 0 else W_OTHER
+    if same(data, size, b"url", 3):
+        return W_URL
+    if same(data, size, b"content", 7):
+        return W_CONTENT
+    if same(data, size, b"input_file", 10):
+        return W_DOCUMENT
+    if same(data, size, b"cache_control", 13):
+        return W_CACHE
+    return W_THINKING if same(data, size, b"redacted_thinking", 17) else W_OTHER
 
-    `out` is corrected for escapes: the raw bytes are counted elsewhere.
-    """
+
+cdef int word_in(const unsigned char *data, Py_ssize_t size) noexcept nogil:
+    """The number of a name or a type as it stands in the body, escapes included."""
+    cdef unsigned char plain[WORD_MAX]
+    cdef Py_ssize_t at = 0, length = 0
     cdef int code
-    while at < size:
-        if data[at] == 34:
-            return at
+    if size > 6 * WORD_MAX:
+        return W_OTHER
+    if memchr(data, 92, size) == NULL:
+        return word_of(data, size)
+    while at < size and length < WORD_MAX:
         if data[at] != 92:
+            plain[length] = data[at]
             at += 1
-            continue
-        if at + 1 >= size:
-            return -1
-        if data[at + 1] == 117 and at + 5 < size:  # \uXXXX
-            code = (hex_digit(data[at + 2]) << 12) | (hex_digit(data[at + 3]) << 8)
-            code |= (hex_digit(data[at + 4]) << 4) | hex_digit(data[at + 5])
-            if code >= 0x80:
-                discount(data + at, 6, out)
-                out.non_ascii += escape_bytes(code)
+        elif at + 5 < size and data[at + 1] == 117:
+            code = code_unit(data + at + 2)
+            plain[length] = <unsigned char>(code if code < 0x80 else 63)
             at += 6
         else:
-            if data[at + 1] >= 97:  # \n, \t …: two bytes for one symbol
-                out.letters -= 1
+            plain[length] = escaped(data[at + 1]) if at + 1 < size else 63
             at += 2
-    return -1
-
-
-cdef void discount(const unsigned char *data, Py_ssize_t size, Classes *out) noexcept nogil:
-    """Takes the classes of `size` bytes off again."""
-    cdef Classes part
-    part.letters = part.symbols = part.non_ascii = 0
-    count_classes(data, size, &part)
-    out.letters -= part.letters
-    out.symbols -= part.symbols
-    out.non_ascii -= part.non_ascii
+        length += 1
+    return word_of(plain, length) if at >= size else W_OTHER
 
 
 cdef bint is_base64(const unsigned char *data, Py_ssize_t size) noexcept nogil:
-    """Whether all bytes belong to an alphabet of base64, so that none of them can be prose."""
-    cdef Py_ssize_t i
-    cdef unsigned char c
-    for i in range(size):
-        c = data[i]
-        if not (<unsigned char>((c | 0x20) - 97) < 26 or 48 <= c <= 57 or c == 43 or c == 47
-                or c == 45 or c == 95 or c == 61):
+    r"""Whether no byte can be prose: the two alphabets of base64, `/` perhaps written `\/`."""
+    cdef Py_ssize_t at = 0, block, i
+    cdef unsigned char c, wrong, slashes = 0
+    while at < size:
+        block = min(size - at, 4096)
+        wrong = 0
+        for i in range(block):
+            c = data[at + i]
+            slashes |= c == 92
+            wrong |= not (
+                (<unsigned char>((c | 0x20) - 97) < 26) | (<unsigned char>(c - 47) < 11)
+                | (c == 43) | (c == 45) | (c == 95) | (c == 61) | (c == 92)
+            )
+        if wrong:
             return False
+        at += block
+    if slashes:
+        at = 0
+        while at < size:
+            if data[at] == 92:
+                at += 1
+                if at >= size or data[at] != 47:
+                    return False
+            at += 1
     return True
-
-
-cdef bint same(
-    const unsigned char *data, Py_ssize_t size, const char *word, Py_ssize_t length
-) noexcept nogil:
-    return size == length and memcmp(data, word, length) == 0
-
-
-cdef int name_of(const unsigned char *data, Py_ssize_t size) noexcept nogil:
-    if same(data, size, b"type", 4):
-        return NAME_TYPE
-    if same(data, size, b"data", 4):
-        return NAME_DATA
-    if same(data, size, b"cache_control", 13):
-        return NAME_CACHE
-    if same(data, size, b"url", 3) or same(data, size, b"image_url", 9) or same(
-            data, size, b"file_data", 9):
-        return NAME_URL
-    return NAME_OTHER
 
 
 cdef Py_ssize_t media_offset(const unsigned char *data, Py_ssize_t size) noexcept nogil:
@@ -125,153 +210,261 @@ cdef Py_ssize_t media_offset(const unsigned char *data, Py_ssize_t size) noexcep
     if comma == NULL:
         return -1
     at = <const unsigned char *>comma - data
-    if at < 7 or memcmp(data + at - 7, b";base64", 7) != 0:
+    if at < 12 or memcmp(data + at - 7, b";base64", 7) != 0:
         return -1
     return at + 1 if is_base64(data + at + 1, size - at - 1) else -1
 
 
-@cython.final
-cdef class _Walk:
-    """A walk through one object; the frames live as long as the walk."""
+cdef void leave_out(Walk *walk, const unsigned char *data, Frame *block) noexcept nogil:
+    """Takes a block's media off the classes."""
+    cdef Py_ssize_t i, slashes = 0
+    discount(data + block.media_at, block.media_size, &walk.classes)
+    for i in range(block.media_size):
+        slashes += data[block.media_at + i] == 92
+    walk.classes.symbols += slashes  # string_end has taken one of each pair already
+    walk.media_bytes += block.media_size - slashes
 
-    cdef Frame frames[DEPTH_MAX + 1]
-    cdef Classes classes
-    cdef BodyScan scan
-    cdef list duplicates
-    cdef bytes data
 
-    cdef void leave_out(self, Py_ssize_t at, Py_ssize_t size) noexcept:
-        discount(<const unsigned char *>PyBytes_AS_STRING(self.data) + at, size, &self.classes)
-        self.scan.media_bytes += size
+cdef void take_type(Walk *walk, Frame *frame, int word) noexcept nogil:
+    """A "type": its kind is counted wherever it stands."""
+    frame.type = word
+    if word == W_IMAGE or word == W_IMAGE_URL:
+        walk.images += 1
+    elif word == W_DOCUMENT or word == W_FILE:
+        walk.documents += 1
+    elif word == W_AUDIO:
+        walk.audio += 1
+    elif word == W_THINKING:
+        walk.thinking_history = True
 
-    cdef void value_string(self, Frame *frame, Py_ssize_t at, Py_ssize_t size) noexcept:
-        """A string value of an object's member."""
-        cdef const unsigned char *text = <const unsigned char *>PyBytes_AS_STRING(self.data) + at
-        cdef Py_ssize_t offset
-        if frame.name == NAME_TYPE:
-            self.value_type(frame, text, size)
-        elif frame.name == NAME_DATA:
-            if size >= BASE64_MIN and is_base64(text, size):
-                frame.media_at, frame.media_size = at, size
-        elif frame.name == NAME_URL:
-            offset = media_offset(text, size)
-            if offset >= 0:
-                self.leave_out(at + offset, size - offset)
 
-    cdef void value_type(self, Frame *frame, const unsigned char *text, Py_ssize_t size) noexcept:
-        if same(text, size, b"base64", 6):
-            frame.is_base64 = True
-        elif same(text, size, b"image", 5) or same(text, size, b"image_url", 9) or same(
-                text, size, b"input_image", 11):
-            self.scan.images += 1
-        elif same(text, size, b"document", 8) or same(text, size, b"file", 4) or same(
-                text, size, b"input_file", 10):
-            self.scan.documents += 1
-        elif same(text, size, b"input_audio", 11):
-            self.scan.audio += 1
-        elif same(text, size, b"thinking", 8) or same(text, size, b"redacted_thinking", 17):
-            self.scan.thinking_history = True
+cdef void take_string(
+    Walk *walk, const unsigned char *data, Py_ssize_t at, Py_ssize_t size
+) noexcept nogil:
+    """The string value of an object's member."""
+    cdef Frame *frame = &walk.frames[walk.depth]
+    cdef Py_ssize_t offset = -1
+    cdef int name = frame.name
+    if name == W_TYPE:
+        take_type(walk, frame, word_in(data + at, size))
+    elif name == W_DATA and (frame.role == R_SOURCE or frame.role == R_INNER):
+        if size >= BASE64_MIN and is_base64(data + at, size):
+            offset = 0
+    elif frame.role == R_INNER and (name == W_URL or name == W_FILE_DATA) or (
+            frame.role == R_BLOCK and (name == W_IMAGE_URL or name == W_FILE_DATA)):
+        offset = media_offset(data + at, size)
+    if offset >= 0:
+        frame.media_at, frame.media_size = at + offset, size - offset
 
-    cdef int add_member(
-        self, Py_ssize_t name_at, Py_ssize_t name_end, Py_ssize_t at, Py_ssize_t end
-    ) except -1:
-        raw = self.data[name_at + 1:name_end]
-        name = json.loads(self.data[name_at:name_end + 1]) if b"\\" in raw else (
-            raw.decode("utf-8", "replace"))
-        if name in self.scan.members:
-            self.duplicates.append(name)
-        self.scan.members[name] = (name_at, at, end)
-        return 0
 
-    cdef Py_ssize_t run(self, Py_ssize_t at, Py_ssize_t size) except -1:
-        """Walks the object that starts at or after `at`; the offset behind it."""
-        cdef const unsigned char *text = <const unsigned char *>PyBytes_AS_STRING(self.data)
-        cdef Py_ssize_t depth = 0, end, name_at = -1, name_end = -1, value_at = -1, value_end = -1
-        cdef unsigned char c
-        cdef Frame *frame = &self.frames[0]
-        while at < size and is_space(text[at]):
-            at += 1
-        if at >= size or text[at] != 123:
-            raise ValueError("it is not a JSON object")
-        while at < size:
-            c = text[at]
-            if is_space(c):
-                at += 1
-                continue
-            if depth == 1 and value_at < 0 and name_at >= 0 and c != 58 and not frame.wants_name:
-                value_at = at
-            if frame.name == NAME_CACHE and c != 58 and not frame.wants_name:
-                self.scan.cache_control = self.scan.cache_control or c != 110  # null
-                frame.name = NAME_OTHER
-            if c == 34:
-                end = string_end(text, at + 1, size, &self.classes)
-                if end < 0:
-                    raise ValueError("a string does not end")
-                if frame.is_object and frame.wants_name:
-                    frame.wants_name = False
-                    frame.name = name_of(text + at + 1, end - at - 1)
-                    if depth == 1:
-                        name_at, name_end, value_at = at, end, -1
-                elif frame.is_object:
-                    self.value_string(frame, at + 1, end - at - 1)
-                at = value_end = end + 1
-                continue
-            if c == 123 or c == 91:
-                if depth >= DEPTH_MAX:
-                    raise ValueError("it is nested too deeply")
-                depth += 1
-                frame = &self.frames[depth]
-                frame.is_object = frame.wants_name = c == 123
-                frame.name, frame.is_base64, frame.media_at = NAME_OTHER, False, -1
-            elif c == 125 or c == 93:
-                if frame.is_object and frame.is_base64 and frame.media_at >= 0:
-                    self.leave_out(frame.media_at, frame.media_size)
-                if depth == 1:
-                    if name_at >= 0 and value_at >= 0:
-                        self.add_member(name_at, name_end, value_at, value_end)
-                    return at + 1
-                depth -= 1
-                frame = &self.frames[depth]
-            elif c == 44:
-                if depth == 1 and name_at >= 0:
-                    self.add_member(name_at, name_end, value_at, value_end)
-                    name_at = -1
-                frame.wants_name = frame.is_object
-            at += 1
-            if c != 58 and c != 44:
-                value_end = at
+cdef int role_in(Frame *outer, bint is_object) noexcept nogil:
+    """What a container is that opens inside `outer`."""
+    cdef int role = outer.role, name = outer.name
+    if role == R_TURNS:
+        return R_TURN if is_object else R_OTHER
+    if role == R_BLOCKS:
+        return R_BLOCK if is_object else R_OTHER
+    if role == R_TOP:
+        return R_TURNS if name == W_TURNS and not is_object else R_OTHER
+    if role == R_TURN or role == R_BLOCK or role == R_SOURCE:
+        if name == W_CONTENT:  # a tool's answer may carry one block without an array
+            return R_BLOCK if is_object and role == R_BLOCK else (
+                R_OTHER if is_object else R_BLOCKS)
+    if role == R_BLOCK and is_object:
+        if name == W_SOURCE:
+            return R_SOURCE
+        if name == W_IMAGE_URL or name == W_FILE or name == W_AUDIO:
+            return R_INNER
+    return R_OTHER
+
+
+cdef void enter(Walk *walk, bint is_object) noexcept nogil:
+    cdef Frame *outer = &walk.frames[walk.depth]
+    cdef Frame *frame = &walk.frames[walk.depth + 1]
+    frame.role = R_TOP if walk.depth == 0 else role_in(outer, is_object)
+    frame.closer = 125 if is_object else 93
+    frame.wants_name = is_object
+    frame.name = frame.type = W_OTHER
+    frame.media_at = -1
+    walk.depth += 1
+
+
+cdef void leave(Walk *walk, const unsigned char *data) noexcept nogil:
+    """A container ends: what it holds of media goes to its block, and the block decides."""
+    cdef Frame *frame = &walk.frames[walk.depth]
+    cdef Frame *outer = &walk.frames[walk.depth - 1]
+    walk.depth -= 1
+    if frame.media_at < 0:
+        return
+    if frame.role == R_INNER or (frame.role == R_SOURCE and frame.type == W_BASE64):
+        outer.media_at, outer.media_size = frame.media_at, frame.media_size
+    elif frame.role == R_BLOCK and (
+            frame.type == W_IMAGE or frame.type == W_IMAGE_URL or frame.type == W_DOCUMENT
+            or frame.type == W_FILE or frame.type == W_AUDIO):
+        leave_out(walk, data, frame)
+
+
+cdef int take_quoted(Walk *walk, const unsigned char *data, Py_ssize_t size) noexcept nogil:
+    """A name or a string value, whose opening quote the walk stands at; False where it is cut."""
+    cdef Frame *frame = &walk.frames[walk.depth]
+    cdef Py_ssize_t at = walk.at + 1
+    cdef Py_ssize_t end = string_end(data, at, size, &walk.classes)
+    if end < 0:
+        return False
+    if frame.wants_name:
+        frame.wants_name = False
+        frame.name = word_in(data + at, end - at)
+        walk.awaits_value = True
+        if walk.depth == 1:
+            walk.name_at, walk.name_end, walk.value_at = at - 1, end, -1
+    else:
+        take_string(walk, data, at, end - at)
+    walk.at = walk.value_end = end + 1
+    return True
+
+
+cdef int step(Walk *walk, const unsigned char *data, Py_ssize_t size) noexcept nogil:
+    """Walks on to the end of a top-level member or of the object: STEP_…"""
+    cdef unsigned char c
+    cdef Frame *frame
+    while walk.at < size:
+        c = data[walk.at]
+        if is_space(c) or c == 58:
+            walk.at += 1
+            continue
+        frame = &walk.frames[walk.depth]
+        if walk.awaits_value:
+            if c == 44 or c == 125 or c == 93:
+                return STEP_NO_VALUE
+            walk.awaits_value = False
+            if walk.depth == 1:
+                walk.value_at = walk.at
+            if frame.name == W_CACHE and c != 110:  # null
+                walk.cache_control = True
+            elif frame.name == W_TYPE:
+                frame.type = W_OTHER
+        if c == 34:
+            if not take_quoted(walk, data, size):
+                return STEP_CUT_OFF
+        elif c == 123 or c == 91:
+            if walk.depth >= DEPTH_MAX:
+                return STEP_TOO_DEEP
+            enter(walk, c == 123)
+            walk.at += 1
+        elif c == 125 or c == 93:
+            if c != frame.closer:
+                return STEP_CROSSED
+            leave(walk, data)
+            walk.at += 1
+            if walk.depth == 0:
+                return STEP_END
+            walk.value_end = walk.at
+        elif c == 44:
+            frame.wants_name = frame.closer == 125
+            walk.at += 1
+            if walk.depth == 1:
+                return STEP_MEMBER
+        else:  # a number or a word
+            while walk.at < size and not (
+                    c == 44 or c == 125 or c == 93 or c == 34 or c == 58 or is_space(c)):
+                walk.at += 1
+                c = data[walk.at] if walk.at < size else 0
+            walk.value_end = walk.at
+    return STEP_CUT_OFF
+
+
+cdef str name_at(bytes data, Py_ssize_t start, Py_ssize_t end):
+    """A member's name, from its opening to its closing quote."""
+    cdef str text = data[start:end + 1].decode("utf-8", "replace")
+    return json.loads(text) if "\\" in text else text[1:-1]
+
+
+cdef int walk_object(
+    bytes data, Py_ssize_t start, Py_ssize_t end, Walk *walk, BodyScan scan
+) except -1:
+    """Walks the one object of `data[start:end]`; fills `members` and `duplicates`."""
+    cdef const unsigned char *text = <const unsigned char *>PyBytes_AS_STRING(data)
+    cdef list duplicates = []
+    cdef str name
+    cdef int found = STEP_MEMBER
+    scan.members = {}
+    walk.at = start
+    while walk.at < end and is_space(text[walk.at]):
+        walk.at += 1
+    if walk.at >= end or text[walk.at] != 123:
+        raise ValueError("it is not a JSON object")
+    walk.name_at = walk.value_at = -1
+    while found == STEP_MEMBER:
+        if end - start < NOGIL_MIN:
+            found = step(walk, text, end)
+        else:
+            with nogil:
+                found = step(walk, text, end)
+        if found <= STEP_END and walk.name_at >= 0 and walk.value_at >= 0:
+            name = name_at(data, walk.name_at, walk.name_end)
+            if name in scan.members:
+                duplicates.append(name)
+            scan.members[name] = (walk.name_at, walk.value_at, walk.value_end)
+        walk.name_at = walk.value_at = -1
+    scan.duplicates = tuple(dict.fromkeys(duplicates))
+    if found == STEP_CUT_OFF:
         raise ValueError("it ends too early")
+    if found == STEP_TOO_DEEP:
+        raise ValueError("it is nested too deeply")
+    if found == STEP_CROSSED:
+        raise ValueError("its brackets do not match")
+    if found == STEP_NO_VALUE:
+        raise ValueError("a member has no value")
+    while walk.at < end and is_space(text[walk.at]):
+        walk.at += 1
+    if walk.at < end:
+        raise ValueError("something stands behind the object")
+    return 0
 
 
-cdef _Walk walk(bytes data, Py_ssize_t start, Py_ssize_t end):
-    cdef _Walk one = _Walk()
-    one.data = data
-    one.scan = BodyScan.__new__(BodyScan)
-    one.scan.members = {}
-    one.duplicates = []
-    one.classes.letters = one.classes.symbols = one.classes.non_ascii = 0
-    one.frames[0].is_object = one.frames[0].wants_name = False
-    one.frames[0].name = NAME_OTHER
-    one.run(start, end)
-    one.scan.duplicates = tuple(one.duplicates)
-    return one
+cdef void begin(Walk *walk) noexcept nogil:
+    """The outside, before the object."""
+    walk.depth = 0
+    walk.frames[0].role = R_OTHER
+    walk.frames[0].closer = 0
+    walk.frames[0].name = W_OTHER
+    walk.frames[0].wants_name = walk.awaits_value = False
+    walk.classes.letters = walk.classes.symbols = walk.classes.non_ascii = 0
+    walk.images = walk.documents = walk.audio = walk.media_bytes = 0
+    walk.cache_control = walk.thinking_history = False
 
 
 def scan_body(bytes data not None):
     """See the stub."""
-    cdef _Walk one = walk(data, 0, PyBytes_GET_SIZE(data))
-    cdef BodyScan scan = one.scan
-    count_classes(
-        <const unsigned char *>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), &one.classes)
-    scan.letters = one.classes.letters
-    scan.symbols = one.classes.symbols
-    scan.non_ascii = one.classes.non_ascii
+    cdef Walk walk
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(data)
+    cdef const unsigned char *text = <const unsigned char *>PyBytes_AS_STRING(data)
+    cdef BodyScan scan = BodyScan.__new__(BodyScan)
+    begin(&walk)
+    walk_object(data, 0, size, &walk, scan)
+    if size < NOGIL_MIN:
+        count_classes(text, size, &walk.classes)
+    else:
+        with nogil:
+            count_classes(text, size, &walk.classes)
+    scan.letters = walk.classes.letters
+    scan.symbols = walk.classes.symbols
+    scan.non_ascii = walk.classes.non_ascii
+    scan.images = walk.images
+    scan.documents = walk.documents
+    scan.audio = walk.audio
+    scan.media_bytes = walk.media_bytes
+    scan.cache_control = walk.cache_control
+    scan.thinking_history = walk.thinking_history
     return scan
 
 
 def scan_members(bytes data not None, Py_ssize_t start, Py_ssize_t end):
     """See the stub."""
+    cdef Walk walk
+    cdef BodyScan scan = BodyScan.__new__(BodyScan)
     if not 0 <= start <= end <= PyBytes_GET_SIZE(data):
         raise ValueError("the range lies outside the body")
-    cdef _Walk one = walk(data, start, end)
-    return one.scan.members, one.scan.duplicates
+    begin(&walk)
+    walk_object(data, start, end, &walk, scan)
+    return scan.members, scan.duplicates

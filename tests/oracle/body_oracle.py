@@ -1,57 +1,146 @@
-"""The body scanner, slow and obvious: `json.loads` and a walk over the tree."""
+"""The body scanner, slow and obvious: the whole tree, and a walk over it."""
 
-import json
 import re
+from collections.abc import Iterator
 from typing import Any, NamedTuple
+
+from tests.oracle.json_tree import STRING, Node, classes, parse, plain
+
+MEDIA_TYPES = {
+    "images": {"image", "image_url", "input_image"},
+    "documents": {"document", "file", "input_file"},
+    "audio": {"input_audio"},
+}
+BASE64_MIN = 64
 
 
 class Found(NamedTuple):
-    """What `scan_body` should have found, offsets apart."""
+    """What `scan_body` should have found."""
 
-    members: dict[str, Any]
-    duplicates: list[str]
+    members: dict[str, tuple[int, int, int]]
+    duplicates: tuple[str, ...]
+    values: dict[str, Any]
+    letters: int
+    symbols: int
+    non_ascii: int
     images: int
-    cache_control: bool
+    documents: int
+    audio: int
     media_bytes: int
-    text: str
-
-
-def _pairs(pairs: list[tuple[str, Any]]) -> Any:
-    return pairs
+    cache_control: bool
+    thinking_history: bool
 
 
 def read(body: bytes) -> Found:
     """Everything the scanner should know of a valid body."""
-    top = json.loads(body, object_pairs_hook=_pairs)
-    names = [name for name, _ in top]
-    nodes = list(_nodes(json.loads(body)))
-    media = 0
-    for node in nodes:
-        if node.get("type") == "base64" and len(str(node.get("data", ""))) >= 64:
-            media += len(node["data"])
-        for name in ("url", "image_url", "file_data"):
-            value = node.get(name)
-            if (
-                isinstance(value, str)
-                and re.match(r"data:[^,]*;base64,", value)
-                and len(value) >= 64
-            ):
-                media += len(value.partition(",")[2])
+    top = parse(body)
+    names = [member.name for member in top.members or ()]
+    types = [
+        member.node.value
+        for node in _objects(top)
+        for member in node.members or ()
+        if member.name == "type" and member.node.is_text
+    ]
+    media = list(_media(top))
+    letters, symbols, non_ascii = _classes(body, media)
     return Found(
-        members=json.loads(body),
-        duplicates=[name for at, name in enumerate(names) if name in names[:at]],
-        images=sum(node.get("type") in ("image", "image_url", "input_image") for node in nodes),
-        cache_control=any(node.get("cache_control") is not None for node in nodes),
-        media_bytes=media,
-        text="",
+        members={m.name: (m.name_start, m.node.start, m.node.end) for m in top.members or ()},
+        duplicates=tuple(
+            dict.fromkeys(name for at, name in enumerate(names) if name in names[:at])
+        ),
+        values=top.value,
+        letters=letters,
+        symbols=symbols,
+        non_ascii=non_ascii,
+        **{kind: sum(t in names for t in types) for kind, names in MEDIA_TYPES.items()},
+        media_bytes=sum(len(base64.replace(b"\\/", b"/")) for base64 in media),
+        cache_control=any(
+            member.name == "cache_control" and member.node.raw != b"null"
+            for node in _objects(top)
+            for member in node.members or ()
+        ),
+        thinking_history=any(t in ("thinking", "redacted_thinking") for t in types),
     )
 
 
-def _nodes(value: Any):
-    if isinstance(value, dict):
-        yield value
-        for inner in value.values():
-            yield from _nodes(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _nodes(inner)
+def _objects(node: Node) -> Iterator[Node]:
+    if node.members is not None:
+        yield node
+        for member in node.members:
+            yield from _objects(member.node)
+    for item in node.items or ():
+        yield from _objects(item)
+
+
+def _classes(body: bytes, media: list[bytes]) -> tuple[int, int, int]:
+    """Strings count as what they stand for and two quotes, the rest as it is, media not."""
+    text = STRING.sub(lambda found: b'""' + plain(found.group()), body)
+    outside = b"".join(media).replace(b"\\/", b"/")
+    whole, less = classes(text), classes(outside)
+    return whole[0] - less[0], whole[1] - less[1], whole[2] - less[2]
+
+
+def _media(top: Node) -> Iterator[bytes]:
+    """The base64 of every content block of every turn."""
+    for member in top.members or ():
+        if member.name in ("messages", "input"):
+            for turn in member.node.items or ():
+                for block in _blocks(turn, single=False):
+                    yield from _media_of(block)
+
+
+def _blocks(owner: Node, *, single: bool) -> Iterator[Node]:
+    """Content blocks in a turn, a block or a source."""
+    for member in owner.members or ():
+        if member.name in ("content", "output"):
+            yield from (item for item in member.node.items or () if item.members is not None)
+            if single and member.node.members is not None:
+                yield member.node
+
+
+def _media_of(block: Node) -> Iterator[bytes]:
+    """What a block and the blocks inside it leave out: of one block the last that it has."""
+    found: bytes | None = None
+    for name, _, node in block.members or ():
+        if name in ("image_url", "file_data"):
+            found = _of_url(node) or found
+        if name == "source" and node.members is not None:
+            for inner in _blocks(node, single=False):
+                yield from _media_of(inner)
+            kind = node.last("type")
+            if kind is not None and kind.is_text and kind.value == "base64":
+                found = _last(node, data=True, url=False) or found
+        if name in ("image_url", "file", "input_audio") and node.members is not None:
+            found = _last(node, data=True, url=True) or found
+    for inner in _blocks(block, single=True):
+        yield from _media_of(inner)
+    kind = block.last("type")
+    if (
+        found
+        and kind is not None
+        and kind.is_text
+        and any(kind.value in names for names in MEDIA_TYPES.values())
+    ):
+        yield found
+
+
+def _last(node: Node, *, data: bool, url: bool) -> bytes | None:
+    found: bytes | None = None
+    for name, _, value in node.members or ():
+        if data and name == "data" and _is_base64(value.raw[1:-1]) and value.is_text:
+            found = value.raw[1:-1]
+        if url and name in ("url", "file_data"):
+            found = _of_url(value) or found
+    return found
+
+
+def _of_url(node: Node) -> bytes | None:
+    text = node.raw[1:-1]
+    url = re.match(rb"data:[^,]{0,242};base64,", text)
+    if not node.is_text or url is None or len(text) < BASE64_MIN:
+        return None
+    return text[url.end() :] if _is_base64(text[url.end() :], least=0) else None
+
+
+def _is_base64(raw: bytes, least: int = BASE64_MIN) -> bool:
+    return len(raw) >= least and re.fullmatch(rb"(?:[A-Za-z0-9+/=_-]|\\/)*", raw) is not None

@@ -1,9 +1,11 @@
-"""The stream meter, slow and obvious: the whole stream at once, `json.loads` for every event."""
+"""The stream meter, slow and obvious: the whole stream at once, the whole tree of every event."""
 
-import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
+
+from tests.oracle.json_tree import Node, classes, parse, plain
 
 TEXT = {
     "content",
@@ -15,7 +17,11 @@ TEXT = {
     "thinking",
     "partial_json",
     "name",
+    "input",
 }
+USAGE_MAX = 1 << 20
+ERROR_MAX = 1 << 16
+BOM = b"\xef\xbb\xbf"
 
 
 @dataclass
@@ -29,10 +35,13 @@ class Seen:
     events: int = 0
     started: bool = False
     ended: bool = False
+    finished: bool = False
     failed: bool = False
+    overflow: bool = False
     restarts: int = 0
-    usage_start: Any = None
-    usage_last: Any = None
+    usage_start: bytes = b""
+    usage_last: bytes = b""
+    error: bytes = b""
     model: str = ""
     upstream_id: str = ""
     forwarded: bytes = b""
@@ -44,80 +53,148 @@ def split(stream: bytes) -> list[bytes]:
     pieces, running = [], b""
     for line in re.findall(rb"[^\r\n]*(?:\r\n|\n|\r)|[^\r\n]+", stream):
         running += line
-        if line in (b"\r\n", b"\n", b"\r"):
+        if (
+            line.removeprefix(BOM) if running == stream[: len(running)] and not pieces else line
+        ) in (b"\r\n", b"\n", b"\r"):
             pieces.append(running)
             running = b""
     return [*pieces, running] if running else pieces
 
 
-def data_of(event: bytes) -> str | None:
+def data_of(event: bytes) -> bytes | None:
     """The joined data lines of one event."""
-    lines = re.split(r"\r\n|\n|\r", event.decode("utf-8", "replace").removeprefix("\ufeff"))
-    found = [line[5:].removeprefix(" ") for line in lines if line.startswith("data:")]
-    return "\n".join(found) if found else None
-
-
-def _strings(value: Any, name: str = "") -> list[str]:
-    if isinstance(value, str):
-        return [value] if name in TEXT else []
-    if isinstance(value, dict):
-        return [text for key, inner in value.items() for text in _strings(inner, key)]
-    if isinstance(value, list):
-        return [text for inner in value for text in _strings(inner)]
-    return []
+    found = [
+        line[5:].removeprefix(b" ")
+        for line in re.split(rb"\r\n|\n|\r", event)
+        if line == b"data" or line.startswith(b"data:")
+    ]
+    return b"\n".join(found) if found else None
 
 
 def read(dialect: str, stream: bytes, *, strip: bool = False) -> Seen:
-    """Everything the meter should know after the whole stream."""
+    """Everything the meter should know after the whole stream; its JSON has to be valid."""
     seen = Seen()
-    for event in split(stream):
-        data = data_of(event)
-        if data is None:
-            seen.forwarded += event
-            continue
-        seen.events += 1
-        if data.startswith("[DONE]"):
+    for number, event in enumerate(split(stream)):
+        data = data_of(event if number else event.removeprefix(BOM))
+        seen.events += data is not None
+        body = None
+        if data is not None and data.startswith(b"[DONE]"):
             seen.ended = seen.ended or dialect == "chat"
-            seen.forwarded += event
-            continue
-        body = json.loads(data)
-        only_usage = dialect == "chat" and body.get("choices") == [] and bool(body.get("usage"))
-        if strip and only_usage:
+        elif data:
+            body = parse(data)
+        if strip and dialect == "chat" and body is not None and only_usage(body):
             seen.cut.append(event)
         else:
             seen.forwarded += event
-        _take(seen, dialect, body)
+        if body is not None and body.members is not None:
+            _take(seen, dialect, body)
     return seen
 
 
-def _take(seen: Seen, dialect: str, body: dict[str, Any]) -> None:
-    parts = ("delta", "content_block") if dialect == "messages" else ("choices",)
-    texts = [text for part in parts for text in _strings(body.get(part)) if text]
-    for text in texts:
-        for character in text:
-            raw = len(character.encode("utf-8", "surrogatepass"))
-            if raw > 1:
-                seen.non_ascii += raw
-            elif character.isalpha():
-                seen.letters += 1
-            else:
-                seen.symbols += 1
+def only_usage(body: Node) -> bool:
+    """Whether it is a chunk with `"choices": []` and usage, that never said it had a choice."""
+    choices = [member.node for member in body.members or () if member.name == "choices"]
+    usage = body.last("usage")
+    return (
+        bool(choices)
+        and choices[-1].items == []
+        and not any(c.items for c in choices)
+        and (usage is not None and usage.members is not None and len(usage.raw) <= USAGE_MAX)
+    )
+
+
+def _take(seen: Seen, dialect: str, body: Node) -> None:
+    _take_text(
+        seen,
+        [
+            text
+            for member in body.members or ()
+            if member.name
+            in (("delta", "content_block") if dialect == "messages" else ("choices",))
+            for text in _texts(member.node)
+            if text
+        ],
+    )
+    (_take_messages if dialect == "messages" else _take_chat)(seen, body)
+    error = body.last("error")
+    value = error.value if error is not None else None
+    says = value is True or (isinstance(value, dict | list | str) and bool(value))
+    if says or _word(body, "type") == "error":
+        seen.failed = True
+        seen.error = b""
+        if says and error is not None and value is not True:
+            seen.overflow = seen.overflow or len(error.raw) > ERROR_MAX
+            seen.error = error.raw if len(error.raw) <= ERROR_MAX else b""
+
+
+def _take_text(seen: Seen, texts: list[bytes]) -> None:
     seen.deltas += bool(texts)
-    kind = body.get("type")
-    if dialect == "messages":
-        if kind == "message_start":
-            seen.restarts += seen.started
-            seen.started = True
-            seen.usage_start, seen.usage_last = body["message"].get("usage"), None
-            seen.model = seen.model or body["message"].get("model", "")
-            seen.upstream_id = seen.upstream_id or body["message"].get("id", "")
-        elif kind == "message_delta":
-            seen.usage_last = body.get("usage") or seen.usage_last
-        elif kind == "message_stop":
-            seen.ended = True
+    for text in texts:
+        letters, symbols, non_ascii = classes(text)
+        seen.letters += letters
+        seen.symbols += symbols
+        seen.non_ascii += non_ascii
+
+
+def _texts(node: Node, name: str = "") -> Iterator[bytes]:
+    """Generated text: strings under its names, and what an `input` holds, as it stands."""
+    if name == "input" and (node.members is not None or node.items is not None):
+        yield node.raw[1:-1]
+    elif node.is_text:
+        yield plain(node.raw) if name in TEXT else b""
     else:
-        seen.started = seen.started or "choices" in body
-        seen.usage_last = body.get("usage") or seen.usage_last
-        seen.model = seen.model or body.get("model", "")
-        seen.upstream_id = seen.upstream_id or body.get("id", "")
-    seen.failed = seen.failed or kind == "error" or bool(body.get("error"))
+        for member in node.members or ():
+            yield from _texts(member.node, member.name)
+        for item in node.items or ():
+            yield from _texts(item)
+
+
+def _usage(seen: Seen, owner: Node | None) -> bytes:
+    """The usage object among the members of `owner`, as it stands."""
+    found = owner.last("usage") if owner is not None else None
+    if found is None or found.members is None:
+        return b""
+    seen.overflow = seen.overflow or len(found.raw) > USAGE_MAX
+    return found.raw if len(found.raw) <= USAGE_MAX else b""
+
+
+def _word(owner: Node | None, name: str) -> str:
+    found = owner.last(name) if owner is not None else None
+    value: Any = found.value if found is not None else None
+    return value if isinstance(value, str) else ""
+
+
+def _take_chat(seen: Seen, body: Node) -> None:
+    choices = body.last("choices")
+    if choices is not None and choices.items is not None:
+        seen.started = True
+    for choice in [
+        c for m in body.members or () if m.name == "choices" for c in m.node.items or ()
+    ]:
+        seen.finished = seen.finished or any(
+            member.name == "finish_reason" and member.node.is_text and member.node.value
+            for member in choice.members or ()
+        )
+    seen.usage_last = _usage(seen, body) or seen.usage_last
+    seen.model = seen.model or _word(body, "model")
+    seen.upstream_id = seen.upstream_id or _word(body, "id")
+
+
+def _take_messages(seen: Seen, body: Node) -> None:
+    kind, message = _word(body, "type"), body.last("message")
+    seen.finished = seen.finished or any(
+        inner.name == "stop_reason" and inner.node.is_text and inner.node.value
+        for member in body.members or ()
+        if member.name == "delta"
+        for inner in member.node.members or ()
+    )
+    inside, outside = _usage(seen, message), _usage(seen, body)
+    if kind == "message_start":
+        seen.restarts += seen.started
+        seen.started = True
+        seen.usage_start, seen.usage_last = inside, b""
+        seen.model, seen.upstream_id = _word(message, "model"), _word(message, "id")
+    elif kind == "message_delta":
+        seen.usage_last = outside or seen.usage_last
+    elif kind == "message_stop":
+        seen.ended = True

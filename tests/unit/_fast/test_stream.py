@@ -1,7 +1,8 @@
 """The stream meter against its oracle: whole, cut anywhere, with every framing."""
 
-import itertools
 import json
+import random
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,19 +13,11 @@ from tests.oracle import stream_oracle
 from tests.recorded import Recording, recordings
 
 STREAMS = [r for r in recordings("anthropic", "chat", "zai-chat", "chat-other") if r.is_stream]
+SHORT_MAX = 12288
 FIELDS = (
-    "letters",
-    "symbols",
-    "non_ascii",
-    "deltas",
-    "events",
-    "started",
-    "ended",
-    "failed",
-    "restarts",
-    "model",
-    "upstream_id",
-)
+    "letters", "symbols", "non_ascii", "deltas", "events", "started", "ended", "finished", "failed",
+    "overflow", "restarts", "usage_start", "usage_last", "error", "model", "upstream_id",
+)  # fmt: skip
 
 
 def dialect(recording: Recording) -> str:
@@ -37,38 +30,60 @@ def fed(kind: str, pieces: list[bytes], *, strip: bool = False) -> tuple[StreamM
     return meter, out
 
 
-def state(meter: StreamMeter) -> tuple[object, ...]:
-    return (*(getattr(meter, name) for name in FIELDS), meter.usage_start, meter.usage_last)
+def state(seen: Any) -> dict[str, object]:
+    return {name: getattr(seen, name) for name in FIELDS}
 
 
-def check(kind: str, stream: bytes, meter: StreamMeter) -> None:
-    seen = stream_oracle.read(kind, stream)
-    assert {name: getattr(meter, name) for name in FIELDS} == {
-        name: getattr(seen, name) for name in FIELDS
-    }
-    assert (json.loads(meter.usage_start) if meter.usage_start else None) == seen.usage_start
-    assert (json.loads(meter.usage_last) if meter.usage_last else None) == seen.usage_last
+def cut(stream: bytes, places: list[int]) -> list[bytes]:
+    """The stream in pieces, some of them perhaps empty."""
+    ends = [*sorted({min(place, len(stream)) for place in places}), len(stream)]
+    return [stream[a:b] for a, b in zip([0, *ends[:-1]], ends, strict=True)]
+
+
+def check(kind: str, stream: bytes, pieces: list[bytes], *, strip: bool = False) -> StreamMeter:
+    """Figures and forwarded bytes are the oracle's."""
+    meter, out = fed(kind, pieces, strip=strip)
+    seen = stream_oracle.read(kind, stream, strip=strip)
+    assert state(meter) == state(seen)
+    assert out == seen.forwarded
+    return meter
+
+
+# -- recorded streams -------------------------------------------------------------------------
+
+
+@pytest.mark.recordings
+@pytest.mark.parametrize("strip", [False, True])
+@pytest.mark.parametrize("recording", STREAMS, ids=lambda r: r.file)
+def test_recorded_stream_is_read_as_the_oracle_reads_it(recording: Recording, strip: bool) -> None:
+    """Fed whole, byte by byte and in pieces of any size, every figure is the oracle's."""
+    stream, kind = recording.body, dialect(recording)
+    check(kind, stream, [stream], strip=strip)
+    check(kind, stream, [stream[i : i + 1] for i in range(len(stream))], strip=strip)
+    places = random.Random(1).choices(range(len(stream)), k=200)
+    check(kind, stream, cut(stream, places), strip=strip)
 
 
 @pytest.mark.recordings
 @pytest.mark.parametrize("recording", STREAMS, ids=lambda r: r.file)
-def test_recorded_stream_is_read_as_the_oracle_reads_it(recording: Recording) -> None:
-    """Fed whole, byte by byte and with rubbish behind it, every figure is the oracle's."""
-    stream, kind = recording.body, dialect(recording)
-    whole, out = fed(kind, [stream])
-    check(kind, stream, whole)
-    assert out == stream
-    single, out = fed(kind, [stream[i : i + 1] for i in range(len(stream))])
-    assert state(single) == state(whole)
-    assert out == stream
-    spoiled, _ = fed(kind, [stream, b'data: {"usage": [[[\xff\r\r\n\n: x\n\n'])
-    assert spoiled.usage_last == whole.usage_last
+def test_recorded_usage_is_the_manifests(recording: Recording) -> None:
+    """Where the manifest names counts, the meter's last usage has just these."""
+    meter, _ = fed(dialect(recording), [recording.body])
+    expected = recording.usage
+    if expected is None:
+        assert meter.usage_last == b""
+        return
+    for part, found in (("start", meter.usage_start), ("delta", meter.usage_last)):
+        if part in expected:
+            assert expected[part].items() <= json.loads(found).items()
+    if not {"start", "delta"} & expected.keys():
+        assert expected.items() <= json.loads(meter.usage_last).items()
 
 
 @pytest.mark.recordings
 @pytest.mark.parametrize("strip", [False, True])
 @pytest.mark.parametrize(
-    "recording", [r for r in STREAMS if len(r.body) <= 9000], ids=lambda r: r.file
+    "recording", [r for r in STREAMS if len(r.body) <= SHORT_MAX], ids=lambda r: r.file
 )
 def test_recorded_stream_may_be_cut_at_every_position(recording: Recording, strip: bool) -> None:
     """Two pieces, cut at every byte: the same figures, the same bytes forwarded."""
@@ -89,68 +104,262 @@ def test_a_chunk_that_is_not_cut_leaves_as_the_same_object(recording: Recording)
     assert StreamMeter(dialect(recording), False).feed(chunk) is chunk
 
 
+@pytest.mark.recordings
+@pytest.mark.parametrize(
+    "recording", recordings("zai-chat"), ids=lambda recording: recording.file
+)  # fmt: skip
+def test_usage_beside_a_choice_is_never_cut_out(recording: Recording) -> None:
+    """Z.AI's last chunk carries usage and the finish reason: not a byte of its stream goes."""
+    if recording.is_stream:
+        meter, out = fed("chat", [recording.body], strip=True)
+        assert out == recording.body
+        assert meter.usage_last
+
+
+# -- streams of every shape -------------------------------------------------------------------
+
+DECOY = 'decoy "usage":{"prompt_tokens":9} \\" } ]\n\t/\u20ac\u00e9\U0001f600'
+USAGE = {"prompt_tokens": 3, "completion_tokens": 4, "x": {"usage": {"y": [1, 2, "}"]}}}
 CHUNKS = [
     {"id": "c1", "model": "m", "choices": [{"index": 0, "delta": {"content": 'Hé "y"\n\u20ac'}}]},
     {"choices": [{"delta": {"content": "", "role": "assistant"}}], "usage": None},
     {"choices": [{"delta": {}, "finish_reason": "stop"}]},
-    {"choices": [{"delta": {"content": 'decoy "usage":{"prompt_tokens":9} \\" }'}}]},
+    {"choices": [{"delta": {"content": DECOY}, "finish_reason": ""}]},
     {"choices": [{"delta": {"tool_calls": [{"function": {"name": "f", "arguments": '{"a":'}}]}}]},
-    {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 4, "x": {"y": [1, 2]}}},
+    {"choices": [{"delta": {"tool_calls": [{"custom": {"name": "f", "input": DECOY}}]}}]},
+    {"choices": [{"delta": {"content": ["x", {"text": "y"}], "usage": {"prompt_tokens": 7}}}]},
+    {"choices": [], "usage": USAGE},
     {"usage": {"prompt_tokens": 1}, "choices": []},
+    {"usage": {}, "choices": []},
+    {"usage": [1], "choices": []},
+    {"usage": "x", "choices": []},
+    {"usage": {"prompt_tokens": 2}},
+    {"usage": {"prompt_tokens": 2}, "choices": None},
+    {"usage": {"prompt_tokens": 2}, "choices": {"a": 1}},
+    {"usage": {"prompt_tokens": 2}, "choices": [1]},
+    {"usage": {"prompt_tokens": 2}, "choices": ["x"]},
+    {"usage": {"prompt_tokens": 2}, "choices": [[]]},
     {"usage": {"prompt_tokens": 5}, "choices": [{"delta": {"content": "z"}}]},
-    {"choices": [], "prompt_filter_results": []},
-    {"error": {"message": "x"}},
+    {"message": {"usage": {"prompt_tokens": 6}, "content": "not here"}, "choices": []},
+    {"choices": [], "prompt_filter_results": [], "content": "not here", "id": "", "model": ""},
+    {"error": {"message": "x", "usage": {"prompt_tokens": 8}}},
+    {"error": "just a text"},
+    {"error": True},
+    {"error": {}},
+    {"error": None},
+    {"error": ""},
+    {"error": [" "]},
+    ["usage", {"choices": [], "usage": {"prompt_tokens": 1}}],
+    "usage",
+    {"a": [[[[[[{"usage": {"prompt_tokens": 9}, "choices": [], "text": "t"}]]]]]]},
 ]
-ENDS = ["\n", "\r\n", "\r"]
+START = {
+    "type": "message_start",
+    "message": {"id": "m1", "model": "c", "usage": {"input_tokens": 5, "output_tokens": 1}},
+}
+EVENTS = [
+    START,
+    {"type": "message_start", "message": {"id": "m2", "usage": None}, "usage": {"not": "here"}},
+    {"message": {"usage": {"input_tokens": 7}, "model": "late"}, "type": "message_start"},
+    {"type": "ping"},
+    {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+    {"type": "content_block_start", "content_block": {"type": "tool_use", "input": {}}},
+    {"type": "content_block_start",
+     "content_block": {"type": "tool_use", "name": "f", "input": {"text": DECOY, "a": [1, {}]}}},
+    {"type": "content_block_delta", "delta": {"type": "text_delta", "text": DECOY}},
+    {"type": "content_block_delta", "delta": {"type": "thinking_delta", "thinking": "hm\u00e9"}},
+    {"type": "content_block_delta", "delta": {"type": "input_json_delta", "partial_json": '{"a"'}},
+    {"type": "content_block_delta", "delta": {"type": "signature_delta", "signature": "abc"}},
+    {"type": "content_block_delta", "delta": {"usage": {"output_tokens": 9}}, "text": "not here"},
+    {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 4}},
+    {"type": "message_delta", "delta": {"stop_reason": None}, "usage": None},
+    {"usage": {"output_tokens": 6}, "delta": {}, "type": "message_delta"},
+    {"type": "other", "usage": {"output_tokens": 99}, "message": {"usage": {"input_tokens": 99}}},
+    {"type": "error", "error": {"type": "overloaded_error", "message": "no"}, "request_id": "r"},
+    {"type": "error"},
+    {"type": "message_stop"},
+]  # fmt: skip
+TWICE = [
+    '{"usage":{"prompt_tokens":1},"usage":{"prompt_tokens":2},"choices":[]}',
+    '{"usage":{"prompt_tokens":1},"choices":[],"usage":null}',
+    '{"usage":null,"choices":[],"usage":{"prompt_tokens":3}}',
+    '{"choices":[{"delta":{"content":"x"}}],"choices":[],"usage":{"prompt_tokens":4}}',
+    '{"choices":[],"choices":null,"usage":{"prompt_tokens":4}}',
+    '{"error":{"message":"x"},"error":null,"choices":[]}',
+    '{"type":"ping","type":"message_start","message":{"usage":{"input_tokens":1}}}',
+    '{"type":"message_start","message":{"usage":{"input_tokens":1}},"message":{"id":"x"}}',
+    '{"type":"message_delta","type":7,"usage":{"output_tokens":1}}',
+    '{"us\\u0061ge":{"prompt_tokens":1},"choi\\u0063es":[],"\\type":"error"}',
+    '{"\\u0074ype":"message_\\u0073top"}',
+]
+SCALARS = st.one_of(st.none(), st.booleans(), st.integers(0, 9), st.text(max_size=6))
+NAMES = st.sampled_from([
+    "usage", "message", "choices", "delta", "content_block", "error", "type", "text", "input",
+    "content", "id", "model", "finish_reason", "stop_reason", "x",
+])  # fmt: skip
+ANY = st.recursive(
+    st.one_of(SCALARS, st.sampled_from(["message_start", "message_delta", "message_stop"])),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=2), st.dictionaries(NAMES, inner, max_size=4)
+    ),
+    max_leaves=14,
+)  # fmt: skip
+
+
+def framed(payloads: list[Any], newline: str, style: random.Random) -> str:
+    """SSE as any server may write it."""
+    text = "\ufeff" if style.random() < 0.2 else ""
+    for payload in payloads:
+        if style.random() < 0.2:
+            text += f": waiting{newline}{newline if style.random() < 0.5 else ''}"
+        if style.random() < 0.3:
+            text += f"event: whatever: data{newline}id{newline}"
+        indent = style.choice([None, None, 1])
+        body = payload
+        if not isinstance(payload, str) or payload[:1] not in "{[":
+            body = json.dumps(payload, ensure_ascii=style.random() < 0.5, indent=indent)
+        if style.random() < 0.3 and body.endswith("}"):
+            body = body[:-1] + "     }  "
+        space = style.choice(["", " "])
+        for line in body.split("\n"):
+            text += f"data:{space}{line}{newline}"
+        text += newline * style.choice([1, 1, 2])
+    return text
 
 
 @given(
-    chunks=st.lists(st.sampled_from(CHUNKS), min_size=1, max_size=6),
-    newline=st.sampled_from(ENDS),
-    ascii_only=st.booleans(),
-    comment=st.booleans(),
-    bom=st.booleans(),
-    cuts=st.lists(st.integers(0, 2000), max_size=8),
-    strip=st.booleans(),
-    indent=st.sampled_from([None, 1]),
+    st.lists(
+        st.one_of(st.sampled_from(CHUNKS), st.sampled_from(EVENTS), st.sampled_from(TWICE), ANY),
+        max_size=7,
+    ),
+    st.sampled_from(["\n", "\r\n", "\r"]),
+    st.sampled_from(["chat", "messages"]),
+    st.booleans(),
+    st.sampled_from(["", "data: [DONE]\n\n", "data:[DONE]\r\rdata: [DONE] x\r\r"]),
+    st.lists(st.integers(0, 2500), max_size=9),
+    st.integers(0, 999),
 )
-def test_any_chat_stream_is_read_as_the_oracle_reads_it(
-    chunks, newline, ascii_only, comment, bom, cuts, strip, indent
+def test_any_stream_is_read_as_the_oracle_reads_it(
+    payloads: list[Any], newline: str, kind: str, strip: bool, end: str, cuts: list[int], seed: int
 ) -> None:
-    """Three line endings, comments, a byte-order mark, several data lines, cuts anywhere."""
-    text = "\ufeff" if bom else ""
-    for chunk in chunks:
-        if comment:
-            text += f": waiting{newline}"
-        for line in json.dumps(chunk, ensure_ascii=ascii_only, indent=indent).split("\n"):
-            text += f"data: {line}{newline}"
-        text += newline
-    stream = (text + f"data: [DONE]{newline}{newline}").encode()
-    places = sorted({min(cut, len(stream)) for cut in cuts} | {0, len(stream)})
-    pieces = [stream[a:b] for a, b in itertools.pairwise(places)]
-    meter, out = fed("chat", pieces, strip=strip)
-    check("chat", stream, meter)
-    assert out == stream_oracle.read("chat", stream, strip=strip).forwarded
+    """Three line endings, comments, padding, several data lines, key order, cuts anywhere."""
+    text = framed(payloads, newline, random.Random(seed))
+    stream = (text + end).encode("utf-8", "replace")
+    meter = check(kind, stream, cut(stream, cuts), strip=strip)
     assert meter.boundary
 
 
-@given(st.lists(st.binary(max_size=60), max_size=8), st.booleans())
-def test_rubbish_never_raises_and_is_forwarded(pieces: list[bytes], messages: bool) -> None:
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("comment", ["", ": waiting", "event: x"])
+@pytest.mark.parametrize("kind", ["chat", "messages"])
+def test_every_shape_may_be_cut_at_every_position(newline: str, comment: str, kind: str) -> None:
+    """Each event between two others, stripped and not, in two pieces cut at every byte."""
+    lead = comment + newline if comment else ""
+    for payload in [*CHUNKS, *EVENTS, *TWICE]:
+        given_text = isinstance(payload, str) and payload[:1] == "{"
+        body = payload if given_text else json.dumps(payload, ensure_ascii=False)
+        event = f"{lead}data: {body}{newline}{newline}"
+        last = f"data: [DONE]{newline}{newline}"
+        stream = (f'data: {{"choices":[{{}}]}}{newline}{newline}' + event + last).encode()
+        for strip in (False, True) if kind == "chat" else (False,):
+            seen = stream_oracle.read(kind, stream, strip=strip)
+            expected = state(seen)
+            for at in range(len(stream) + 1):
+                meter, out = fed(kind, [stream[:at], stream[at:]], strip=strip)
+                assert out == seen.forwarded
+                assert state(meter) == expected
+
+
+@given(
+    st.sampled_from([*CHUNKS, *EVENTS]),
+    st.sampled_from(["chat", "messages"]),
+    st.booleans(),
+    st.lists(st.integers(0, 300), max_size=3),
+)
+def test_an_event_without_its_blank_line_counts_at_the_end(
+    payload: Any, kind: str, strip: bool, cuts: list[int]
+) -> None:
+    """A body may end behind the last data: what it said is known, and it is forwarded or cut."""
+    stream = b"data: " + json.dumps(payload).encode()
+    check(kind, stream, cut(stream, cuts), strip=strip)
+
+
+# -- single claims ----------------------------------------------------------------------------
+
+
+def test_only_what_may_have_to_go_is_held_back() -> None:
+    """A choice, or the end of the event, lets the bytes go; without stripping all go at once."""
+    meter = StreamMeter("chat", True)
+    assert meter.feed(b'data: {"id":"x","choices":[') == b""
+    assert meter.feed(b'{"delta":') == b'data: {"id":"x","choices":[{"delta":'
+    assert meter.feed(b'{"content":"a"}}]}\n') == b'{"content":"a"}}]}\n'
+    assert meter.feed(b"\n") == b"\n"
+    assert meter.feed(b'data: {"error":{}}\n') == b""
+    assert meter.feed(b"\n") == b'data: {"error":{}}\n\n'
+    assert meter.feed(b": waiting\n\n") == b": waiting\n\n"
+    assert StreamMeter("chat", False).feed(b"data: {") == b"data: {"
+    assert StreamMeter("messages", True).feed(b"data: {") == b"data: {"
+
+
+def test_an_event_that_is_cut_short_leaves_at_the_end() -> None:
+    """What was held back of an incomplete event is the client's."""
+    meter = StreamMeter("chat", True)
+    assert meter.feed(b'data: {"choices":[],"usage":{') == b""
+    assert meter.finish() == b'data: {"choices":[],"usage":{'
+    assert meter.finish() == b""
+
+
+@given(st.lists(st.binary(max_size=60), max_size=8), st.booleans(), st.booleans())
+def test_rubbish_never_raises_and_is_forwarded(
+    pieces: list[bytes], messages: bool, strip: bool
+) -> None:
     """Upstream rubbish is data."""
-    meter, out = fed("messages" if messages else "chat", pieces)
+    meter, out = fed("messages" if messages else "chat", pieces, strip=strip)
     assert out == b"".join(pieces)
     assert meter.letters >= 0
 
 
+@given(
+    st.lists(st.sampled_from([*CHUNKS, *EVENTS]), min_size=1, max_size=4),
+    st.integers(0, 600), st.integers(0, 255), st.booleans(), st.integers(0, 600),
+)  # fmt: skip
+def test_a_damaged_stream_is_forwarded_the_same_however_it_is_cut(
+    payloads: list[Any], at: int, byte: int, messages: bool, place: int
+) -> None:
+    """One byte changed: nothing raises, nothing is lost, and a cut makes no difference."""
+    stream = framed(payloads, "\n", random.Random(at)).encode()
+    stream = stream[:at] + bytes([byte]) + stream[at + 1 :]
+    kind = "messages" if messages else "chat"
+    whole, out = fed(kind, [stream])
+    pieces, same = fed(kind, [stream[:place], stream[place:]])
+    assert out == same == stream
+    assert state(pieces) == state(whole)
+    stripped = [
+        fed(kind, part, strip=True)[1] for part in ([stream], [stream[:place], stream[place:]])
+    ]
+    assert stripped[0] == stripped[1]
+
+
+def test_rubbish_behind_a_stream_changes_no_usage() -> None:
+    """What cannot be read does not count."""
+    chunk = b'data: {"choices":[],"usage":{"prompt_tokens":3}}\n\n'
+    meter, _ = fed("chat", [chunk, b'data: {"usage": [[[\xff\r\r\n\n: x\n\n', b'data: {"usage":{'])
+    assert meter.usage_last == b'{"prompt_tokens":3}'
+
+
 def test_two_message_starts_are_counted_and_the_last_one_holds() -> None:
     """A relay that retried inside its stream starts the message anew."""
-    start = (
-        b"event: message_start\n"
-        b'data: {"type":"message_start","message":{"usage":{"input_tokens":%d}}}\n\n'
-    )
-    meter, _ = fed("messages", [start % 5, start % 7])
-    assert meter.restarts == 1
-    assert json.loads(meter.usage_start) == {"input_tokens": 7}
+    delta = b'data: {"type":"message_delta","usage":{"output_tokens":1}}\n\n'
+    start = b'data: {"type":"message_start","message":{"id":"m%d","usage":{"input_tokens":%d}}}\n\n'
+    meter, _ = fed("messages", [start % (5, 5), delta, start % (7, 7)])
+    assert (meter.restarts, meter.upstream_id) == (1, "m7")
+    assert (meter.usage_start, meter.usage_last) == (b'{"input_tokens":7}', b"")
+
+
+def test_the_end_may_come_twice() -> None:
+    """[DONE] sent again, or after an error, says nothing new."""
+    meter, _ = fed("chat", [b'data: {"error":{"code":"x"}}\n\ndata: [DONE]\n\ndata: [DONE]\n\n'])
+    assert (meter.ended, meter.failed, meter.error) == (True, True, b'{"code":"x"}')
 
 
 def test_an_incomplete_event_is_no_boundary() -> None:
@@ -161,3 +370,60 @@ def test_an_incomplete_event_is_no_boundary() -> None:
     assert not meter.boundary
     meter.feed(b"\n")
     assert meter.boundary
+
+
+@pytest.mark.parametrize("piece", [1 << 16, 1 << 22])
+@pytest.mark.parametrize(("size", "overflow"), [(1048576, False), (1048577, True)])
+def test_usage_beyond_1_mb_is_not_kept(size: int, overflow: bool, piece: int) -> None:
+    """Memory stays bounded; what could not be read is told, and the chunk is not cut out."""
+    usage = b'{"x":"' + b"y" * (size - 8) + b'"}'
+    stream = b'data: {"choices":[],"usage":' + usage + b"}\n\n"
+    meter, out = fed("chat", cut(stream, list(range(0, len(stream), piece))), strip=True)
+    assert out == stream  # longer than what would be held back
+    assert meter.overflow is overflow
+    assert meter.usage_last == (b"" if overflow else usage)
+
+
+@pytest.mark.parametrize("piece", [1 << 16, 1 << 22])
+@pytest.mark.parametrize(("size", "overflow"), [(65536, False), (65537, True)])
+def test_an_error_beyond_64_kb_is_not_kept(size: int, overflow: bool, piece: int) -> None:
+    """It still is an error."""
+    error = b'{"message":"' + b"y" * (size - 14) + b'"}'
+    stream = b'data: {"error":' + error + b"}\n\n"
+    meter, _ = fed("chat", cut(stream, list(range(0, len(stream), piece))))
+    assert (meter.failed, meter.overflow) == (True, overflow)
+    assert meter.error == (b"" if overflow else error)
+
+
+@pytest.mark.parametrize("piece", [700, 1 << 16, 1 << 22])
+@pytest.mark.parametrize(("size", "goes"), [(1048576, True), (1048577, False)])
+def test_an_event_beyond_1_mb_is_no_usage_chunk(size: int, goes: bool, piece: int) -> None:
+    """No more than that is held back, however the event arrives."""
+    stream = b'data: {"choices":[],"usage":{"a":1}'
+    stream += b" " * (size - len(stream) - 3) + b"}\n\n"
+    meter = StreamMeter("chat", True)
+    out = b"".join(meter.feed(part) for part in cut(stream, list(range(0, len(stream), piece))))
+    assert out == (b"" if goes else stream)
+    assert meter.usage_last == b'{"a":1}'
+
+
+def test_depth_without_end_is_no_matter() -> None:
+    """Levels beyond 64 are counted; what stands behind them is read."""
+    deep = b"[" * 100_000 + b"]" * 100_000
+    stream = b'data: {"a":' + deep + b',"usage":{"b":1},"choices":[]}\n\n'
+    meter, _ = fed("chat", [stream])
+    assert meter.usage_last == b'{"b":1}'
+
+
+@pytest.mark.parametrize("arguments", [("responses", False), ("", True)])
+def test_an_unknown_dialect_is_a_value_error(arguments: tuple[str, bool]) -> None:
+    """Two dialects are metered here."""
+    with pytest.raises(ValueError):
+        StreamMeter(*arguments)
+
+
+@pytest.mark.parametrize("chunk", [None, "text", bytearray(b"x")])
+def test_only_bytes_are_fed(chunk: Any) -> None:
+    """A None or a text is the caller's mistake, told by the type."""
+    with pytest.raises(TypeError):
+        StreamMeter("chat", False).feed(chunk)

@@ -1,0 +1,121 @@
+# Where a JSON string of a body ends, and what its escapes count; code in a prompt is full of both.
+
+from libc.stdint cimport uint64_t
+from libc.string cimport memcpy
+
+from corvus_proxy._fast.scan cimport Classes, count_classes, count_escape, hex_digit, plain_end
+
+
+cdef extern from *:
+    int __builtin_popcountll(unsigned long long word) nogil
+
+
+cdef inline uint64_t gather(uint64_t word) noexcept nogil:
+    """The high bits of a word's eight bytes as its low eight bits."""
+    return (((word >> 7) & <uint64_t>0x0101010101010101u) * <uint64_t>0x0102040810204080u) >> 56
+
+
+cdef inline uint64_t places(const unsigned char *block, unsigned char byte) noexcept nogil:
+    """A bit for each of 64 bytes: whether it is that one."""
+    cdef uint64_t lows = 0x7F7F7F7F7F7F7F7Fu, ones = 0x0101010101010101u
+    cdef uint64_t word, found = 0
+    cdef int i
+    for i in range(8):
+        memcpy(&word, block + 8 * i, 8)
+        word ^= ones * byte
+        found |= gather(~(((word & lows) + lows) | word)) << (8 * i)
+    return found
+
+
+cdef inline uint64_t letter_places(const unsigned char *block) noexcept nogil:
+    """A bit for each of 64 bytes: whether it is an ASCII letter."""
+    cdef uint64_t lows = 0x7F7F7F7F7F7F7F7Fu, ones = 0x0101010101010101u
+    cdef uint64_t word, lower, found = 0
+    cdef int i
+    for i in range(8):
+        memcpy(&word, block + 8 * i, 8)
+        lower = (word | (ones * 32)) & lows
+        lower = (lower + ones * (128 - 97)) & ~(lower + ones * (128 - 123)) & ~word
+        found |= gather(lower) << (8 * i)
+    return found
+
+
+cdef inline uint64_t escaped_places(uint64_t backslashes, uint64_t *carry) noexcept nogil:
+    """Which of 64 bytes a backslash makes another; `carry`: one stands before the first byte.
+
+    Of a run of backslashes every second one is escaped itself. Whether a run starts at an even or
+    an odd place is what the borrow of a subtraction tells, as in simdjson's first stage.
+    """
+    cdef uint64_t odd = 0xAAAAAAAAAAAAAAAAu
+    cdef uint64_t starts = backslashes & ~carry[0]
+    cdef uint64_t turns = (((starts << 1) | odd) - starts) ^ odd
+    cdef uint64_t escaped = turns ^ (backslashes | carry[0])
+    carry[0] = (turns & backslashes) >> 63
+    return escaped
+
+
+cdef inline Py_ssize_t pass_blocks(
+    const unsigned char *data, Py_ssize_t at, Py_ssize_t size, Classes *out
+) noexcept nogil:
+    r"""Passes over escapes of two bytes, each two bytes for one symbol, in blocks of 64.
+
+    The offset of the string's end, of an escape \uXXXX, or of what is left at the body's end.
+    """
+    cdef uint64_t escaped, ends, before, carry = 0
+    while size - at >= 64:
+        escaped = escaped_places(places(data + at, 92), &carry)
+        ends = (places(data + at, 34) & ~escaped) | (places(data + at, 117) & escaped)
+        before = (ends & (0 - ends)) - 1  # all that stand before the first one; all if none does
+        escaped &= before
+        if escaped:
+            before = __builtin_popcountll(escaped & letter_places(data + at))
+            out.letters -= before
+            out.symbols += before
+            out.symbols -= __builtin_popcountll(escaped)
+        if ends:
+            at += __builtin_popcountll((ends & (0 - ends)) - 1)
+            return at if data[at] == 34 else at - 1
+        at += 64
+    return at - <Py_ssize_t>carry
+
+
+cdef inline int code_unit(const unsigned char *digits) noexcept nogil:
+    r"""The number that the four digits of an escape \uXXXX write."""
+    return (hex_digit(digits[0]) << 12) | (hex_digit(digits[1]) << 8) | (
+        hex_digit(digits[2]) << 4) | hex_digit(digits[3])
+
+
+cdef inline void discount(
+    const unsigned char *data, Py_ssize_t size, Classes *out
+) noexcept nogil:
+    """Takes the classes of `size` bytes off again."""
+    cdef Classes part
+    part.letters = part.symbols = part.non_ascii = 0
+    count_classes(data, size, &part)
+    out.letters -= part.letters
+    out.symbols -= part.symbols
+    out.non_ascii -= part.non_ascii
+
+
+cdef inline Py_ssize_t string_end(
+    const unsigned char *data, Py_ssize_t at, Py_ssize_t size, Classes *out
+) noexcept nogil:
+    """Offset of the quote that ends the string whose text starts at `at`, or -1.
+
+    `out` gets what an escape's character counts less what its raw bytes count elsewhere.
+    """
+    while True:
+        at = plain_end(data, at, size)
+        if at + 1 >= size or data[at] == 34:
+            return at if at < size and data[at] == 34 else -1
+        if data[at] != 92:
+            at += 1
+        elif data[at + 1] == 117 and at + 5 < size:
+            discount(data + at, 6, out)
+            count_escape(code_unit(data + at + 2), out)
+            at += 6
+        elif size - at >= 64 and data[at + 1] != 117:
+            at = pass_blocks(data, at, size, out)
+        else:  # the backslash stays, as the one symbol
+            discount(data + at + 1, 1, out)
+            at += 2

@@ -1,0 +1,456 @@
+# The JSON of one SSE event, read as it comes: what stands where, without building it.
+#
+# E1  A chunk may end anywhere: all that the next byte needs is in `Event`.
+# E2  A member counts only at its place: `usage` at the top, or in the top's `message`; generated
+#     text in the top's `choices` (chat), `delta` or `content_block` (messages).
+# E3  Of a member that stands twice the last one counts, as it does for the clients' parsers.
+
+from libc.stdlib cimport realloc
+from libc.string cimport memcmp, memcpy
+
+from corvus_proxy._fast.scan cimport (
+    Classes,
+    count_classes,
+    count_escape,
+    escaped,
+    hex_digit,
+    plain_end,
+    same,
+)
+
+cdef enum:
+    DEPTH_MAX = 64        # deeper levels are counted, their names are not remembered
+    WORD_MAX = 160        # ids and model names; longer ones are cut
+    USAGE_MAX = 1048576   # larger parts are not kept
+    ERROR_MAX = 65536
+
+    # Names that matter.
+    N_OTHER = 0
+    N_TYPE = 1
+    N_USAGE = 2
+    N_MESSAGE = 3
+    N_DELTA = 4
+    N_CHOICES = 5
+    N_BLOCK = 6           # content_block
+    N_ERROR = 7
+    N_ID = 8
+    N_MODEL = 9
+    N_FINISH = 10         # finish_reason
+    N_STOP = 11           # stop_reason
+    N_TEXT = 12           # a member whose string value is generated text
+    N_INPUT = 13          # the same, or an object, whose raw bytes are
+
+    # What a string value is read for.
+    S_NOTHING = 0
+    S_TEXT = 1
+    S_NAME = 2
+    S_TYPE = 3
+    S_ID = 4
+    S_MODEL = 5
+    S_REASON = 6
+
+    # What is being kept, or counted, as raw bytes.
+    K_NOTHING = 0
+    K_USAGE = 1           # the top's usage
+    K_INNER = 2           # the usage of the top's message
+    K_ERROR = 3
+    K_INPUT = 4
+
+    # What the event says it is.
+    T_OTHER = 0
+    T_START = 1           # message_start
+    T_DELTA = 2           # message_delta
+    T_STOP = 3            # message_stop
+    T_ERROR = 4           # error
+
+
+cdef struct Kept:
+    char *data            # owned, freed with the meter
+    Py_ssize_t size
+    Py_ssize_t room
+    Py_ssize_t most       # more is not kept
+    bint broken           # it was more
+    bint whole            # its end has come
+
+
+cdef struct Event:
+    bint messages                         # dialect: messages, else chat
+    Classes text                          # generated text of the whole stream
+    # Where the reading stands.
+    Py_ssize_t depth
+    unsigned char name[DEPTH_MAX + 1]     # N_… of the member being read, by depth
+    bint is_object[DEPTH_MAX + 1]         # whether the container there is an object
+    bint wants_name                       # the next string is a member's name
+    bint in_string
+    int use                               # S_… of the string
+    int escape                            # 0 none, 1 behind a backslash, 2 to 5 before a digit
+    int code                              # digits of \uXXXX so far
+    unsigned char word[WORD_MAX]          # what a string in pieces has had so far
+    Py_ssize_t word_size
+    int keeping                           # K_…
+    Py_ssize_t keep_depth                 # depth around what is being kept
+    # What it has found.
+    int type                              # T_…
+    bint has_text
+    bint has_choices                      # choices is an array …
+    bint choice_seen                      # … and is, or was, not empty
+    bint has_reason                       # finish_reason or stop_reason says something
+    bint error_is_true                    # error is a bare `true`
+    Kept usage
+    Kept inner
+    Kept error
+    unsigned char id[WORD_MAX]
+    Py_ssize_t id_size
+    unsigned char model[WORD_MAX]
+    Py_ssize_t model_size
+
+
+cdef inline void begin_kept(Kept *kept) noexcept nogil:
+    kept.size = 0
+    kept.broken = kept.whole = False
+
+
+cdef inline void keep(Kept *kept, const unsigned char *data, Py_ssize_t size) noexcept nogil:
+    """Appends to what is kept."""
+    cdef Py_ssize_t room = kept.room
+    cdef char *grown
+    if size <= 0 or kept.broken:
+        return
+    if size > kept.most - kept.size:
+        kept.broken = True
+        return
+    while room < kept.size + size:
+        room = max(1024, room * 2)
+    if room > kept.room:
+        grown = <char *>realloc(kept.data, room)
+        if grown == NULL:
+            kept.broken = True
+            return
+        kept.data, kept.room = grown, room
+    memcpy(kept.data + kept.size, data, size)
+    kept.size += size
+
+
+cdef inline void begin_event(Event *event) noexcept nogil:
+    """Before the first byte of an event."""
+    event.depth = 0
+    event.name[0] = N_OTHER
+    event.is_object[0] = False
+    event.wants_name = event.in_string = False
+    event.escape = 0
+    event.word_size = 0
+    event.keeping = K_NOTHING
+    event.type = T_OTHER
+    event.has_text = event.has_choices = event.choice_seen = False
+    event.has_reason = event.error_is_true = False
+    begin_kept(&event.usage)
+    begin_kept(&event.inner)
+    begin_kept(&event.error)
+    event.id_size = event.model_size = 0
+
+
+cdef inline int name_of(const unsigned char *data, Py_ssize_t size) noexcept nogil:
+    """The number of a member's name."""
+    if size == 2:
+        return N_ID if memcmp(data, b"id", 2) == 0 else N_OTHER
+    if size == 4:
+        if memcmp(data, b"type", 4) == 0:
+            return N_TYPE
+        return N_TEXT if memcmp(data, b"text", 4) == 0 or memcmp(data, b"name", 4) == 0 else N_OTHER
+    if size == 5:
+        if memcmp(data, b"usage", 5) == 0:
+            return N_USAGE
+        if memcmp(data, b"delta", 5) == 0:
+            return N_DELTA
+        if memcmp(data, b"error", 5) == 0:
+            return N_ERROR
+        if memcmp(data, b"input", 5) == 0:
+            return N_INPUT
+        return N_MODEL if memcmp(data, b"model", 5) == 0 else N_OTHER
+    if size == 7:
+        if memcmp(data, b"message", 7) == 0:
+            return N_MESSAGE
+        if memcmp(data, b"choices", 7) == 0:
+            return N_CHOICES
+        return N_TEXT if memcmp(data, b"content", 7) == 0 or (
+            memcmp(data, b"refusal", 7) == 0) else N_OTHER
+    if same(data, size, b"content_block", 13):
+        return N_BLOCK
+    if same(data, size, b"finish_reason", 13):
+        return N_FINISH
+    if same(data, size, b"stop_reason", 11):
+        return N_STOP
+    if (same(data, size, b"arguments", 9) or same(data, size, b"thinking", 8)
+            or same(data, size, b"reasoning", 9) or same(data, size, b"partial_json", 12)
+            or same(data, size, b"reasoning_content", 17)):
+        return N_TEXT
+    return N_OTHER
+
+
+cdef inline int type_of(const unsigned char *data, Py_ssize_t size) noexcept nogil:
+    """The number of an event's type."""
+    if same(data, size, b"message_start", 13):
+        return T_START
+    if same(data, size, b"message_delta", 13):
+        return T_DELTA
+    if same(data, size, b"message_stop", 12):
+        return T_STOP
+    return T_ERROR if same(data, size, b"error", 5) else T_OTHER
+
+
+cdef inline bint is_generated(const Event *event) noexcept nogil:
+    """Whether the reading stands in what the model made."""
+    cdef int top = event.name[1]
+    if event.depth < 2:
+        return False
+    return (top == N_DELTA or top == N_BLOCK) if event.messages else top == N_CHOICES
+
+
+cdef inline int name_here(const Event *event) noexcept nogil:
+    """The member whose value is being read, where the container is an object."""
+    return event.name[event.depth] if event.depth <= DEPTH_MAX else N_OTHER
+
+
+cdef inline void take_name(Event *event, int name) noexcept nogil:
+    """A member begins: what an earlier one of that name said no longer counts."""
+    cdef Py_ssize_t depth = event.depth
+    if depth <= DEPTH_MAX:
+        event.name[depth] = name
+    if depth == 1:
+        if name == N_USAGE:
+            begin_kept(&event.usage)
+        elif name == N_MESSAGE:
+            begin_kept(&event.inner)
+            if event.messages:
+                event.id_size = event.model_size = 0
+        elif name == N_CHOICES:
+            event.has_choices = False
+        elif name == N_ERROR:
+            begin_kept(&event.error)
+            event.error_is_true = False
+        elif name == N_TYPE:
+            event.type = T_OTHER
+    elif depth == 2 and name == N_USAGE and event.name[1] == N_MESSAGE:
+        begin_kept(&event.inner)
+
+
+cdef inline void take_value(Event *event) noexcept nogil:
+    """A value of any kind begins."""
+    if event.depth == 2 and event.name[1] == N_CHOICES and not event.is_object[2]:
+        event.choice_seen = True
+
+
+cdef inline int use_of_string(Event *event) noexcept nogil:
+    """What the string that begins here is read for."""
+    cdef int here = name_here(event)
+    cdef int top = event.name[1]
+    if event.wants_name:
+        return S_NAME
+    take_value(event)
+    if here == N_TEXT or here == N_INPUT:
+        return S_TEXT if event.keeping == K_NOTHING and is_generated(event) else S_NOTHING
+    if here == N_TYPE and event.depth == 1:
+        return S_TYPE
+    if event.messages:
+        if event.depth == 2 and top == N_MESSAGE:
+            return S_ID if here == N_ID else S_MODEL if here == N_MODEL else S_NOTHING
+        return S_REASON if here == N_STOP and event.depth == 2 and top == N_DELTA else S_NOTHING
+    if event.depth == 1:
+        return S_ID if here == N_ID else S_MODEL if here == N_MODEL else S_NOTHING
+    return S_REASON if here == N_FINISH and event.depth == 3 and top == N_CHOICES else S_NOTHING
+
+
+cdef inline void end_string(
+    Event *event, const unsigned char *word, Py_ssize_t size
+) noexcept nogil:
+    """A string is complete: `word`, where it is no text."""
+    cdef Py_ssize_t most = min(size, <Py_ssize_t>WORD_MAX)
+    event.in_string = False
+    event.word_size = 0
+    if event.use == S_NAME:
+        take_name(event, name_of(word, size))
+    elif event.use == S_TYPE:
+        event.type = type_of(word, size)
+    elif event.use == S_ID:
+        memcpy(event.id, word, most)
+        event.id_size = most
+    elif event.use == S_MODEL:
+        memcpy(event.model, word, most)
+        event.model_size = most
+    elif event.use == S_REASON and size:
+        event.has_reason = True
+
+
+cdef inline void take_piece(
+    Event *event, const unsigned char *data, Py_ssize_t size
+) noexcept nogil:
+    """Some plain bytes of a string."""
+    if event.use == S_TEXT:
+        count_classes(data, size, &event.text)
+        event.has_text = True
+    elif event.use >= S_NAME:
+        size = min(size, WORD_MAX - event.word_size)
+        memcpy(event.word + event.word_size, data, size)
+        event.word_size += size
+
+
+cdef inline void take_escape(Event *event, unsigned char byte) noexcept nogil:
+    """A byte behind a backslash, or a digit of an escape."""
+    cdef unsigned char plain
+    if event.escape == 1 and byte == 117:
+        event.escape, event.code = 2, 0
+        return
+    if event.escape == 1:
+        plain = escaped(byte)
+        event.code = 32  # any symbol
+    else:
+        event.code = (event.code << 4) | hex_digit(byte)
+        event.escape += 1
+        if event.escape < 6:
+            return
+        plain = <unsigned char>(event.code if event.code < 0x80 else 63)
+    event.escape = 0
+    if event.use == S_TEXT:
+        count_escape(event.code, &event.text)
+        event.has_text = True
+    else:
+        take_piece(event, &plain, 1)
+
+
+cdef inline Py_ssize_t read_string(
+    Event *event, const unsigned char *data, Py_ssize_t at, Py_ssize_t size
+) noexcept nogil:
+    """Reads on inside a string: the offset behind its end, or where line or chunk end."""
+    cdef Py_ssize_t end
+    while at < size:
+        if event.escape:
+            if data[at] == 10 or data[at] == 13:
+                return at
+            take_escape(event, data[at])
+            at += 1
+            continue
+        end = plain_end(data, at, size)
+        if end < size and data[end] == 34 and event.use != S_TEXT and event.word_size == 0:
+            end_string(event, data + at, end - at)  # all in one piece: nothing is copied
+            return end + 1
+        if end > at:
+            take_piece(event, data + at, end - at)
+        at = end
+        if at >= size or data[at] == 10 or data[at] == 13:
+            return at
+        if data[at] == 34:
+            end_string(event, event.word, event.word_size)
+            return at + 1
+        if data[at] == 92:
+            event.escape = 1
+        at += 1
+    return at
+
+
+cdef inline void take_raw(
+    Event *event, const unsigned char *data, Py_ssize_t start, Py_ssize_t end
+) noexcept nogil:
+    """Bytes of what is being kept."""
+    if event.keeping == K_INPUT:
+        if end > start:
+            count_classes(data + start, end - start, &event.text)
+            event.has_text = True
+    elif event.keeping == K_USAGE:
+        keep(&event.usage, data + start, end - start)
+    elif event.keeping == K_INNER:
+        keep(&event.inner, data + start, end - start)
+    elif event.keeping == K_ERROR:
+        keep(&event.error, data + start, end - start)
+
+
+cdef inline void end_raw(
+    Event *event, const unsigned char *data, Py_ssize_t start, Py_ssize_t end
+) noexcept nogil:
+    """The last bytes of what is being kept, the closing one included."""
+    take_raw(event, data, start, end - 1 if event.keeping == K_INPUT else end)
+    if event.keeping == K_USAGE:
+        event.usage.whole = not event.usage.broken
+    elif event.keeping == K_INNER:
+        event.inner.whole = not event.inner.broken
+    elif event.keeping == K_ERROR:
+        event.error.whole = True
+    event.keeping = K_NOTHING
+
+
+cdef inline int keeping_of(Event *event, bint is_object) noexcept nogil:
+    """What the container that opens here is kept as."""
+    cdef int here = name_here(event)
+    if here == N_USAGE and is_object:
+        if event.depth == 1:
+            return K_USAGE
+        return K_INNER if event.depth == 2 and event.name[1] == N_MESSAGE else K_NOTHING
+    if here == N_ERROR and event.depth == 1:
+        return K_ERROR
+    return K_INPUT if here == N_INPUT and is_generated(event) else K_NOTHING
+
+
+cdef inline void enter(Event *event, bint is_object) noexcept nogil:
+    """A container opens."""
+    take_value(event)
+    if event.depth == 1 and event.name[1] == N_CHOICES:
+        event.has_choices = not is_object
+    event.depth += 1
+    if event.depth <= DEPTH_MAX:
+        event.is_object[event.depth] = is_object
+        event.name[event.depth] = N_OTHER
+    event.wants_name = is_object
+
+
+cdef inline bint is_scalar(unsigned char byte) noexcept nogil:
+    """Whether a number, true, false or null may go on with this byte."""
+    return <unsigned char>((byte | 0x20) - 97) < 26 or (43 <= byte <= 57 and byte != 44)
+
+
+cdef inline Py_ssize_t read_json(
+    Event *event, const unsigned char *data, Py_ssize_t at, Py_ssize_t size
+) noexcept nogil:
+    """Reads data up to where its line or the chunk ends: that offset."""
+    cdef Py_ssize_t raw = at  # from here on the bytes of what is being kept
+    cdef unsigned char c
+    while at < size:
+        if event.in_string:
+            at = read_string(event, data, at, size)
+            if event.in_string:
+                break
+            if event.keeping == K_ERROR and event.depth == event.keep_depth:
+                end_raw(event, data, raw, at)
+            continue
+        c = data[at]
+        at += 1
+        if c == 34:
+            event.use = use_of_string(event)
+            event.wants_name = False
+            event.in_string = True
+            if event.use == S_NOTHING and event.depth == 1 and event.name[1] == N_ERROR:
+                event.keeping, event.keep_depth, raw = K_ERROR, 1, at - 1
+        elif c == 44:
+            event.wants_name = event.depth <= DEPTH_MAX and event.is_object[event.depth]
+        elif c == 123 or c == 91:
+            if event.keeping == K_NOTHING:
+                event.keeping = keeping_of(event, c == 123)
+                event.keep_depth = event.depth
+                raw = at if event.keeping == K_INPUT else at - 1
+            enter(event, c == 123)
+        elif c == 125 or c == 93:
+            if event.depth > 0:
+                event.depth -= 1
+            event.wants_name = False
+            if event.keeping and event.depth <= event.keep_depth:
+                end_raw(event, data, raw, at)
+        elif c == 10 or c == 13:
+            at -= 1
+            break
+        elif is_scalar(c):
+            take_value(event)
+            if c == 116 and event.depth == 1 and event.name[1] == N_ERROR:
+                event.error_is_true = True
+            while at < size and is_scalar(data[at]):
+                at += 1
+    if event.keeping:
+        take_raw(event, data, raw, at)
+    return at
