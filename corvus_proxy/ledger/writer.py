@@ -19,6 +19,9 @@ from corvus_proxy.till.client import Till, TillUnavailable
 BATCH = 500
 """Events read at a time from each partition: bounds the memory, whatever the lag."""
 BLOCK_MS = 500
+GATHER_S = 0.1
+"""A pause after a small batch lets the next one grow: every commit costs the disk a sync, and Redis
+syncs on the same one before it answers a request."""
 _log = structlog.get_logger()
 
 
@@ -37,7 +40,8 @@ class Writer:
         """Writes for ever; survives every absence of Redis or Postgres."""
         while True:
             try:
-                await self.tick()
+                if 0 < await self.tick() < BATCH:
+                    await asyncio.sleep(GATHER_S)
             except (TillUnavailable, BooksUnavailable, asyncpg.PostgresError) as error:
                 _log.warning("writer_waits", why=str(error))
                 self._cursors.clear()
