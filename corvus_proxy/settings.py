@@ -245,10 +245,12 @@ class Upstream(msgspec.Struct, frozen=True):
     """anthropic, openai or glm."""
     base_url: str
     """Origin and optional prefix of its API."""
+    messages_base_url: str = ""
+    """GLM: where it speaks Messages; without it GLM models are served on chat alone."""
     client: str = "httptools"
     """`httptools`, or `httpx` for egress through an HTTP proxy."""
     allow_private: bool = False
-    """Allows loopback and private addresses."""
+    """Allows a host name to lead to a private address; an address written out always may."""
     credential: list[Credential] = []
     """At least one."""
 

@@ -98,7 +98,6 @@ class RunningStack:
 [[upstream]]
 family = "{family}"
 base_url = "{self.providers}{path}"
-allow_private = true
 [[upstream.credential]]
 name = "{family}-1"
 secret_file = "{self.folder / "secret"}"

@@ -4,21 +4,24 @@
 The key itself (unknown, frozen, over a limit) is judged in `reserve`, together with the money.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 from urllib.parse import parse_qs
 
 from corvus_proxy import secret as secrets
 from corvus_proxy.catalogue.book import Book, Model
-from corvus_proxy.errors import InvalidKey, NotFound, UnsupportedEncoding, WrongDialect
+from corvus_proxy.errors import (
+    InvalidKey,
+    NotFound,
+    Unpriced,
+    UnsupportedEncoding,
+    WrongDialect,
+)
 from corvus_proxy.gateway.front.client import Client, Headers
-from corvus_proxy.wire.dialect import Dialect
+from corvus_proxy.wire.dialect import PATHS, Dialect
 
-FAMILY_PATHS = {
-    "anthropic": {Dialect.MESSAGES: "/v1/messages"},
-    "openai": {Dialect.CHAT: "/v1/chat/completions"},
-    "glm": {Dialect.CHAT: "/v1/chat/completions"},
-}
-"""Which dialects a family's upstream speaks by itself, and our path for each."""
+Serves = Callable[[str, Dialect], bool]
+"""Whether an upstream speaks a dialect for a family."""
 
 
 class Caller(NamedTuple):
@@ -76,18 +79,26 @@ def check_encoding(headers: Headers) -> None:
         )
 
 
-def find_model(book: Book, name: str, dialect: Dialect) -> Model:
-    """The model that `name` means on this path. Raises NotFound, WrongDialect."""
+def paths_of(model: Model, serves: Serves) -> list[str]:
+    """Our paths on which a model is served."""
+    if model.embeddings:
+        return []
+    return [path for path, dialect in PATHS.items() if serves(model.family, dialect)]
+
+
+def find_model(book: Book, serves: Serves, name: str, dialect: Dialect) -> Model:
+    """The model that `name` means on this path. Raises NotFound, WrongDialect, Unpriced."""
     model = book.find(name)
     if model is None:
         raise NotFound(
             f"The model {name!r} does not exist here; GET /v1/models lists those that do.",
             param="model",
         )
-    paths = FAMILY_PATHS[model.family]
-    if model.embeddings or dialect not in paths:
-        served = " or ".join(f"POST {path}" for path in paths.values())
-        hint = "it is not served yet" if model.embeddings else f"use {served}"
+    paths = paths_of(model, serves)
+    if not paths and not model.embeddings:
+        raise Unpriced(f"{model.slug} has no upstream here at the moment.")
+    if model.embeddings or not serves(model.family, dialect):
+        hint = " or ".join(f"use POST {path}" for path in paths) or "it is not served yet"
         raise WrongDialect(f"{model.slug} is not served on this path: {hint}.", param="model")
     return model
 

@@ -91,9 +91,7 @@ async def send(exchange: Exchange, timeouts: TimeoutSettings, cancel_drain_s: fl
     Raises UpstreamFault, or ClientGone when the client left and the head did not come soon after.
     """
     lease = exchange.lease
-    sent = lease.request(
-        exchange.dialect, headers.to_upstream(exchange.client.headers), edited_body(exchange)
-    )
+    sent = lease.request(headers.to_upstream(exchange.client.headers), edited_body(exchange))
     try:
         async with _while_client_stays(exchange, cancel_drain_s):
             answer = await lease.transport.open(lease.origin, sent, timeouts=timeouts)

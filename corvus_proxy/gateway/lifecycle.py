@@ -83,7 +83,9 @@ async def admit(exchange: Exchange, using: Resources) -> None:
     limits = using.settings.gateway
     exchange.body = await client.body(limits.body_bytes_max, limits.body_timeout_s)
     exchange.asked = requests.read(exchange.dialect, exchange.body)
-    exchange.model = admission.find_model(using.book, exchange.asked.model, exchange.dialect)
+    exchange.model = admission.find_model(
+        using.book, using.pool.serves, exchange.asked.model, exchange.dialect
+    )
 
 
 def quote(exchange: Exchange, using: Resources) -> None:
@@ -112,7 +114,7 @@ async def reserve(exchange: Exchange, using: Resources) -> Hold:
 
 async def route(exchange: Exchange, using: Resources) -> Answer:
     """Sends the edited body with one of the pool's credentials; the answer's head has come."""
-    exchange.lease = using.pool.choose(exchange.model.family)
+    exchange.lease = using.pool.choose(exchange.model.family, exchange.dialect)
     exchange.attempts += 1
     settings = using.settings
     return await forwarding.send(exchange, settings.timeouts, settings.relay.cancel_drain_s)

@@ -1,5 +1,7 @@
 """Credentials of a family: which one carries the next request, and what it adds to it."""
 
+import contextlib
+import ipaddress
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -16,23 +18,26 @@ _PATHS = {
     ("anthropic", Dialect.MESSAGES): "/v1/messages",
     ("openai", Dialect.CHAT): "/v1/chat/completions",
     ("glm", Dialect.CHAT): "/chat/completions",
+    ("glm", Dialect.MESSAGES): "/v1/messages",
 }
-"""Path behind `base_url`; GLM's base holds its version (`…/api/paas/v4`)."""
+"""What a family's upstream speaks, and the path behind its base; GLM's base for chat holds its
+version (`…/api/paas/v4`), its base for messages is `messages_base_url`."""
 
 
 class Lease(NamedTuple):
     """One request's use of a credential."""
 
     family: str
+    dialect: Dialect
     credential: Credential
     secret: bytes
     origin: Origin
     base_path: str
     transport: Transport
 
-    def request(self, dialect: Dialect, headers: list[tuple[bytes, bytes]], body: bytes) -> Request:
+    def request(self, headers: list[tuple[bytes, bytes]], body: bytes) -> Request:
         """The request as it goes out, with this credential's own headers."""
-        target = self.base_path + _PATHS[self.family, dialect]
+        target = self.base_path + _PATHS[self.family, self.dialect]
         auth = (
             (b"x-api-key", self.secret)
             if self.family == "anthropic"
@@ -66,41 +71,37 @@ class _Member:
 
 
 class Pool:
-    """All credentials by family, chosen by weight."""
+    """All credentials by family and dialect, chosen by weight."""
 
     def __init__(self, upstreams: list[Upstream], transports: dict[str, Transport]) -> None:
-        self._members: dict[str, list[_Member]] = {}
+        self._members: dict[tuple[str, Dialect], list[_Member]] = {}
         for upstream in upstreams:
-            url = urlsplit(upstream.base_url)
-            if url.scheme not in ("http", "https") or not url.hostname:
-                raise ConfigurationError(f"upstream.base_url: {upstream.base_url!r} is no URL")
-            tls = url.scheme == "https"
-            origin = Origin(
-                url.hostname, url.port or (443 if tls else 80), tls, upstream.allow_private
-            )
-            for credential in upstream.credential:
-                if credential.weight < 1:
-                    raise ConfigurationError(f"credential {credential.name}: weight below 1")
-                lease = Lease(
-                    upstream.family,
-                    credential,
-                    credential.secret().encode(),
-                    origin,
-                    url.path.rstrip("/"),
-                    transports[upstream.client],
-                )
-                self._members.setdefault(upstream.family, []).append(
-                    _Member(lease, credential.weight)
-                )
+            for family, dialect in _PATHS:
+                base_url = upstream.base_url
+                if (family, dialect) == ("glm", Dialect.MESSAGES):
+                    base_url = upstream.messages_base_url
+                if family == upstream.family and base_url:
+                    self._add(upstream, dialect, base_url, transports[upstream.client])
 
-    @property
-    def families(self) -> tuple[str, ...]:
-        """Families that have a credential."""
-        return tuple(self._members)
+    def _add(
+        self, upstream: Upstream, dialect: Dialect, base_url: str, transport: Transport
+    ) -> None:
+        origin, path = _target(base_url, allow_private=upstream.allow_private)
+        for credential in upstream.credential:
+            if credential.weight < 1:
+                raise ConfigurationError(f"credential {credential.name}: weight below 1")
+            secret = credential.secret().encode()
+            lease = Lease(upstream.family, dialect, credential, secret, origin, path, transport)
+            members = self._members.setdefault((upstream.family, dialect), [])
+            members.append(_Member(lease, credential.weight))
 
-    def choose(self, family: str) -> Lease:
+    def serves(self, family: str, dialect: Dialect) -> bool:
+        """Whether some credential's upstream speaks this dialect for the family."""
+        return (family, dialect) in self._members
+
+    def choose(self, family: str, dialect: Dialect) -> Lease:
         """The next credential by smooth weighted turns. Raises Unpriced when there is none."""
-        members = self._members.get(family)
+        members = self._members.get((family, dialect))
         if not members:
             raise Unpriced(f"No upstream for {family} models is configured here.")
         for member in members:
@@ -108,3 +109,20 @@ class Pool:
         chosen = max(members, key=lambda member: member.turn)
         chosen.turn -= sum(member.weight for member in members)
         return chosen.lease
+
+
+def _target(base_url: str, *, allow_private: bool) -> tuple[Origin, str]:
+    """Origin and path of a base URL.
+
+    An address written out in the configuration is meant; a name must not lead to a private one
+    unless `allow_private` says so.
+    """
+    url = urlsplit(base_url)
+    if url.scheme not in ("http", "https") or not url.hostname:
+        raise ConfigurationError(f"upstream.base_url: {base_url!r} is no URL")
+    tls = url.scheme == "https"
+    literal = url.hostname == "localhost"
+    with contextlib.suppress(ValueError):
+        literal = bool(ipaddress.ip_address(url.hostname)) or literal
+    port = url.port or (443 if tls else 80)
+    return Origin(url.hostname, port, tls, allow_private or literal), url.path.rstrip("/")

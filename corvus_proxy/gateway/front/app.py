@@ -107,9 +107,9 @@ class Gateway:
         if not isinstance(reply, Look):
             raise_key_refusal(reply)
         if client.path == "/v1/models":
-            return listing.models(self._using.book, client.headers)
+            return listing.models(self._using.book, self._using.pool.serves, client.headers)
         name = client.path.removeprefix("/v1/models/")
-        return listing.model(self._using.book, client.headers, name)
+        return listing.model(self._using.book, self._using.pool.serves, client.headers, name)
 
     def _hint(self, path: str) -> str:
         api_url = self._using.settings.brand.api_url

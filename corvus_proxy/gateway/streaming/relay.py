@@ -94,6 +94,7 @@ class Stream:
             except TimedOut:
                 return self._stop or Stop.TIMED_OUT
             except Cut:
+                meter.finish()  # a last event without its empty line still tells what it tells
                 return self._stop or (Stop.ENDED if ended else Stop.CUT)
             if chunk is None:
                 await self._write(meter.finish())
