@@ -27,7 +27,8 @@ def run(options: Options) -> None:
     except KeyboardInterrupt:
         pass
     finally:
-        _ignore_signals()
+        _second_signal_kills(stack)
+        _write("stopping; running streams may end first (Ctrl-C again cuts them)\n")
         stack.stop()
     _write("corvus has stopped.\n")
 
@@ -76,7 +77,7 @@ def _detached(options: Options, writing: int) -> None:
     except CorvusError as error:
         sys.stderr.write(f"{error}\n")
     finally:
-        _ignore_signals()
+        _second_signal_kills(stack)
         stack.stop()
         with contextlib.suppress(OSError):
             pipe.close()
@@ -111,9 +112,9 @@ def _lives(pid: int) -> bool:
     return text.rpartition(")")[2].split()[0] != "Z"
 
 
-def _ignore_signals() -> None:
+def _second_signal_kills(stack: Stack) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
+        signal.signal(number, lambda *_: stack.cut_streams())
 
 
 def _write(text: str) -> None:

@@ -313,6 +313,13 @@ class Stack:
         delay = 0.0 if len(child.ends) == 1 else 0.25 * 2 ** (len(child.ends) - 1)
         child.start_again_at = now + delay
 
+    def cut_streams(self) -> None:
+        """Ends the gateway without waiting for its streams; the rest still stops in order."""
+        for child in self.children:
+            if child.name == "gateway" and child.process is not None:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(child.process.pid, signal.SIGKILL)
+
     def stop(self) -> None:
         """Stops everything: the gateway first, the data last."""
         self._stopping = True

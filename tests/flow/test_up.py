@@ -204,3 +204,34 @@ secret_file = "{tmp_path / "secret"}"
         assert done.returncode == 1, done.stdout
         assert sentence in done.stderr + done.stdout, done.stderr
     assert os.path.exists(state)
+
+
+def test_a_second_ctrl_c_cuts_what_still_streams(tmp_path: Path) -> None:
+    """The first lets a stream end; the second does not wait for it. Nothing is left behind."""
+    state = tmp_path / "state"
+    launcher = foreground(state)
+    pids = all_pids(state)
+    facts = json.loads((state / "up.json").read_text())
+    body = {
+        "model": "gpt-4o-mini",
+        "stream": True,
+        "messages": [{"role": "user", "content": "[[simulate: tokens=9000 delay_ms=20]]"}],
+    }
+    with (
+        httpx.Client(trust_env=False, timeout=30) as client,
+        client.stream(
+            "POST",
+            facts["api"] + "/v1/chat/completions",
+            json=body,
+            headers={"authorization": f"Bearer {facts['demo_key']}"},
+        ) as answer,
+    ):
+        next(answer.iter_raw())
+        launcher.send_signal(signal.SIGINT)
+        time.sleep(1)
+        assert launcher.poll() is None
+        launcher.send_signal(signal.SIGINT)
+        launcher.wait(20)
+    wait_until_gone(pids)
+    assert launcher.stdout is not None
+    launcher.stdout.close()
