@@ -162,7 +162,7 @@ class Journal:
                 for fd in fds:
                     with contextlib.suppress(ValueError):
                         await asyncio.to_thread(os.fdatasync, fd)
-            self.healthy = True
+                self.healthy = True  # what stalled has gone through; under load this never ends
         except OSError as error:
             if self._segments:
                 self._fail(f"sync: {error.strerror}")

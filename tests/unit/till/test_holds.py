@@ -143,6 +143,33 @@ async def test_a_torn_or_altered_tail_is_ignored(valkey_till: Till, tmp_path: Pa
     assert list(read_lines(path, node.key)) == []
 
 
+async def test_a_stalled_journal_refuses_and_recovers_under_load(
+    valkey_till: Till, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One slow append closes the door; the next sync opens it, though appends never pause."""
+    import os
+    import time
+
+    await add_wallet(valkey_till, W, 1000)
+    holds, _ = make(valkey_till, tmp_path)
+    real = os.write
+
+    def slow(fd: int, data: bytes) -> int:
+        time.sleep(0.06)
+        return real(fd, data)
+
+    monkeypatch.setattr(os, "write", slow)
+    hold = await holds.reserve(ask("a", 1))
+    monkeypatch.setattr(os, "write", real)
+    assert not holds.journal.healthy
+    assert await holds.reserve(ask("b", 1)) == reply.Backpressure()
+    for n in range(60):
+        holds.journal.checkpoint("a", n)
+        await asyncio.sleep(0.002)
+    assert holds.journal.healthy
+    await hold.settle(1, "completed", b"{}", wait_s=1)
+
+
 async def test_the_sweeper_ends_only_what_nobody_renews(valkey_till: Till, tmp_path: Path) -> None:
     """A renewed hold lives; an abandoned one is charged its checkpoint."""
     await add_wallet(valkey_till, W, 1000)
