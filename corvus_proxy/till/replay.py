@@ -57,12 +57,18 @@ class Replay:
         """All their charges have been answered."""
 
     async def run(self) -> int:
-        """Settles what is unsettled, waiting for Redis as long as it takes; how many charges."""
+        """Settles what is unsettled in journals that died since the last run; how many charges.
+
+        Waits for Redis as long as it takes.
+        """
         count = 0
         waiting: dict[str, dict[str, Pending]] = {}
         for incarnation, paths in self._node.dead().items():
+            if incarnation in self.done:
+                continue
             waiting[incarnation], self.done[incarnation] = read_dead(paths, self._node.key)
         self.read = True
+        self.finished = not waiting
         for incarnation, pending in waiting.items():
             done = self.done[incarnation]
             for rid, charge in pending.items():

@@ -96,7 +96,8 @@ class Reporter:
         if replid != self._replid:
             self._missing = await self._count_missing()
             self._replid = replid
-        if self._node.speaks() and self._replaying is None:
+        if self._node.speaks() and (self._replaying is None or self._replaying.done()):
+            # Again and again: a process of this node may die at any time.
             self._replaying = asyncio.create_task(self.replay.run())
         done = dict(self._holds.journal.done)
         for partition, seq in self.replay.highest_done().items():

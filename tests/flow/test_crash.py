@@ -71,7 +71,7 @@ async def test_kill_under_load(tmp_path: Path, victim: str) -> None:
         stop.set()
         await asyncio.gather(*clients)
         back = min(at for at, status, took in seen if status == 200 and at - took > killed)
-        assert back - killed < 2.5, f"{back - killed:.2f} s"
+        assert back - killed < 2, f"{back - killed:.2f} s"
         assert {status for at, status, _ in seen if at > killed} <= {200, 503, 502, 0}
         await asyncio.to_thread(stack.settled, key["key_id"], timeout_s=3 * LEASE_S + 4)
         report = await asyncio.to_thread(stack.command, "ledger", "verify")

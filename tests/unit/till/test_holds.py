@@ -121,6 +121,33 @@ def _kill(journal: Journal) -> None:
     os.close(journal._lock)
 
 
+async def test_a_process_that_dies_later_is_replayed_by_the_living_speaker(
+    valkey_till: Till, tmp_path: Path
+) -> None:
+    """The speaker looks again with every report; the dead one leaves the list and the folder."""
+    await add_wallet(valkey_till, W, 1000)
+    holds, node = make(valkey_till, tmp_path)
+    reporter = Reporter(valkey_till, holds, node)
+    await reporter.tick()
+    await asyncio.sleep(0.05)
+    other, other_node = make(valkey_till, tmp_path, "p2")
+    await other.reserve(ask("late", 100))
+    other.journal.settling("late", W, 30, "completed", b"{}")
+    await Reporter(valkey_till, other, other_node).tick()
+    assert len(await read_reports(valkey_till)) == 2
+    _kill(other.journal)
+    for _ in range(3):
+        await reporter.tick()
+        await asyncio.sleep(0.05)
+    assert await balance(valkey_till) == (970, 0)
+    (report,) = await read_reports(valkey_till)
+    assert (report.process, report.done) == ("p1", {partition_of(W): 2})
+    await valkey_till.ack(partition_of(W), 2, keep=0)
+    await reporter.tick()
+    assert not list(tmp_path.glob("p2.*"))
+    await reporter.stop(leave=True)
+
+
 async def test_a_torn_or_altered_tail_is_ignored(valkey_till: Till, tmp_path: Path) -> None:
     """Cut at every byte: the lines before the cut, and nothing else."""
     await add_wallet(valkey_till, W, 1000)
