@@ -30,6 +30,16 @@ RELAYED = frozenset({400, 404, 405, 409, 413, 415, 422})
 """Statuses that judge the client's own request; every other error is between us and the
 upstream."""
 
+ABOUT_OUR_ACCOUNT = (
+    b"credit balance",
+    b"spend limit",
+    b"spend_limit",
+    b"insufficient_quota",
+    b"billing_",
+)
+"""Words of errors about the operator's own account, which upstreams also send with a 400. A client
+would take them for its own empty balance."""
+
 
 class Relayed(UpstreamRefused):
     """The upstream's own refusal of the request, to be passed on as it came."""
@@ -142,9 +152,11 @@ async def _fault(answer: Answer) -> UpstreamFault:
     status = answer.status
     if status in RELAYED:
         try:
-            return Relayed(status, answer.headers, await answer.read(ERROR_BYTES_MAX))
+            body = await answer.read(ERROR_BYTES_MAX)
         except UpstreamBroke:
             return UpstreamUnavailable("The upstream's error could not be read.", retry_after_s=2)
+        if not any(word in body.lower() for word in ABOUT_OUR_ACCOUNT):
+            return Relayed(status, answer.headers, body)
     if status in (429, 503, 529):
         return UpstreamOverloaded(
             "The upstream is busy; nothing was charged.", retry_after_s=_retry_after(answer)

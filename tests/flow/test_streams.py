@@ -234,6 +234,7 @@ async def test_upstream_faults_end_in_band_and_charge_by_rule(
     [
         ("status=500", 502),
         ("status=401", 502),
+        ("status=400; code=insufficient_quota", 502),
         ("status=429", 429),
         ("status=400", 400),
         ("status=429; code=insufficient_quota", 429),
