@@ -88,8 +88,7 @@ class RelaySettings(msgspec.Struct, frozen=True):
     keepalive_s: int = 15
     """Silence after which a stream gets a ping. Load balancers often cut at 60, agents at 300."""
     settle_wait_ms: int = 300
-    """How long the end of a stream waits for the charge; then it says that it is not settled
-    yet."""
+    """How long the end of a stream waits for the charge; then it says `"settled": false`."""
     cancel_drain_s: float = 2.0
     """How long the upstream is read on for its usage after the client has gone."""
     client_stall_s: int = 300
@@ -157,9 +156,8 @@ class SecretsSettings(msgspec.Struct, frozen=True):
     """Secrets of the installation itself."""
 
     pepper_file: str = ""
-    """File with the pepper under which customers' secrets are hashed; or CORVUS_PEPPER. Never
-    change
-    it: every key would be lost."""
+    """File with the pepper that customers' secrets are hashed under; or CORVUS_PEPPER. Never
+    change it: every key would be lost."""
 
 
 class PricingSettings(msgspec.Struct, frozen=True):
@@ -199,8 +197,7 @@ class MetricsSettings(msgspec.Struct, frozen=True):
     """Prometheus."""
 
     dir: str = ""
-    """Folder in which all processes of this machine keep their metrics; the console collects
-    them."""
+    """Folder in which all processes of this machine keep their metrics, for the console."""
 
 
 class Credential(msgspec.Struct, frozen=True):
@@ -290,23 +287,14 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 FAMILIES = ("anthropic", "openai", "glm")
-_PLAIN_SECTIONS = (
-    "redis",
-    "database",
-    "gateway",
-    "site",
-    "console",
-    "worker",
-    "relay",
-    "timeouts",
-    "hold",
-    "ledger",
-    "secrets",
-    "pricing",
-    "brand",
-    "demo",
-    "metrics",
+_PLAIN_SECTIONS = tuple(
+    name for name in Settings.__struct_fields__ if name not in ("production", "upstream")
 )
+_ABOVE_ZERO = frozenset({
+    "timeout_ms", "processes", "connect_s", "first_byte_s", "silence_s", "total_s", "lease_s",
+    "slice_tokens", "letters_per_100_tokens", "symbols_per_100_tokens", "non_ascii_per_100_tokens",
+})  # fmt: skip
+"""Options that are divided by, or without which nothing would ever be served."""
 
 
 def load(path: Path | None, environ: Mapping[str, str] | None = None) -> Settings:
@@ -321,14 +309,14 @@ def load(path: Path | None, environ: Mapping[str, str] | None = None) -> Setting
             tree = tomllib.loads(path.read_text())
         except OSError as error:
             raise ConfigurationError(f"{path}: {error.strerror}") from None
-        except tomllib.TOMLDecodeError as error:
+        except ValueError as error:  # no TOML, or not even UTF-8
             raise ConfigurationError(f"{path}: {error}") from None
     _reject_unknown(tree, str(path or "settings"))
     for section in _PLAIN_SECTIONS:
         for option in _struct_of(section).__struct_fields__:
-            value = environ.get(f"CORVUS_{section}_{option}".upper())
-            if value is not None:
-                tree.setdefault(section, {})[option] = value
+            name = f"CORVUS_{section}_{option}".upper()
+            if name in environ:
+                tree.setdefault(section, {})[option] = _from_variable(name, environ[name])
     if "CORVUS_PRODUCTION" in environ:
         tree["production"] = environ["CORVUS_PRODUCTION"]
     try:
@@ -346,41 +334,72 @@ def config_path() -> Path | None:
 
 
 def _struct_of(section: str) -> type[msgspec.Struct]:
-    kind: type[msgspec.Struct] = type(getattr(Settings(), section))
-    return kind
+    return cast(type[msgspec.Struct], type(getattr(Settings(), section)))
+
+
+def _from_variable(name: str, text: str) -> object:
+    """A variable's value: text as it stands, a table as JSON (`{"openai": "0.60"}`)."""
+    if not text.startswith("{"):
+        return text
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError as error:
+        raise ConfigurationError(f"{name}: {error}") from None
 
 
 def _reject_unknown(tree: dict[str, Any], where: str) -> None:
     """msgspec names the key but not its place; the operator needs both."""
 
     def reject(found: object, kind: type[msgspec.Struct], place: str) -> None:
-        if isinstance(found, dict):
-            for key in found:
-                if key not in kind.__struct_fields__:
-                    raise ConfigurationError(f"{where}: there is no option {place}{key}")
+        if not isinstance(found, dict):
+            raise ConfigurationError(f"{where}: {place.rstrip('.')} is not a table of options")
+        for key in found:
+            if key not in kind.__struct_fields__:
+                raise ConfigurationError(f"{where}: there is no option {place}{key}")
+
+    def rows(found: object, place: str) -> list[Any]:
+        if not isinstance(found, list):
+            raise ConfigurationError(f"{where}: {place} is a list: write [[{place}]]")
+        return found
 
     reject(tree, Settings, "")
     for section in _PLAIN_SECTIONS:
-        reject(tree.get(section), _struct_of(section), f"{section}.")
-    for upstream in tree.get("upstream", []):
+        reject(tree.get(section, {}), _struct_of(section), f"{section}.")
+    for upstream in rows(tree.get("upstream", []), "upstream"):
         reject(upstream, Upstream, "upstream.")
-        for credential in upstream.get("credential", []) if isinstance(upstream, dict) else []:
+        for credential in rows(upstream.get("credential", []), "upstream.credential"):
             reject(credential, Credential, "upstream.credential.")
 
 
 def _check(settings: Settings) -> None:
+    for section in _PLAIN_SECTIONS:
+        for option, value in msgspec.structs.asdict(getattr(settings, section)).items():
+            least = 0.001 if option in _ABOVE_ZERO else 0
+            most = 65_535 if option in ("port", "status_port") else 2**53
+            if isinstance(value, int | float) and not least <= value <= most:
+                raise ConfigurationError(f"{section}.{option}: {value} is out of range")
+    for family, factor in settings.pricing.factor.items():
+        if family not in FAMILIES:
+            raise ConfigurationError(f"pricing.factor.{family}: {family!r} is none of {FAMILIES}")
+        _check_share(f"pricing.factor.{family}", factor)
     for upstream in settings.upstream:
         if upstream.family not in FAMILIES:
             raise ConfigurationError(f"upstream.family: {upstream.family!r} is none of {FAMILIES}")
         if upstream.client not in ("httptools", "httpx"):
-            raise ConfigurationError(
-                f"upstream.client: {upstream.client!r} is neither httptools nor httpx"
-            )
+            raise ConfigurationError(f"upstream.client: {upstream.client!r} is no such client")
         if not upstream.credential:
             raise ConfigurationError(f"upstream {upstream.base_url}: it has no credential")
-    for family in settings.pricing.factor:
-        if family not in FAMILIES:
-            raise ConfigurationError(f"pricing.factor.{family}: {family!r} is none of {FAMILIES}")
+        for one in upstream.credential:
+            _check_share(f"credential {one.name}: cost_factor", one.cost_factor)
+
+
+def _check_share(option: str, value: float | str) -> None:
+    try:
+        share = Decimal(str(value))
+    except ArithmeticError:
+        share = Decimal(-1)
+    if not (share.is_finite() and share >= 0):
+        raise ConfigurationError(f"{option}: {value!r} is no share such as 0.35")
 
 
 def _read(path: Path, option: str) -> bytes:
@@ -422,8 +441,8 @@ def reference() -> str:
         "",
         "Written by `python -m corvus_proxy.settings`; the source is `corvus_proxy/settings.py`.",
         "One TOML file (`--config FILE` or `CORVUS_CONFIG`); each option of a plain section can be",
-        "overridden by a variable `CORVUS_<SECTION>_<OPTION>`, as `CORVUS_REDIS_URL`. An unknown",
-        "key is an error.",
+        "overridden by a variable `CORVUS_<SECTION>_<OPTION>`, as `CORVUS_REDIS_URL` (a table as",
+        "JSON). An unknown key is an error, and so is a number that makes no sense.",
         "",
         "`production` (bool, default `false`): " + _rows(Settings)[0][3],
         "",
@@ -471,8 +490,7 @@ def example() -> str:
         "# [[upstream.credential]]",
         '# name = "a1"',
         '# secret_env = "ANTHROPIC_API_KEY"',
-        "# weight = 1",
-        "# cost_factor = 1.0",
+        "# weight = 1\n# cost_factor = 1.0",
         "",
     ]
     return "\n".join(out)

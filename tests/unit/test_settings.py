@@ -21,6 +21,21 @@ from corvus_proxy.settings import Credential, load
         ('[gateway]\nport = "x"', "gateway.port"),
         ('[[upstream]]\nfamily="mistral"\nbase_url="x"', "upstream.family"),
         ("[gateway", "expected"),
+        ("gateway = 5", "gateway is not a table"),
+        ("upstream = 5", "[[upstream]]"),
+        ('[upstream]\nfamily = "glm"', "[[upstream]]"),
+        ('[[upstream]]\nfamily="glm"\nbase_url="x"\ncredential = 5', "[[upstream.credential]]"),
+        (
+            '[[upstream]]\nfamily="glm"\nbase_url="x"\n[[upstream.credential]]\nname="a"\n'
+            'cost_factor="cheap"',
+            "credential a: cost_factor",
+        ),
+        ('[pricing]\nfactor = { openai = "-1" }', "pricing.factor.openai"),
+        ('[pricing]\nfactor = { mistral = "1" }', "pricing.factor.mistral"),
+        ("[hold]\nletters_per_100_tokens = 0", "hold.letters_per_100_tokens"),
+        ("[ledger]\nlease_s = nan", "ledger.lease_s"),
+        ("[gateway]\nport = 65536", "gateway.port"),
+        ("[ledger]\nkeep = -1", "ledger.keep"),
     ],
 )
 def test_a_mistake_is_named_with_its_place(tmp_path: Path, text: str, place: str) -> None:
@@ -38,6 +53,38 @@ def test_the_environment_wins(tmp_path: Path) -> None:
     path.write_text("[gateway]\nport = 1\n")
     found = load(path, {"CORVUS_GATEWAY_PORT": "2", "CORVUS_REDIS_URL": "redis://x"})
     assert (found.gateway.port, found.redis.url) == (2, "redis://x")
+    shares = load(None, {"CORVUS_PRICING_FACTOR": '{"openai": "0.60"}'}).pricing.factor
+    assert shares == {"openai": "0.60"}
+    with pytest.raises(ConfigurationError, match="CORVUS_PRICING_FACTOR"):
+        load(None, {"CORVUS_PRICING_FACTOR": "{openai"})
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    """Absent, or not text."""
+    path = tmp_path / "c.toml"
+    with pytest.raises(ConfigurationError, match=r"c\.toml"):
+        load(path, {})
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigurationError, match=r"c\.toml"):
+        load(path, {})
+
+
+def test_the_pepper_is_long_and_comes_from_one_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A short pepper would make every stored hash guessable."""
+    path = tmp_path / "pepper"
+    found = load(None, {"CORVUS_SECRETS_PEPPER_FILE": str(path)})
+    monkeypatch.delenv("CORVUS_PEPPER", raising=False)
+    for text in (None, "short", " " * 64):
+        if text is not None:
+            path.write_text(text)
+        with pytest.raises(ConfigurationError, match=r"secrets\.pepper_file"):
+            found.pepper()
+    path.write_text("a" * 32 + "\n")
+    assert found.pepper() == b"a" * 32
+    monkeypatch.setenv("CORVUS_PEPPER", "b" * 32)
+    assert found.pepper() == b"b" * 32
 
 
 def test_a_credentials_secret_comes_from_one_place(tmp_path: Path) -> None:
