@@ -304,3 +304,79 @@ async def test_scripts_come_back_after_a_flush_of_the_cache(till: Till) -> None:
     assert isinstance(await reserve(till, ask("r", 1, 1)), Granted)
     await till._redis.script_flush()
     assert await settle(till, "r", 1) == Settled(1, 0, 999, 2)
+
+
+@pytest.mark.parametrize(
+    ("spent", "actual"),
+    [
+        ("0", 999_999_999),
+        ("1", 999_999_999),
+        ("9007199254740993", 5),
+        ("8999000000999999999", MILLION_USD - 1),
+    ],
+)
+async def test_what_was_spent_stays_exact_beyond_doubles(
+    till: Till, spent: str, actual: int
+) -> None:
+    """The totals of a wallet and a key only grow; past 2^53 they keep their last digit."""
+    await add_wallet(till, W, MILLION_USD)
+    tag = f"{{p{partition_of(W):02d}}}"
+    await till._redis.hset(f"{tag}:w:{W}", mapping={"spt": spent, f"s:key_{W}": spent})
+    await reserve(till, ask("r", 1, 1))
+    await settle(till, "r", actual)
+    found = await till._redis.hmget(f"{tag}:w:{W}", "spt", f"s:key_{W}")
+    assert found == [str(int(spent) + actual).encode()] * 2
+
+
+@pytest.mark.parametrize("name", ["m", "w", "h", "d", "dz", "l"])
+async def test_a_key_of_the_wrong_type_fails_before_the_first_write(till: Till, name: str) -> None:
+    """Scripts have no rollback: a settle that cannot be whole changes nothing."""
+    await add_wallet(till, W, 1000)
+    await reserve(till, ask("r", 100, 100))
+    tag = f"{{p{partition_of(W):02d}}}"
+    wrong = f"{tag}:w:{W}" if name == "w" else f"{tag}:{name}"
+    if await till._redis.exists(wrong):
+        await till._redis.rename(wrong, f"{tag}:aside")
+    await till._redis.set(wrong, "x")
+    dump = await _everything(till)
+    with pytest.raises(Exception, match=r"WRONGTYPE|wrong kind"):
+        await settle(till, "r", 50)
+    with pytest.raises(Exception, match=r"WRONGTYPE|wrong kind"):
+        await till.expire("r", W, renewals=0)
+    assert await _everything(till) == dump
+
+
+async def _everything(till: Till) -> dict[bytes, bytes]:
+    """All data of the server, serialised."""
+    return {name: await till._redis.dump(name) for name in await till._redis.keys("*")}
+
+
+async def test_a_row_of_keys_never_touches_money(till: Till) -> None:
+    """A wallet without a version keeps its balance; a row that is not whole changes nothing."""
+    await add_wallet(till, W, 1000)
+    await till._redis.hdel(f"{{p{partition_of(W):02d}}}:w:{W}", "v")
+    key = reply.KeyEntry(f"key_{W}", "1", [("digest", 0)])
+    await till.push(reply.KeyRow(W, 2, "1", [key]))
+    nameless: Any = None
+    broken = reply.KeyEntry(nameless, "1", [("other", 0)])
+    assert await till.push(reply.KeyRow(W, 3, "0", [broken])) == reply.Bad()
+    assert await till.look(W, "digest") == Look(f"key_{W}", "active", 1000, 0, 0, 0)
+    many = [reply.KeyEntry(f"key_{n}", "1", [(f"digest{n}", 0)]) for n in range(6000)]
+    assert await till.push(reply.KeyRow(W, 3, "1", many)) == ("OK", "3")
+    assert await till.push(reply.KeyRow(W, 4, "1", many)) == ("OK", "4")
+    assert await till.look(W, "digest5999") == Look("key_5999", "active", 1000, 0, 0, 0)
+
+
+async def test_a_full_memory_neither_closes_a_partition_nor_keeps_a_charge(till: Till) -> None:
+    """Out of memory a restarted server still opens, and settles still pass; they free memory."""
+    await add_wallet(till, W, 1000)
+    await reserve(till, ask("r", 100, 100))
+    part = partition_of(W)
+    await till._redis.hset(f"{{p{part:02d}}}:m", "rs", "0" * 40)
+    state = (await till.partitions())[part]
+    await till._redis.config_set("maxmemory", "1")
+    try:
+        assert await till.open_partition(part, state) == ("OK", "1")
+        assert await settle(till, "r", 40) == Settled(40, 0, 960, 2)
+    finally:
+        await till._redis.config_set("maxmemory", "0")

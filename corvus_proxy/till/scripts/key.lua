@@ -12,21 +12,32 @@ if part[1] ~= epoch or part[2] ~= me then return {'FENCED', part[1] or '', part[
 -- `keys` is JSON: [{"id":…,"st":…,"ds":[[digest,until_ms],…]},…]
 local parsed, rows = pcall(cjson.decode, keys)
 if not parsed or not string.match(version, '^%d+$') then return {'BAD'} end
-local known = redis.call('HGET', w, 'v')
+local known, bal = unpack(redis.call('HMGET', w, 'v', 'bal'))
 if known and tonumber(known) >= tonumber(version) then return {'OLD', known} end
+local fresh = {'st', status, 'v', version, 'id', wallet}
+-- By the balance, not by the version: what has money is never set to zero.
+if not bal then
+  for _, field in ipairs({'bal', 'hld', 'ws', 'spt'}) do
+    fresh[#fresh + 1], fresh[#fresh + 2] = field, '0'
+  end
+end
+for _, row in ipairs(rows) do
+  if type(row.id) ~= 'string' or type(row.st) ~= 'string' then return {'BAD'} end
+  fresh[#fresh + 1], fresh[#fresh + 2] = 'k:' .. row.id, row.st
+  for _, digest in ipairs(row.ds) do
+    fresh[#fresh + 1], fresh[#fresh + 2] = 'd:' .. digest[1], row.id .. '|' .. digest[2]
+  end
+end
 local old = {}
-local fields = redis.call('HKEYS', w)
-for _, field in ipairs(fields) do
+for _, field in ipairs(redis.call('HKEYS', w)) do
   local head = string.sub(field, 1, 2)
   if head == 'd:' or head == 'k:' then old[#old + 1] = field end
 end
-if #old > 0 then redis.call('HDEL', w, unpack(old)) end
-if not known then redis.call('HSET', w, 'bal', '0', 'hld', '0', 'ws', '0', 'spt', '0') end
-redis.call('HSET', w, 'st', status, 'v', version, 'id', wallet)
-for _, row in ipairs(rows) do
-  redis.call('HSET', w, 'k:' .. row.id, row.st)
-  for _, digest in ipairs(row.ds) do
-    redis.call('HSET', w, 'd:' .. digest[1], row.id .. '|' .. digest[2])
-  end
+-- 1,000 fields a call: `unpack` of some thousands is an error of its own.
+for at = 1, #old, 1000 do
+  redis.call('HDEL', w, unpack(old, at, math.min(at + 999, #old)))
+end
+for at = 1, #fresh, 1000 do
+  redis.call('HSET', w, unpack(fresh, at, math.min(at + 999, #fresh)))
 end
 return {'OK', version}

@@ -1,4 +1,4 @@
-#!lua flags=
+#!lua flags=allow-oom
 -- Stamps a checked partition as belonging to this server and opens it.
 --
 -- KEYS   m

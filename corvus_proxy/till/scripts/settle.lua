@@ -18,6 +18,13 @@ local function amount_of(text)
   return number <= 9007199254740991 and number or nil
 end
 local function digits(number) return string.format('%.0f', number) end
+-- Totals that only grow may pass 2^53: they are added in two halves.
+local function plus(total, number)
+  local low = tonumber(string.sub(total, -9)) + number % 1e9
+  local high = (tonumber(string.sub(total, 1, -10)) or 0) + math.floor(number / 1e9)
+  if low >= 1e9 then low, high = low - 1e9, high + 1 end
+  return high > 0 and string.format('%.0f%09.0f', high, low) or digits(low)
+end
 local function hold_of(id)
   local text = redis.call('HGET', h, id)
   if not text then return nil end
@@ -33,9 +40,9 @@ local function finish(kind, hold, actual, outcome, meta)
   local bal, hld, ws = tonumber(found[1]), tonumber(found[2]), tonumber(found[3])
   local charged = math.min(actual, bal - hld + hold.held)
   local short = actual - charged
-  local spent = digits((tonumber(found[4]) or 0) + charged)
-  local key_spent = digits((tonumber(found[5]) or 0) + charged)
+  local spent, key_spent = plus(found[4] or '0', charged), plus(found[5] or '0', charged)
   local seq, after = digits(tonumber(part[4]) + 1), digits(bal - charged)
+  redis.call('ZCARD', dz) -- a wrong type has to fail before the first write
   redis.call('XADD', l, epoch .. '-' .. seq, 't', kind, 'id', rid, 'w', hold.wallet, 'k', hold.key,
     'g', hold.slug, 'd', digits(-charged), 'b', after, 'ws', digits(ws + 1), 'a', digits(actual),
     's', digits(short), 'o', outcome, 'sw', spent, 'sk', key_spent, 'u', meta)
