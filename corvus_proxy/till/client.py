@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 import redis.asyncio as aioredis
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoPermissionError, NoScriptError, RedisError
 
 from corvus_proxy import clock
 from corvus_proxy.errors import CorvusError
@@ -122,10 +122,13 @@ class Till:
         if any(isinstance(answer, NoScriptError) for answer in answers):
             await self._wait(self._redis.script_load(scripts.SCRIPTS["extend"].text))
             return await self.renew(leases, owner=owner)
-        return [
+        found = [
             answer if isinstance(answer, Exception) else scripts.decode("extend", answer)
             for answer in answers
         ]
+        for lease, answer in zip(leases, found, strict=True):
+            self._learn(partition_of(lease.wallet), answer)
+        return found
 
     async def settle(
         self, rid: str, wallet: str, *, actual_nanos: int, outcome: str, meta: bytes
@@ -286,8 +289,11 @@ class Till:
         """One server setting, or None where CONFIG is forbidden."""
         try:
             rows = await self._wait(self._redis.config_get(name))
-        except RedisError:
-            return None
+        except TillUnavailable as error:
+            why = error.__cause__
+            if isinstance(why, NoPermissionError) or "unknown command" in str(why):
+                return None
+            raise
         return str(rows.get(name, ""))
 
     async def version(self) -> tuple[str, str]:
@@ -306,10 +312,17 @@ class Till:
     async def _fenced(self, name: str, partition: int, keys: list[str], args: Sequence[Any]) -> Any:
         """Calls with this partition's epoch, and once more when it has moved on and is open."""
         answer = await self._call(name, keys, (self._epochs[partition], *args))
-        if isinstance(answer, reply.Fenced) and answer.epoch not in ("", self._epochs[partition]):
-            self._epochs[partition] = answer.epoch
-            return await self._call(name, keys, (answer.epoch, *args))
+        if self._learn(partition, answer):
+            return await self._call(name, keys, (self._epochs[partition], *args))
         return answer
+
+    def _learn(self, partition: int, answer: object) -> bool:
+        """Takes the epoch that a fenced reply names; whether it was a new one."""
+        known = self._epochs[partition]
+        if not isinstance(answer, reply.Fenced) or answer.epoch in ("", known):
+            return False
+        self._epochs[partition] = answer.epoch
+        return True
 
     async def _call(self, name: str, keys: list[str], args: Sequence[Any]) -> Any:
         script = scripts.SCRIPTS[name]
@@ -328,9 +341,9 @@ class Till:
         except (TimeoutError, RedisConnectionError, OSError) as error:
             raise TillUnavailable(f"Redis: {error or 'no answer in time'}") from None
         except RedisError as error:
-            if "LOADING" in str(error) or "BUSY" in str(error) or "OOM" in str(error):
-                raise TillUnavailable(f"Redis: {error}") from None
-            raise
+            # NOREPLICAS, READONLY, OOM, BUSY …: whatever it is, a charge has to be tried again and
+            # a request refused.
+            raise TillUnavailable(f"Redis: {error}") from error
 
 
 def _hold(text: bytes) -> HoldState:

@@ -21,6 +21,8 @@ from corvus_proxy.till.client import Lease, Till, TillUnavailable
 from corvus_proxy.till.journal import Journal
 
 RETRY_S = 0.1
+TOLD_EVERY = 300
+"""A charge that waits is logged about every half minute."""
 WAKE_S = 0.25
 _log = structlog.get_logger()
 
@@ -157,7 +159,7 @@ class Holds:
                 left_s = deadline_s - clock.monotonic_s()
                 if left_s <= 0 or not await self._wait_for_settle(ask.wallet, left_s):
                     break
-        except TillUnavailable:
+        except (TillUnavailable, asyncio.CancelledError):
             # It may have been granted unseen: the hold is released as soon as Redis answers.
             self._settle_later(ask.rid, ask.wallet, 0, "gateway_fault", b"")
             raise
@@ -265,6 +267,7 @@ async def settle_until_answered(
     till: Till, rid: str, wallet: str, *, actual_nanos: int, outcome: str, meta: bytes
 ) -> Any:
     """Repeats `settle` until Redis has an answer other than FENCED: Settled, Duplicate, Unknown."""
+    tries = 0
     while True:
         try:
             answer = await till.settle(
@@ -272,8 +275,12 @@ async def settle_until_answered(
             )
             if not isinstance(answer, reply.Fenced):
                 return answer
-        except TillUnavailable:
-            pass
+            why = f"fenced: epoch {answer.epoch} {answer.state}"
+        except TillUnavailable as error:
+            why = str(error)
+        tries += 1
+        if tries % TOLD_EVERY == 0:
+            _log.warning("settle_waits", request_id=rid, tries=tries, why=why)
         await asyncio.sleep(RETRY_S)
 
 

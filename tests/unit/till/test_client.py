@@ -1,0 +1,200 @@
+"""The till and its holds while Redis errs, is full, frozen, killed or restarted."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from corvus_proxy.errors import ConfigurationError
+from corvus_proxy.money.event import partition_of
+from corvus_proxy.ops import embedded
+from corvus_proxy.till.checks import check_server
+from corvus_proxy.till.client import Till, TillUnavailable
+from corvus_proxy.till.holds import Holds
+from corvus_proxy.till.journal import Node
+from corvus_proxy.till.reply import Ask, Fenced
+from corvus_proxy.till.report import Reporter, read_reports
+from tests.conftest import add_wallet, open_all
+
+pytestmark = pytest.mark.anyio
+W = "w_client000001"
+PART = partition_of(W)
+
+
+def ask(rid: str) -> Ask:
+    return Ask(rid, W, "digest", 100, 100, 0, "pv", "slug", 1)
+
+
+def make(till: Till, folder: Path) -> tuple[Holds, Node]:
+    node = Node(folder, b"p" * 32)
+    journal = node.journal("p1", sync_ms=5)
+    return Holds(till, journal, lease_s=1, lag_limit=99, wait_s=0.3, waiters_max=4), node
+
+
+async def figures(till: Till) -> tuple[int, int]:
+    state = await till.wallet(W)
+    assert state is not None
+    return state.balance_nanos, state.held_nanos
+
+
+@pytest.fixture
+async def own(tmp_path: Path) -> AsyncIterator[tuple[embedded.Redis, Till]]:
+    """A server of its own that a test may kill, and an open till with 1000 nanos."""
+    server = embedded.Redis(tmp_path / "redis", tmp_path / "log", port=embedded.free_port())
+    server.start()
+    server.wait()
+    till = Till.open(server.url, timeout_ms=250)
+    await open_all(till)
+    await add_wallet(till, W, 1000)
+    yield server, till
+    await till.close()
+    server.stop()
+
+
+async def test_a_full_redis_is_unavailable(valkey_till: Till) -> None:
+    """Out of memory refuses new requests as an absent Redis does: 503, not a defect."""
+    await add_wallet(valkey_till, W, 1000)
+    await valkey_till._redis.config_set("maxmemory", "1")
+    try:
+        with pytest.raises(TillUnavailable, match="maxmemory"):
+            await valkey_till.reserve(ask("a"), owner="me", lag_limit=9)
+    finally:
+        await valkey_till._redis.config_set("maxmemory", "0")
+
+
+async def test_a_charge_outlasts_every_error_of_redis(valkey_till: Till, tmp_path: Path) -> None:
+    """NOREPLICAS, as after a lost replica: tried again until it is settled."""
+    await add_wallet(valkey_till, W, 1000)
+    holds, _ = make(valkey_till, tmp_path)
+    hold = await holds.reserve(ask("a"))
+    await valkey_till._redis.config_set("min-replicas-to-write", "1")
+    try:
+        assert await hold.settle(40, "completed", b"{}", wait_s=0.3) is None
+    finally:
+        await valkey_till._redis.config_set("min-replicas-to-write", "0")
+    assert await holds.drain(2)
+    assert await figures(valkey_till) == (960, 0)
+
+
+async def test_a_request_that_is_cancelled_while_it_asks_holds_nothing(
+    valkey_till: Till, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Granted, and the answer never seen: released, and its OPEN line is ended."""
+    await add_wallet(valkey_till, W, 1000)
+    holds, _ = make(valkey_till, tmp_path)
+    real = holds._reserve_once
+
+    async def granted_unseen(one: Ask) -> object:
+        await real(one)
+        return await asyncio.sleep(60)
+
+    monkeypatch.setattr(holds, "_reserve_once", granted_unseen)
+    asking = asyncio.create_task(holds.reserve(ask("a")))
+    await asyncio.sleep(0.1)
+    assert await figures(valkey_till) == (1000, 100)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    assert await holds.drain(2)
+    assert await figures(valkey_till) == (1000, 0)
+    assert not holds.journal._segments[-1].unsettled
+
+
+async def test_renewals_follow_a_moved_epoch(valkey_till: Till, tmp_path: Path) -> None:
+    """A process that only renews learns the epoch too; otherwise its streams would expire."""
+    await add_wallet(valkey_till, W, 1000)
+    holds, _ = make(valkey_till, tmp_path)
+    hold = await holds.reserve(ask("a"))
+    await valkey_till._redis.hset(f"{{p{PART:02d}}}:m", "ep", "2")
+    for _ in range(2):
+        hold.renewed_s -= 10
+        await holds._renew()
+    assert (await valkey_till.holds(PART))["a"].renewals == 1
+
+
+async def test_a_killed_redis_loses_nothing(
+    own: tuple[embedded.Redis, Till], tmp_path: Path
+) -> None:
+    """kill -9 between reserve and settle: fenced after the start, and then charged once."""
+    server, till = own
+    holds, node = make(till, tmp_path / "journal")
+    ending, living = await holds.reserve(ask("a")), await holds.reserve(ask("b"))
+    reporter = Reporter(till, holds, node)
+    await reporter.tick()
+    before = await till.replid()
+    os.kill(server.child.pid, signal.SIGKILL)
+    server.child.wait()
+    assert await ending.settle(30, "completed", b"{}", wait_s=0.3) is None
+    with pytest.raises(TillUnavailable):
+        await holds.reserve(ask("c"))
+    server.start()
+    await asyncio.to_thread(server.wait)
+    assert isinstance(await holds.reserve(ask("d")), Fenced)
+    await reporter.tick()
+    (report,) = await read_reports(till)
+    assert report.replid == await till.replid() != before
+    assert report.missing == {}
+    for part, state in enumerate(await till.partitions()):
+        assert (await till.open_partition(part, state))[0] == "OK"
+    await living.settle(20, "completed", b"{}", wait_s=2)
+    assert await holds.drain(2)
+    assert await figures(till) == (950, 0)
+    events = await till.events({PART: (1, 1)}, count=9, block_ms=0)
+    assert [event.id for event in events if event.delta_nanos] in (["a", "b"], ["b", "a"])
+
+
+async def test_a_frozen_redis_refuses_in_time(own: tuple[embedded.Redis, Till]) -> None:
+    """No answer is a refusal within 300 ms, and the next answer is the right one."""
+    server, till = own
+    os.kill(server.child.pid, signal.SIGSTOP)
+    try:
+        for _ in range(2):
+            began = asyncio.get_running_loop().time()
+            with pytest.raises(TillUnavailable):
+                await till.look(W, "digest")
+            assert asyncio.get_running_loop().time() - began < 0.3
+    finally:
+        os.kill(server.child.pid, signal.SIGCONT)
+    assert (await till.look(W, "digest")).balance_nanos == 1000
+    assert isinstance(await till.reserve(ask("r"), owner="me", lag_limit=9), tuple)
+
+
+@pytest.mark.parametrize(
+    ("option", "bad", "good"),
+    [
+        ("appendonly", "no", "yes"),
+        ("appendfsync", "everysec", "always"),
+        ("maxmemory-policy", "allkeys-lru", "noeviction"),
+    ],
+)
+async def test_a_redis_that_could_lose_money_is_refused(
+    valkey_till: Till, option: str, bad: str, good: str
+) -> None:
+    """Each required setting by itself; where CONFIG is forbidden, only the operator's word."""
+    await check_server(valkey_till, durability_confirmed=False)
+    await valkey_till._redis.config_set(option, bad)
+    try:
+        with pytest.raises(ConfigurationError, match=option):
+            await check_server(valkey_till, durability_confirmed=True)
+    finally:
+        await valkey_till._redis.config_set(option, good)
+
+
+async def test_a_redis_that_forbids_config_needs_the_operators_word(
+    own: tuple[embedded.Redis, Till],
+) -> None:
+    """NOPERM is "cannot be checked", not "unavailable"."""
+    server, till = own
+    await till._redis.acl_setuser(
+        "gate", enabled=True, passwords=["+pw"], keys=["*"], commands=["+@all", "-config"]
+    )
+    limited = Till.open(server.url.replace("//", "//gate:pw@"), timeout_ms=250)
+    try:
+        with pytest.raises(ConfigurationError, match="durability_confirmed"):
+            await check_server(limited, durability_confirmed=False)
+        await check_server(limited, durability_confirmed=True)
+    finally:
+        await limited.close()
