@@ -3,6 +3,8 @@
 Rule 1: a price version is the hash of its content; the same version prices the same usage for ever.
 Rule 2: where a row states no cache price, the family's default applies to our input price.
 Rule 3: a model without a price is not in the book, so it is refused; nothing is guessed.
+Rule 4: a long-context price is never below the base price, and a cache write dearer than input is
+one that the row says it charges; else a hold would not cover every charge (`pricing.ceiling`).
 """
 
 import hashlib
@@ -11,7 +13,7 @@ from datetime import date
 from decimal import Decimal
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -20,7 +22,6 @@ from corvus_proxy.money.pricing import Price, Rates
 from corvus_proxy.settings import PricingSettings
 
 _READ_SHARE = {"anthropic": "0.10", "openai": "0.10", "glm": "0.20"}
-_WRITE_SHARE = {"5m": "1.25", "1h": "2"}
 _COMPONENTS = (
     "input",
     "output",
@@ -31,6 +32,32 @@ _COMPONENTS = (
     "searches",
 )
 PICOS_PER_USD_PER_MILLION = 1_000_000
+
+
+class _Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A `[[model]]` of the file as it stands there, prices in USD per million tokens."""
+
+    slug: str
+    family: str
+    name: str
+    context_tokens: Annotated[int, msgspec.Meta(ge=1)]
+    output_tokens_max: Annotated[int, msgspec.Meta(ge=0)]
+    created: int
+    source: str
+    checked: date
+    official: dict[str, str]
+    price: dict[str, str]
+    aliases: tuple[str, ...] = ()
+    upstream_model: str = ""
+    vision: bool = False
+    tools: bool = False
+    silent_reasoning: bool = False
+    completion_tokens_only: bool = False
+    embeddings: bool = False
+    charges_writes: bool = False
+    long_above: Annotated[int, msgspec.Meta(ge=0)] = 0
+    official_long: dict[str, str] = {}
+    price_long: dict[str, str] = {}
 
 
 class Official(msgspec.Struct, frozen=True):
@@ -93,66 +120,78 @@ def load(pricing: PricingSettings) -> Book:
     if pricing.book:
         try:
             text = Path(pricing.book).read_text()
-        except OSError as error:
-            raise ConfigurationError(f"pricing.book: {pricing.book}: {error.strerror}") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"pricing.book: {pricing.book}: {error}") from None
     else:
         text = (resources.files(__package__) / "models.toml").read_text()
     try:
-        rows = tomllib.loads(text).get("model", [])
+        tree = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"price book: {error}") from None
-    models = []
-    for row in rows:
-        try:
-            models.append(_model(row, pricing.factor))
-        except (KeyError, TypeError, ValueError, ArithmeticError) as error:
-            raise ConfigurationError(
-                f"price book: {row.get('slug', 'a row without slug')}: {error!r}"
-            ) from None
-    return Book(tuple(models))
+    rows = tree.pop("model", None)
+    if tree or not isinstance(rows, list):
+        raise ConfigurationError("price book: it is a list of [[model]] and nothing else")
+    return Book(tuple(_model(row, pricing.factor) for row in rows))
 
 
-def _model(row: dict[str, Any], factors: dict[str, str]) -> Model:
-    family = row["family"]
-    if family not in _READ_SHARE:
-        raise ValueError(f"there is no family {family!r}")
-    long = row.get("official_long")
-    official = Official(
-        _official_rates(row["official"]),
-        _official_rates(long) if long else None,
-        row["source"],
-        row["checked"],
-    )
-    ours, ours_long = row["price"], row.get("price_long")
-    if family in factors:
-        ours = _scaled(row["official"], factors[family])
-        ours_long = _scaled(long, factors[family]) if long else None
-    price = Price(
-        slug=row["slug"],
-        version="",
-        base=_rates(ours, family),
-        long=_rates(ours_long, family) if ours_long else None,
-        long_above=row.get("long_above", 0) if ours_long else 0,
-        charges_writes=row.get("charges_writes", False),
-    )
-    digest = hashlib.sha256(msgspec.json.encode(price)).hexdigest()
+def _model(raw: dict[str, Any], factors: dict[str, str]) -> Model:
+    try:
+        row = msgspec.convert(raw, _Row, builtin_types=(date,))
+        price = _price(row, factors.get(row.family))
+        official = Official(
+            _official_rates(row.official),
+            _official_rates(row.official_long) if row.official_long else None,
+            row.source,
+            row.checked,
+        )
+    except (msgspec.ValidationError, ValueError, ArithmeticError) as error:
+        slug = raw.get("slug", "a row without slug")
+        raise ConfigurationError(f"price book: {slug}: {error}") from None
     return Model(
-        slug=row["slug"],
-        aliases=tuple(row.get("aliases", ())),
-        family=family,
-        upstream_model=row.get("upstream_model", row["slug"]),
-        display_name=row["name"],
-        context_tokens=row["context_tokens"],
-        output_tokens_max=row["output_tokens_max"],
-        vision=row.get("vision", False),
-        tools=row.get("tools", False),
-        silent_reasoning=row.get("silent_reasoning", False),
-        completion_tokens_only=row.get("completion_tokens_only", False),
-        embeddings=row.get("embeddings", False),
-        created=row["created"],
+        slug=row.slug,
+        aliases=row.aliases,
+        family=row.family,
+        upstream_model=row.upstream_model or row.slug,
+        display_name=row.name,
+        context_tokens=row.context_tokens,
+        output_tokens_max=row.output_tokens_max,
+        vision=row.vision,
+        tools=row.tools,
+        silent_reasoning=row.silent_reasoning,
+        completion_tokens_only=row.completion_tokens_only,
+        embeddings=row.embeddings,
+        created=row.created,
         official=official,
-        price=msgspec.structs.replace(price, version=digest[:12]),
+        price=price,
     )
+
+
+def _price(row: _Row, factor: str | None) -> Price:
+    """Our price of a row, or the factor's share of the official one. Raises ValueError."""
+    if row.family not in _READ_SHARE:
+        raise ValueError(f"there is no family {row.family!r}")
+    if len({bool(row.long_above), bool(row.official_long), bool(row.price_long)}) > 1:
+        raise ValueError("long_above, official_long and price_long stand together or not at all")
+    base, long = row.price, row.price_long
+    if factor is not None:
+        base, long = _scaled(row.official, factor), _scaled(row.official_long, factor)
+    price = Price(
+        slug=row.slug,
+        version="",
+        base=_rates(base, row),
+        long=_rates(long, row) if long else None,
+        long_above=row.long_above,
+        charges_writes=row.charges_writes,
+    )
+    for rates in (price.base, price.long or price.base):
+        for name in rates.__struct_fields__:
+            if getattr(rates, name) < getattr(price.base, name):
+                raise ValueError(f"{name} is cheaper above long_above than below")
+        may_write = row.family == "anthropic" or row.charges_writes
+        if rates.cache_write_other > rates.input and not may_write:
+            raise ValueError("cache_write_other above input needs charges_writes = true")
+    digest = hashlib.sha256(msgspec.json.encode(price)).hexdigest()
+    return msgspec.structs.replace(price, version=digest[:12])
 
 
 def _scaled(official: dict[str, str], factor: str) -> dict[str, str]:
@@ -164,24 +203,35 @@ def _scaled(official: dict[str, str], factor: str) -> dict[str, str]:
 
 def _official_rates(row: dict[str, str]) -> Rates:
     """The vendor's rates; a component it does not name costs what input costs."""
+    _check_names(row)
     full = {name: row.get(name, row["input"]) for name in _COMPONENTS[:-1]}
     return _to_rates({**full, "searches": row.get("searches", "0")})
 
 
-def _rates(row: dict[str, str], family: str) -> Rates:
-    """Our rates with the family's defaults for cache prices that the row does not state."""
-    unknown = set(row) - set(_COMPONENTS)
-    if unknown:
-        raise ValueError(f"there is no price component {sorted(unknown)[0]!r}")
-    given = Decimal(row["input"])
+def _rates(prices: dict[str, str], row: _Row) -> Rates:
+    """Our rates with the family's defaults for cache prices that the row does not state: Anthropic
+    bills writes at 125 % and 200 % of input, OpenAI at 125 % on models that report them."""
+    _check_names(prices)
+    given = Decimal(prices["input"])
+    claude = row.family == "anthropic"
+    dearer = claude or (row.family == "openai" and row.charges_writes)
     defaults = {
-        "cache_read": given * Decimal(_READ_SHARE[family]),
-        "cache_write_5m": given * Decimal(_WRITE_SHARE["5m"]),
-        "cache_write_1h": given * Decimal(_WRITE_SHARE["1h"]),
-        "cache_write_other": given * (Decimal("1.25") if family == "anthropic" else 1),
+        "cache_read": given * Decimal(_READ_SHARE[row.family]),
+        "cache_write_5m": given * Decimal("1.25") if claude else given,
+        "cache_write_1h": given * 2 if claude else given,
+        "cache_write_other": given * Decimal("1.25") if dearer else given,
         "searches": Decimal(0),
     }
-    return _to_rates({**{name: str(value) for name, value in defaults.items()}, **row})
+    return _to_rates({**{name: str(value) for name, value in defaults.items()}, **prices})
+
+
+def _check_names(prices: dict[str, str]) -> None:
+    for name in prices:
+        if name not in _COMPONENTS:
+            raise ValueError(f"there is no price component {name!r}")
+    for name in ("input", "output"):
+        if name not in prices:
+            raise ValueError(f"a price without {name}")
 
 
 def _to_rates(row: dict[str, str]) -> Rates:

@@ -1,4 +1,4 @@
-"""What the operator earns per model, and the guard against selling below cost."""
+"""What the operator earns per model, and the guards: not below cost, not above the vendor."""
 
 import ipaddress
 from collections.abc import Iterable
@@ -42,12 +42,17 @@ def is_loopback(url: str) -> bool:
         return False
 
 
+def addresses(upstream: Upstream) -> list[str]:
+    """Every base URL that requests of this upstream may go to."""
+    return [url for url in (upstream.base_url, upstream.messages_base_url) if url]
+
+
 def margins(book: Book, upstreams: Iterable[Upstream]) -> list[Margin]:
     """The least margin of each model that a configured upstream serves."""
-    cheapest = {
-        upstream.family: min(credential.cost_ppm() for credential in upstream.credential)
-        for upstream in upstreams
-    }
+    cheapest: dict[str, int] = {}
+    for upstream in upstreams:
+        cost_ppm = min(credential.cost_ppm() for credential in upstream.credential)
+        cheapest[upstream.family] = min(cost_ppm, cheapest.get(upstream.family, cost_ppm))
     return [
         _least(model, cheapest[model.family]) for model in book.models if model.family in cheapest
     ]
@@ -57,8 +62,30 @@ def below_cost(book: Book, settings: Settings) -> list[Margin]:
     """Models that would be sold below cost at an upstream that costs money."""
     if settings.pricing.sell_below_cost:
         return []
-    real = [upstream for upstream in settings.upstream if not is_loopback(upstream.base_url)]
+    real = [
+        upstream
+        for upstream in settings.upstream
+        if not all(is_loopback(url) for url in addresses(upstream))
+    ]
     return [margin for margin in margins(book, real) if margin.price_picos < margin.cost_picos]
+
+
+def lint(book: Book) -> list[str]:
+    """A sentence for each component that is sold dearer than the vendor sells it."""
+    found = []
+    for model in book.models:
+        for ours, official, above in (
+            (model.price.base, model.official.base, ""),
+            (model.price.long, model.official.long, f" above {model.price.long_above} tokens"),
+        ):
+            for name in ours.__struct_fields__ if ours and official else ():
+                price, list_price = getattr(ours, name), getattr(official, name)
+                if price > list_price:
+                    found.append(
+                        f"{model.slug}: {name}{above} is sold at {price} picos, dearer than the"
+                        f" vendor's {list_price}"
+                    )
+    return found
 
 
 def _least(model: Model, cost_ppm: int) -> Margin:

@@ -335,6 +335,18 @@ def prices_show(*, common: Common | None = None) -> None:
     say(common, {"models": rows}, pricelist.table(rows))
 
 
+@prices.command(name="lint")
+def prices_lint(*, common: Common | None = None) -> None:
+    """Names each price that is dearer than the vendor's own; exit code 1 if there is one."""
+    from corvus_proxy.catalogue import book, margin
+
+    common = common or Common()
+    found = margin.lint(book.load(settings_of(common).pricing))
+    say(common, {"ok": not found, "problems": found}, "\n".join(found) or "ok")
+    if found:
+        raise SystemExit(1)
+
+
 def main() -> None:
     """The entry point: errors of ours are one sentence, not a traceback."""
     began = time.monotonic()

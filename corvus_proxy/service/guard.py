@@ -1,13 +1,13 @@
 """Simulated money never meets a real upstream."""
 
-from corvus_proxy.catalogue.margin import is_loopback
+from corvus_proxy.catalogue.margin import addresses, is_loopback
 from corvus_proxy.errors import ConfigurationError
 from corvus_proxy.settings import Settings
 
 
 def real_upstreams(settings: Settings) -> list[str]:
     """Addresses of upstreams that are not on this machine."""
-    return [found.base_url for found in settings.upstream if not is_loopback(found.base_url)]
+    return [url for found in settings.upstream for url in addresses(found) if not is_loopback(url)]
 
 
 def refuse_demo(settings: Settings, source: str) -> None:

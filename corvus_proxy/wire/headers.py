@@ -4,6 +4,8 @@ from collections.abc import Iterable
 
 Headers = list[tuple[bytes, bytes]]
 
+# No `idempotency-key`: on an upstream account that many customers share, one customer's key could
+# answer another's request.
 _PASSED_UP = frozenset(
     {
         b"accept",
@@ -18,7 +20,6 @@ _PASSED_UP = frozenset(
         b"x-app",
         b"x-claude-code-session-id",
         b"x-openai-internal-codex-responses-lite",
-        b"idempotency-key",
     }
 )
 _PASSED_UP_PREFIXES = (b"x-stainless-",)

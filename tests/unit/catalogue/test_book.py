@@ -1,15 +1,18 @@
 """The price book that is shipped: complete, exact, and in agreement with its source."""
 
+import re
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
+from typing import Any
 
 import pytest
 from genai_prices import data_snapshot
 
-from corvus_proxy.catalogue import book, margin
+from corvus_proxy.catalogue import book
 from corvus_proxy.catalogue.book import Model
 from corvus_proxy.errors import ConfigurationError
-from corvus_proxy.settings import Credential, PricingSettings, Settings, Upstream
+from corvus_proxy.settings import PricingSettings
 
 BOOK = book.load(PricingSettings())
 PROVIDERS = {"anthropic": "anthropic", "openai": "openai", "glm": "zai"}
@@ -34,10 +37,7 @@ def test_row(model: Model) -> None:
             assert getattr(model.price.long, name) >= getattr(model.price.base, name)
     for ours, official in pairs:
         for name in ours.__struct_fields__:
-            if name not in ("cache_write_other", "cache_write_5m", "cache_write_1h") or (
-                model.family == "anthropic" and name != "cache_write_other"
-            ):
-                assert getattr(ours, name) <= getattr(official, name), name
+            assert getattr(ours, name) <= getattr(official, name), name
         if model.family == "anthropic":
             for name in ("input", "output", "cache_read"):
                 assert getattr(ours, name) * 100 == getattr(official, name) * 35
@@ -48,25 +48,49 @@ def test_row(model: Model) -> None:
             assert ours.output * 2 == official.output
 
 
+def tracked(name: str, family: str) -> Any:
+    """What the tracked table says of a model on the day the book was checked."""
+    providers = {provider.id: provider for provider in data_snapshot.get_snapshot().providers}
+    row = next(row for row in providers[PROVIDERS[family]].models if row.match.is_match(name))
+    return row.id.lower(), row.get_prices(datetime(2026, 11, 23, tzinfo=UTC))
+
+
 @pytest.mark.parametrize("model", BOOK.models, ids=lambda model: model.slug)
 def test_official_price_agrees_with_its_source(model: Model) -> None:
-    """Each official price is what the tracked table says today."""
-    providers = {provider.id: provider for provider in data_snapshot.get_snapshot().providers}
-    tracked = next(
-        row for row in providers[PROVIDERS[model.family]].models if row.match.is_match(model.slug)
-    )
-    found = tracked.get_prices(datetime(2026, 11, 23, tzinfo=UTC))
-    for name, field in FIELDS.items():
+    """Each official price, its tier included, is what the tracked table says; there is no
+    disagreement that would need a signature. What the table does not name is billed as input."""
+    _, found = tracked(model.slug, model.family)
+    official, writes = model.official, "cache_write_other"
+    fields = dict(FIELDS)
+    if model.family != "anthropic":
+        fields[writes] = fields.pop("cache_write_5m")
+        assert (getattr(found, fields[writes]) is not None) == model.price.charges_writes
+    tiered = False
+    for name, field in fields.items():
         price = getattr(found, field)
-        if price is None or (name == "cache_write_5m" and model.family != "anthropic"):
+        if price is None:
+            assert name != "input"
+            assert model.embeddings or getattr(official.base, name) == official.base.input
             continue
-        base = getattr(price, "base", price)
-        assert getattr(model.official.base, name) == Decimal(base) * 10**6, name
-        tiers = getattr(price, "tiers", None)
-        if tiers:
-            assert model.price.long_above == tiers[0].start
-            assert model.official.long is not None
-            assert getattr(model.official.long, name) == Decimal(tiers[0].price) * 10**6
+        assert getattr(official.base, name) == Decimal(getattr(price, "base", price)) * 10**6, name
+        for tier in getattr(price, "tiers", ()):
+            tiered = True
+            assert model.price.long_above == tier.start
+            assert official.long is not None
+            assert getattr(official.long, name) == Decimal(tier.price) * 10**6, name
+    assert tiered == (official.long is not None)
+
+
+@pytest.mark.parametrize(
+    ("name", "slug", "family"),
+    [(name, row.slug, row.family) for row in BOOK.models for name in row.aliases],
+)
+def test_an_alias_is_another_name_of_the_same_model(name: str, slug: str, family: str) -> None:
+    """A dated name leads to the row of its own model, at the same tracked price."""
+    found = BOOK.find(name)
+    assert found is not None
+    assert found.slug == slug
+    assert tracked(name, family)[0] == tracked(slug, family)[0]
 
 
 def test_versions_follow_the_content() -> None:
@@ -77,7 +101,7 @@ def test_versions_follow_the_content() -> None:
     assert len({model.price.version for model in BOOK.models}) == len(BOOK.models)
 
 
-def test_a_book_without_cache_prices_gets_the_family_defaults(tmp_path) -> None:
+def test_a_book_without_cache_prices_gets_the_family_defaults(tmp_path: Path) -> None:
     """Read 10 % or 20 %, writes by the family."""
     path = tmp_path / "models.toml"
     row = (
@@ -87,24 +111,76 @@ def test_a_book_without_cache_prices_gets_the_family_defaults(tmp_path) -> None:
     )
     path.write_text("".join(row.format(family) for family in PROVIDERS))
     found = book.load(PricingSettings(book=str(path)))
-    shares = {"anthropic": 200_000, "openai": 200_000, "glm": 400_000}
     for model in found.models:
-        assert model.price.base.cache_read == shares[model.family]
-        assert model.price.base.cache_write_5m == 2_500_000
-    path.write_text(path.read_text().replace('"4", output', '"0.0000001", output'))
-    with pytest.raises(ConfigurationError, match="anthropic-x"):
+        price, claude = model.price.base, model.family == "anthropic"
+        assert price.cache_read == (400_000 if model.family == "glm" else 200_000)
+        assert price.cache_write_5m == (2_500_000 if claude else 2_000_000)
+        assert price.cache_write_1h == (4_000_000 if claude else 2_000_000)
+        assert price.cache_write_other == (2_500_000 if claude else 2_000_000)
+    path.write_text(path.read_text().replace("checked", "charges_writes = true\nchecked"))
+    writes = book.load(PricingSettings(book=str(path))).models
+    assert [row.price.base.cache_write_other for row in writes] == [2_500_000, 2_500_000, 2_000_000]
+
+
+ROW = """
+[[model]]
+slug = "x"
+family = "openai"
+name = "X"
+context_tokens = 1
+output_tokens_max = 1
+created = 1
+source = "s"
+checked = 2026-11-23
+official = { input = "4", output = "8" }
+price = { input = "2", output = "4" }
+"""
+LONG = (
+    'long_above = 9\nofficial_long = { input = "8", output = "8" }\n'
+    'price_long = { input = "3", output = "4" }\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[[models]]", "a list of [[model]]"),
+        ("[[model]", "price book"),
+        ('[[model]]\nname = "X"', "a row without slug"),
+        (ROW + ROW, "two models are called x"),
+        (ROW.replace("openai", "mistral"), "no family 'mistral'"),
+        (ROW.replace('"4", output', '"0.0000001", output'), "no whole number of picos"),
+        (ROW.replace('"4", output', '"-4", output'), "no whole number of picos"),
+        (ROW.replace('"4", output', '"much", output'), "x: "),
+        (ROW.replace('"4", output', "4.0, output"), "x: "),
+        (ROW.replace('price = { input = "2"', 'price = { imput = "2"'), "imput"),
+        (ROW.replace('price = { input = "2", ', "price = { "), "without input"),
+        (ROW.replace("2026-11-23", '"soon"'), "x: "),
+        (ROW.replace("context_tokens = 1", "context_tokens = 0"), "context_tokens"),
+        (ROW + "long_abov = 9\n", "long_abov"),
+        # Without its threshold a long price would be everybody's.
+        (ROW + LONG.replace("long_above = 9\n", ""), "stand together"),
+        (ROW + "long_above = 9\n", "stand together"),
+        # A hold priced at the long rate would not cover a charge at the base rate.
+        (ROW + LONG.replace('"3"', '"1"'), "input is cheaper above"),
+        (ROW.replace('output = "4" }', 'output = "4", cache_write_other = "3" }'),
+         "charges_writes"),
+    ],
+)  # fmt: skip
+def test_a_row_that_cannot_be_meant_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    """The operator's own book is read as strictly as ours; the sentence names row and mistake."""
+    path = tmp_path / "models.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigurationError, match=re.escape(said)):
         book.load(PricingSettings(book=str(path)))
 
 
-def test_selling_below_cost_is_refused_for_real_upstreams_only() -> None:
-    """Three ways out: the price, the cost factor, the explicit word."""
-
-    def below(url: str, cost: float, *, anyway: bool = False) -> int:
-        upstream = Upstream("anthropic", url, credential=[Credential("a", cost_factor=cost)])
-        return len(margin.below_cost(BOOK, Settings(
-            upstream=[upstream], pricing=PricingSettings(sell_below_cost=anyway))))  # fmt: skip
-
-    assert below("https://api.anthropic.com", 1.0) == 16
-    assert below("https://api.anthropic.com", 0.3) == 0
-    assert below("https://api.anthropic.com", 1.0, anyway=True) == 0
-    assert below("http://127.0.0.1:9", 1.0) == 0
+def test_an_operators_book_loads(tmp_path: Path) -> None:
+    """The row that the refused ones above differ from; a factor moves its long price too."""
+    path = tmp_path / "models.toml"
+    path.write_text(ROW + LONG)
+    (model,) = book.load(PricingSettings(book=str(path))).models
+    assert (model.upstream_model, model.price.long_above) == ("x", 9)
+    (scaled,) = book.load(PricingSettings(book=str(path), factor={"openai": "0.75"})).models
+    assert scaled.price.long is not None
+    assert (scaled.price.base.input, scaled.price.long.input) == (3_000_000, 6_000_000)

@@ -71,6 +71,7 @@ def test_headers_pass_by_a_list() -> None:
         (b"anthropic-version", b"2023-06-01"), (b"anthropic-beta", b"a"), (b"anthropic-beta", b"b"),
         (b"x-stainless-lang", b"py"), (b"openai-organization", b"o"), (b"x-forwarded-for", b"1"),
         (b"x-codex-turn-metadata", b"/home"), (b"accept-encoding", b"gzip"), (b"te", b"x"),
+        (b"idempotency-key", b"mine"), (b"x-corvus-clamp", b"off"), (b"via", b"v"),
     ])  # fmt: skip
     assert up == [
         (b"anthropic-version", b"2023-06-01"), (b"anthropic-beta", b"a"), (b"anthropic-beta", b"b"),

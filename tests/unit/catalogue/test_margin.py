@@ -1,0 +1,91 @@
+"""Not below cost, not above the vendor, and what counts as real."""
+
+import pytest
+
+from corvus_proxy.catalogue import book, margin
+from corvus_proxy.errors import ConfigurationError
+from corvus_proxy.service import guard
+from corvus_proxy.settings import Credential, DemoSettings, PricingSettings, Settings, Upstream
+
+BOOK = book.load(PricingSettings())
+REAL, HERE = "https://api.anthropic.com", "http://127.0.0.1:9"
+
+
+def anthropic(url: str, *costs: float) -> Upstream:
+    """An upstream whose credentials cost these shares of the official price."""
+    return Upstream("anthropic", url, credential=[Credential("a", cost_factor=c) for c in costs])
+
+
+def below(*upstreams: Upstream, anyway: bool = False) -> int:
+    """How many slugs would be sold below cost."""
+    pricing = PricingSettings(sell_below_cost=anyway)
+    return len(margin.below_cost(BOOK, Settings(upstream=list(upstreams), pricing=pricing)))
+
+
+CLAUDES = sum(model.family == "anthropic" for model in BOOK.models)
+
+
+@pytest.mark.parametrize(
+    ("upstreams", "found"),
+    [
+        ([anthropic(REAL, 1.0)], CLAUDES),
+        ([anthropic(REAL, 0.35)], 0),
+        ([anthropic(REAL, 0.3501)], CLAUDES),
+        ([anthropic(HERE, 1.0)], 0),
+        # The cheapest credential decides, in whichever upstream it stands.
+        ([anthropic(REAL, 1.0, 0.3)], 0),
+        ([anthropic(REAL, 0.3), anthropic(REAL, 1.0)], 0),
+        ([anthropic(REAL, 1.0), anthropic(REAL, 0.3)], 0),
+        # A simulated one does not stand in for a real one.
+        ([anthropic(HERE, 0.1), anthropic(REAL, 1.0)], CLAUDES),
+    ],
+)
+def test_selling_below_cost_is_refused_for_real_upstreams(
+    upstreams: list[Upstream], found: int
+) -> None:
+    """The ways out: the price, the cost factor, the explicit word."""
+    assert below(*upstreams) == found
+    assert below(*upstreams, anyway=True) == 0
+
+
+def test_the_refusal_names_the_component_and_the_ways_out() -> None:
+    """What the operator reads."""
+    said = margin.explain(margin.below_cost(BOOK, Settings(upstream=[anthropic(REAL, 1.0)]))[0])
+    for word in ("claude-fable-5-2", "picos", "factor.", "cost_factor", "sell_below_cost"):
+        assert word in said
+
+
+def test_lint_names_what_is_dearer_than_the_vendor() -> None:
+    """The shipped book is clean; a factor above one is not, its long tiers included."""
+    assert margin.lint(BOOK) == []
+    found = margin.lint(book.load(PricingSettings(factor={"openai": "1.5"})))
+    assert any(line.startswith("gpt-5.5: output is sold") for line in found)
+    assert any("above 272000 tokens" in line for line in found)
+    assert not any(line.startswith("claude") for line in found)
+
+
+@pytest.mark.parametrize(
+    ("url", "here"),
+    [
+        (HERE, True), ("http://localhost:1/x", True), ("http://[::1]:9", True), (REAL, False),
+        ("http://127.0.0.1.example.com", False), ("http://127.0.0.1@example.com", False),
+        ("http://0.0.0.0:9", False), ("http://10.0.0.1", False), ("", False),
+    ],
+)  # fmt: skip
+def test_only_this_machine_is_simulated(url: str, here: bool) -> None:
+    """Judged on the address itself; a name that looks like one is real."""
+    assert margin.is_loopback(url) == here
+
+
+@pytest.mark.parametrize("url", ["base_url", "messages_base_url"])
+def test_simulated_money_meets_no_real_address_of_an_upstream(url: str) -> None:
+    """GLM has two addresses; either one is enough to refuse."""
+    addresses = {"base_url": HERE, "messages_base_url": HERE, url: "https://api.z.ai/x"}
+    upstream = Upstream("glm", credential=[Credential("z")], **addresses)
+    assert guard.real_upstreams(Settings(upstream=[upstream])) == ["https://api.z.ai/x"]
+    assert below(upstream) > 0
+    demo = Settings(upstream=[upstream], demo=DemoSettings(enabled=True))
+    with pytest.raises(ConfigurationError, match=r"up\.toml.*api\.z\.ai"):
+        guard.refuse_demo(demo, "up.toml")
+    with pytest.raises(ConfigurationError, match="--state"):
+        guard.refuse_simulated(Settings(upstream=[upstream]), marked=True)
