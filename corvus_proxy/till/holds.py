@@ -256,6 +256,8 @@ class Holds:
         leases = []
         for hold in due:
             spent, meta = hold.progress() if hold.progress else (0, b"")
+            if spent:
+                self.journal.checkpoint(hold.rid, spent)
             leases.append(Lease(hold.rid, hold.wallet, hold.granted_nanos, spent, meta))
         answers = await self.till.renew(leases, owner=self.owner)
         for hold, answer in zip(due, answers, strict=True):

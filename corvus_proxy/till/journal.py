@@ -10,6 +10,7 @@ Rule 3: a node is its folder. A process locks its own files; files nobody locks 
     K rid nanos                   a checkpoint (extend)
     S rid wallet nanos outcome meta    a charge is about to be settled
     D rid partition seq           Redis answered; seq 0 where there was nothing to charge
+    N -                           nothing: a try whether the disk takes lines again
 """
 
 import asyncio
@@ -60,6 +61,7 @@ class _Segment:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        _sync_folder(path.parent)  # a synced file whose name is lost is lost
         self.size = 0
         self.mac = path.name.encode()
         self.unsettled: set[str] = set()
@@ -82,6 +84,7 @@ class Journal:
         self._number = 0
         self._segments = [self._new_segment()]
         self._dirty = False
+        self._refused = False
         self._syncing: asyncio.Task[None] | None = None
 
     def _new_segment(self) -> _Segment:
@@ -137,10 +140,10 @@ class Journal:
         mac = _chain(self._key, segment.mac, text)
         line = mac + b" " + text + b"\n"
         began_s = clock.monotonic_s()
-        try:
-            os.write(segment.fd, line)
-        except OSError as error:
-            self._fail(f"append: {error.strerror}")
+        self._refused = not self._write(segment, line)
+        if self._syncing is None:
+            self._syncing = asyncio.ensure_future(self._sync())
+        if self._refused:
             return
         if clock.monotonic_s() - began_s > STALL_S:
             self._fail("append stalled")
@@ -149,14 +152,29 @@ class Journal:
         self._dirty = True
         if segment.size > SEGMENT_BYTES_MAX:
             self._segments.append(self._new_segment())
-        if self._syncing is None:
-            self._syncing = asyncio.ensure_future(self._sync())
+
+    def _write(self, segment: _Segment, line: bytes) -> bool:
+        """Appends a whole line or nothing: reading would stop at half a line."""
+        try:
+            written = os.write(segment.fd, line)
+            if written == len(line):
+                return True
+            os.ftruncate(segment.fd, segment.size)
+        except OSError as error:
+            self._fail(f"append: {error.strerror}")
+            return False
+        self._fail(f"append: {written} of {len(line)} bytes")
+        return False
 
     async def _sync(self) -> None:
         """Syncs every 20 ms while there is something to sync; ends by itself."""
         try:
-            while self._dirty and self._segments:
+            while (self._dirty or self._refused) and self._segments:
                 await asyncio.sleep(self._sync_s)
+                if self._refused:
+                    self._append("N", "-")
+                if self._refused:
+                    continue
                 self._dirty = False
                 fds = [segment.fd for segment in self._segments[-2:]]
                 for fd in fds:
@@ -187,10 +205,13 @@ class Node:
 
     def _read_id(self) -> str:
         path = self.folder / "node"
-        with contextlib.suppress(FileExistsError):
-            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            os.write(fd, clock.random_hex(8).encode())
-            os.close(fd)
+        if not path.exists():
+            # Linked when it is whole: processes that start together must not read an empty id.
+            made = self.folder / f"node.{clock.random_hex(8)}"
+            made.write_text(clock.random_hex(8))
+            with contextlib.suppress(FileExistsError):
+                os.link(made, path)
+            made.unlink()
         return path.read_text()
 
     def journal(self, incarnation: str, *, sync_ms: int) -> Journal:
@@ -240,6 +261,14 @@ def file_system(folder: Path) -> str:
     except OSError:
         return ""
     return kind
+
+
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def _try_lock(path: Path) -> int | None:

@@ -48,11 +48,13 @@ class Sweeper:
             if state.state != "OPEN" or state.stamp != replid:
                 self._stamps.pop(partition, None)
                 continue
-            step_s = passed_s if self._stamps.get(partition) == state.stamp else 0.0
+            restamped = self._stamps.get(partition) != state.stamp
             self._stamps[partition] = state.stamp
             for rid, hold in (await self._till.holds(partition)).items():
                 living.add(rid)
-                expired += await self._look(rid, hold, step_s)
+                if restamped:
+                    self._watched.pop(rid, None)  # its owner was shut out: counted from now
+                expired += await self._look(rid, hold, passed_s)
         self._watched = {rid: seen for rid, seen in self._watched.items() if rid in living}
         return expired
 
