@@ -9,7 +9,7 @@ NANOS_MAX = 2**53 - 1
 WALLET_NANOS_MAX = 10**15
 """The most a wallet may hold: 1,000,000 USD."""
 
-_USD = re.compile(r"(-?)(\d{1,12})(?:\.(\d{1,9}))?")
+_USD = re.compile(r"(-?)([0-9]{1,12})(?:\.([0-9]{1,9}))?")
 
 
 def parse_usd(text: str) -> int:

@@ -1,11 +1,15 @@
 """Documents say what the tables in the code say."""
 
+import ast
+import json
 import re
 from pathlib import Path
+from typing import Any
 
-from prometheus_client import REGISTRY
-
-from corvus_proxy import metrics, settings
+from corvus_proxy import errors, metrics, settings
+from corvus_proxy.money.usage import Usage
+from corvus_proxy.wire import refusal
+from corvus_proxy.wire.dialect import Dialect
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,14 +26,95 @@ def test_example_configuration_is_current_and_loads() -> None:
     assert settings.load(path, {}) == settings.Settings()
 
 
+def rows(document: str) -> list[str]:
+    """The rows of a document's tables."""
+    text = (ROOT / "docs" / document).read_text()
+    return [line for line in text.splitlines() if line.startswith("| `")]
+
+
 def test_every_metric_is_ours_by_name_and_told() -> None:
-    """Each metric begins with `corvus_` and says what it counts."""
-    found = [one for one in vars(metrics).values() if hasattr(one, "_documentation")]
-    assert len(found) >= 10
+    """Each metric begins with `corvus_`, says what it counts, and has its row in the document."""
+    found: list[Any] = [one for one in vars(metrics).values() if hasattr(one, "_documentation")]
+    expected = []
     for one in found:
         assert one._name.startswith("corvus_")
         assert one._documentation.endswith(".")
-    assert REGISTRY is not None
+        name = one._name + ("_total" if one._type == "counter" else "")
+        labels = ", ".join(f"`{label}`" for label in one._labelnames) or "–"
+        expected.append(f"| `{name}` | {one._type} | {labels} | {one._documentation} |")
+    assert rows("metrics.md") == expected
+    classes = (ROOT / "docs" / "metrics.md").read_text()
+    assert all(f"`{name}`" in classes for name in Usage.__struct_fields__)
+
+
+def kinds(kind: type[errors.RequestError]) -> list[type[errors.RequestError]]:
+    """The classes of the error tree below one, as the tree lists them."""
+    below = [leaf for found in kind.__subclasses__() for leaf in kinds(found)]
+    return [one for one in [kind, *below] if one.__module__ == errors.__name__]
+
+
+def test_every_error_code_has_its_row() -> None:
+    """Code, statuses, types and whether to retry; `Refusal` itself is never answered."""
+    expected = []
+    for kind in kinds(errors.RequestError):
+        if kind is errors.Refusal:
+            continue
+        error, statuses, types = kind("Text."), [], []
+        for dialect in (Dialect.CHAT, Dialect.MESSAGES):
+            statuses.append(str(refusal.status(dialect, error)))
+            types.append(json.loads(refusal.body(dialect, error, "r", "s"))["error"]["type"])
+        told = " / ".join(dict.fromkeys(statuses))
+        retry = "yes" if kind.retry else "no"
+        expected.append(f"| `{kind.code}` | {told} | `{types[0]}` | `{types[1]}` | {retry} | ")
+    found = rows("errors.md")
+    assert len(found) == len(expected)
+    for row, start in zip(found, expected, strict=True):
+        assert row.startswith(start)
+
+
+def test_the_error_trees_drawing_shows_every_class() -> None:
+    """The tree at the top of `errors.py`, each class with its status."""
+    drawn = dict(re.findall(r"─ (\w+) +(\dxx|\d{3})", errors.__doc__ or ""))
+    for kind in kinds(errors.RequestError)[1:]:
+        if kind not in (errors.Refusal, errors.UpstreamFault):
+            assert drawn[kind.__name__] in (str(kind.status), "4xx"), kind
+
+
+def words_of(path: str, *functions: str) -> set[str]:
+    """The words in snake case that functions of a module spell out, f-strings left out."""
+    tree = ast.parse((ROOT / "corvus_proxy" / path).read_text())
+    found = set()
+    for function in ast.walk(tree):
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef) and (
+            function.name in functions
+        ):
+            formatted = [node for node in ast.walk(function) if isinstance(node, ast.JoinedStr)]
+            parts = {part for node in formatted for part in ast.walk(node)}
+            found |= {
+                node.value
+                for node in ast.walk(function)
+                if isinstance(node, ast.Constant)
+                and node not in parts
+                and isinstance(node.value, str)
+                and re.fullmatch(r"[a-z]+(_[a-z]+)*", node.value)
+            }
+    return found
+
+
+def test_every_outcome_and_source_is_told() -> None:
+    """What a request may end as stands in docs/money.md, and nothing else does."""
+    text = (ROOT / "docs" / "money.md").read_text()
+    spelled = words_of("gateway/ending.py", "conclude", "_outcome")
+    spelled |= words_of("gateway/lifecycle.py", "zero_on_fault")
+    assert len(spelled) > 10
+    assert [word for word in sorted(spelled) if f"`{word}`" not in text] == []
+    source = "".join(path.read_text() for path in (ROOT / "corvus_proxy").rglob("*.*y"))
+    source += "".join(path.read_text() for path in (ROOT / "corvus_proxy").rglob("*.lua"))
+    source += "client_cancelled_before_first_byte client_cancelled_midstream"
+    table = text.partition("| Outcome |")[2].partition("\n\n")[0]
+    told = [word for row in table.splitlines()[2:] for word in re.findall(r"`(\w+)`", row)]
+    assert len(told) > 10
+    assert [word for word in told if word not in source] == []
 
 
 def test_links_between_documents_exist() -> None:

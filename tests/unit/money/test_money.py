@@ -4,6 +4,7 @@ from fractions import Fraction
 from math import floor
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -148,6 +149,43 @@ def test_counts_that_cannot_be_true_are_no_usage(raw: Any) -> None:
         from_chat(raw)
 
 
+@pytest.mark.parametrize(
+    "raw",
+    [
+        {"input_tokens": -1},
+        {"cache_creation": [1]},
+        {"cache_creation": {"ephemeral_5m_input_tokens": 0.5}},
+        {"output_tokens_details": "many"},
+        {"server_tool_use": {"web_search_requests": True}},
+        {"output_tokens": 10**9 + 1},
+    ],
+)
+def test_the_same_holds_for_messages(raw: Any) -> None:
+    """In the delta as in the start."""
+    for start, last in ((raw, None), (None, raw), (START, raw)):
+        with pytest.raises(UsageInvalid):
+            from_messages(start, last)
+
+
+@pytest.mark.parametrize(
+    ("usage", "long"),
+    [
+        (Usage(272_000), False),
+        (Usage(272_001), True),
+        (Usage(1, 271_999), False),
+        (Usage(1, 271_999, cache_write_other=1), True),
+        (Usage(272_000, output=500_000), False),
+    ],
+)
+def test_the_long_tier_moves_the_whole_request(usage: Usage, long: bool) -> None:
+    """Tested on all input, cached or not; the threshold itself is still short."""
+    low, high = Rates(1, 2, 3, 4, 5, 6), Rates(10, 20, 30, 40, 50, 60)
+    price = Price("m", "v", low, high, 272_000)
+    assert {line.picos for line in lines(usage, price)} <= set(
+        msgspec.structs.astuple(high if long else low)
+    )
+
+
 COUNT = st.integers(0, 2_000_000)
 PICOS = st.integers(0, 60_000_000)
 USAGES = st.builds(Usage, COUNT, COUNT, COUNT, COUNT, COUNT, COUNT, st.integers(0, 50))
@@ -220,7 +258,8 @@ def test_usd_text_round_trips(nanos: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "1e3", "1.", ".5", "1,5", "0.0000000001", "NaN", "--1", "1 2"]
+    "text",
+    ["", "1e3", "1.", ".5", "1,5", "0.0000000001", "NaN", "--1", "1 2", "+1", "٣", "1_0", "1" * 13],
 )
 def test_what_is_no_amount_is_refused(text: str) -> None:
     """Only plain decimals."""
