@@ -41,8 +41,11 @@ DURATION = Histogram(
     "corvus_request_seconds", "From the request to its settling.", ["family"], buckets=_SECONDS
 )
 HOLDS = Gauge("corvus_holds_living", "Holds of running requests.", multiprocess_mode="livesum")
-JOURNAL_HEALTHY = Gauge(
-    "corvus_journal_healthy", "1 while journals can be written.", multiprocess_mode="livemin"
+# Counts what is wrong, not what is right: every role's process starts all gauges at zero.
+JOURNALS_BROKEN = Gauge(
+    "corvus_journals_broken",
+    "Gateway processes whose journal cannot be written.",
+    multiprocess_mode="livesum",
 )
 LEDGER_LAG = Gauge(
     "corvus_ledger_lag_events",

@@ -98,6 +98,7 @@ def _least(model: Model, cost_ppm: int) -> Margin:
         )
         for ours, official in pairs
         for name in _BILLED[model.family]
+        if getattr(ours, name) or getattr(official, name)  # what is free has no margin
     ]
     return min(found, key=lambda margin: margin.percent)
 

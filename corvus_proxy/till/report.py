@@ -114,7 +114,7 @@ class Reporter:
         )
         await self._till.report(self._field, msgspec.json.encode(report))
         metrics.HOLDS.set(len(self._holds.living))
-        metrics.JOURNAL_HEALTHY.set(self._holds.journal.healthy)
+        metrics.JOURNALS_BROKEN.set(not self._holds.journal.healthy)
         await self._bury_absorbed()
         states = await self._till.partitions()
         self.open = all(state.state == "OPEN" and state.stamp == replid for state in states)

@@ -55,6 +55,16 @@ def test_the_refusal_names_the_component_and_the_ways_out() -> None:
         assert word in said
 
 
+def test_a_margin_is_the_least_of_what_is_billed() -> None:
+    """Embeddings have no output: what is free neither earns nor loses."""
+    openai = Upstream("openai", HERE, credential=[Credential("a", cost_factor="0.3")])
+    found = {one.slug: one for one in margin.margins(BOOK, [openai, anthropic(HERE, 0.3)])}
+    assert found["text-embedding-3-small"].percent == 40
+    assert found["text-embedding-3-small"].component == "input"
+    assert {one.percent for one in found.values()} == {14, 40}
+    assert "glm-5" not in found
+
+
 def test_lint_names_what_is_dearer_than_the_vendor() -> None:
     """The shipped book is clean; a factor above one is not, its long tiers included."""
     assert margin.lint(BOOK) == []
