@@ -164,7 +164,7 @@ class PricingSettings(msgspec.Struct, frozen=True):
     """The price book."""
 
     book: str = ""
-    """Another price book than the one in the package."""
+    """Another price book than the one in the package; `config/models.example.toml` shows how."""
     factor: dict[str, str] = {}
     """Share of the official price per family (`anthropic = "0.35"`), in place of the book's."""
     sell_below_cost: bool = False

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from corvus_proxy import errors, metrics, settings
+from corvus_proxy.catalogue import book, margin
 from corvus_proxy.money.usage import Usage
 from corvus_proxy.wire import refusal
 from corvus_proxy.wire.dialect import Dialect
@@ -24,6 +25,16 @@ def test_example_configuration_is_current_and_loads() -> None:
     path = ROOT / "config" / "corvus.example.toml"
     assert path.read_text() == settings.example()
     assert settings.load(path, {}) == settings.Settings()
+
+
+def test_example_price_book_loads_and_names_every_field() -> None:
+    """`config/models.example.toml` shows each field of a row, and nothing dearer than official."""
+    path = ROOT / "config" / "models.example.toml"
+    found = book.load(settings.PricingSettings(book=str(path)))
+    assert margin.lint(found) == []
+    shipped = (ROOT / "corvus_proxy" / "catalogue" / "models.toml").read_text()
+    fields = set(re.findall(r"^(\w+) =", shipped, re.MULTILINE)) - {"embeddings"}
+    assert fields <= set(re.findall(r"^(\w+) =", path.read_text(), re.MULTILINE))
 
 
 def rows(document: str) -> list[str]:
