@@ -54,6 +54,13 @@ select slug, count(*)::bigint, sum(input_tokens)::bigint, sum(cache_read_tokens)
        sum(output_tokens)::bigint, sum(charge_nanos)::bigint
 from request where wallet = $1 group by slug order by 6 desc, slug
 """
+KEY = """
+select k.key_id, k.label, case when w.status = 1 then k.status else w.status end as status,
+       coalesce((select s.masked from key_secret s
+                 where s.key_id = k.key_id and s.valid_until_ms = 0 limit 1), '') as masked,
+       k.created_at
+from key k join wallet w using (wallet) where k.wallet = $1 and k.key_id = $2
+"""
 TOTALS = """
 select w.wallet, w.balance_nanos, w.wallet_seq,
        coalesce(e.total, 0)::bigint as events_nanos,
@@ -78,6 +85,12 @@ async def requests(connection: Any, wallet: str, *, limit: int) -> list[RequestR
 async def models(connection: Any, wallet: str) -> list[ModelRow]:
     """A wallet's charges by model, the dearest first."""
     return [ModelRow(*row) for row in await connection.fetch(MODELS, wallet)]
+
+
+async def key(connection: Any, wallet: str, key_id: str) -> dict[str, Any] | None:
+    """One key of a wallet: id, label, status number, mask of its present secret, creation."""
+    row = await connection.fetchrow(KEY, wallet, key_id)
+    return None if row is None else dict(row)
 
 
 async def totals(connection: Any, parts: list[int]) -> list[WalletTotals]:

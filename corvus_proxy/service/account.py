@@ -1,11 +1,14 @@
 """What a customer sees of a wallet: log-in by the key, figures, requests, models."""
 
+from datetime import datetime
 from typing import NamedTuple
 
 from corvus_proxy import secret
 from corvus_proxy.books import views
+from corvus_proxy.service.keys import STATUS
 from corvus_proxy.service.stores import Stores
-from corvus_proxy.till.reply import Look
+from corvus_proxy.till.client import TillUnavailable
+from corvus_proxy.till.reply import Fenced, Look
 
 
 class Session(NamedTuple):
@@ -24,23 +27,38 @@ class Overview(NamedTuple):
     spent_nanos: int
 
 
+class KeyRecord(NamedTuple):
+    """A key as its owner knows it."""
+
+    key_id: str
+    label: str
+    status: str
+    masked: str
+    """Of the present secret; what a client may still use during a rotation's grace is not told."""
+    created_at: datetime
+
+
 async def log_in(stores: Stores, text: str) -> Session | None:
     """The session that a secret opens; None for every secret that opens none.
 
-    A frozen key may look. Raises TillUnavailable.
+    A frozen key may look. Raises TillUnavailable, also while the wallet's partition is closed:
+    whether anybody knows the secret cannot be told then.
     """
     parsed = secret.parse(text)
     if parsed is None:
         return None
     reply = await stores.till.look(parsed.wallet, secret.digest(parsed.text, stores.pepper))
+    if isinstance(reply, Fenced):
+        raise TillUnavailable("Redis: the partition is closed")
     return Session(parsed.wallet, reply.key_id) if isinstance(reply, Look) else None
 
 
 async def overview(stores: Stores, wallet: str) -> Overview:
-    """Balance, held, available and spent. Raises TillUnavailable."""
+    """Balance, held, available and spent. Raises TillUnavailable, also where Redis has lost the
+    wallet: zeros would be a lie."""
     state = await stores.till.wallet(wallet)
     if state is None:
-        return Overview(0, 0, 0, 0)
+        raise TillUnavailable("Redis: the wallet is not loaded")
     return Overview(
         state.balance_nanos,
         state.held_nanos,
@@ -59,3 +77,10 @@ async def models(stores: Stores, wallet: str) -> list[views.ModelRow]:
     """Charges by model. Raises BooksUnavailable."""
     async with stores.books.connection() as connection:
         return await views.models(connection, wallet)
+
+
+async def key(stores: Stores, session: Session) -> KeyRecord | None:
+    """The key that is logged in. Raises BooksUnavailable."""
+    async with stores.books.connection() as connection:
+        row = await views.key(connection, session.wallet, session.key_id)
+    return None if row is None else KeyRecord(**{**row, "status": STATUS[row["status"]]})

@@ -1,161 +1,239 @@
-"""The site port: log-in and the dashboard."""
+"""The site port: log-in and the dashboard, as an ASGI application.
+
+Rule 1: a page never ends in a traceback. Redis or Postgres away is a 503 in words, a defect of ours
+a 500 with a reference that stands in the log.
+Rule 2: figures of a wallet are shown only to the session that the wallet's own key opened.
+"""
 
 from typing import Any
-from urllib.parse import parse_qs
 
-import msgspec
+import structlog
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from corvus_proxy.books.db import BooksUnavailable
-from corvus_proxy.money.amount import format_usd
+from corvus_proxy import clock, secret
 from corvus_proxy.service import account
 from corvus_proxy.service.stores import Stores
 from corvus_proxy.settings import Settings
-from corvus_proxy.site import render
-from corvus_proxy.site.sessions import Sessions, Tries, is_own_form
+from corvus_proxy.site import forms, pages, render
+from corvus_proxy.site.sessions import Sessions
 from corvus_proxy.till.client import TillUnavailable
 
-REQUESTS_SHOWN = 50
-FORM_BYTES_MAX = 4096
+RETRY_S = 5
+"""When a page that a server's absence spoilt may be asked for again."""
+_LATER = {**render.PRIVATE, "retry-after": str(RETRY_S)}
+_log = structlog.get_logger()
 
 
 class Site:
-    """The views; each returns data to a template, or the same data as JSON."""
+    """The views: each asks the service and gives the answer a template, or JSON."""
 
     def __init__(self, stores: Stores, settings: Settings) -> None:
         self._stores = stores
-        self._settings = settings
+        self._site_url = settings.brand.site_url
         self._pages = render.Pages(settings)
-        self._sessions = Sessions(stores.pepper, https=settings.brand.site_url.startswith("https:"))
-        self._tries = Tries()
+        self._calls = pages.calls(settings)
+        self._sessions = Sessions(stores.pepper, https=self._site_url.startswith("https:"))
+        self._tries = forms.Tries()
 
     async def home(self, request: Request) -> Response:
         """`/`: to the dashboard or to the log-in."""
         known = self._sessions.read(request) is not None
-        return RedirectResponse("/dashboard" if known else "/login", 303, render.HEADERS)
+        return render.redirect("/dashboard" if known else "/login")
 
     async def log_in_form(self, request: Request) -> Response:
         """`GET /login`."""
         if self._sessions.read(request) is not None:
-            return RedirectResponse("/dashboard", 303, render.HEADERS)
-        return self._pages.page("login.html", problem="")
+            return render.redirect("/dashboard")
+        return self._log_in_page()
 
     async def log_in(self, request: Request) -> Response:
         """`POST /login`: the key opens the dashboard."""
-        if not is_own_form(request):
-            return self._pages.page(
-                "login.html", status=403, problem="This form was sent from another site."
+        if not forms.is_own(request, self._site_url):
+            return self._log_in_page(
+                403, "This form was sent from another site. Enter the key here, on this page."
             )
         address = request.client.host if request.client else ""
-        if not self._tries.allowed(address):
-            return self._pages.page(
-                "login.html",
-                status=429,
-                problem="Too many attempts from your address. Wait a minute and try again.",
+        wait_s = self._tries.take(address)
+        if wait_s:
+            return self._log_in_page(
+                429,
+                f"Too many wrong keys from your address. Try again in {wait_s} seconds.",
+                retry_after_s=wait_s,
             )
-        size = request.headers.get("content-length", "0")
-        if not size.isdigit() or int(size) > FORM_BYTES_MAX:
-            return self._pages.page("login.html", status=413, problem="That is not a key.")
-        fields = parse_qs((await request.body()).decode("latin-1"))
-        session = await account.log_in(self._stores, fields.get("key", [""])[0])
+        try:
+            fields = await forms.read(request)
+        except forms.FormTooLarge:
+            return self._log_in_page(413, "This is far too long for a key.")
+        text = "".join(fields.get("key", "").split())  # line breaks come with keys from a mail
+        problem = _shape_problem(text)
+        if problem:
+            return self._log_in_page(401, problem)
+        try:
+            session = await account.log_in(self._stores, text)
+        except TillUnavailable:
+            self._tries.give_back(address)
+            raise
         if session is None:
-            return self._pages.page(
-                "login.html",
-                status=401,
-                problem="This key is not known. Check that it was copied whole:"
-                " it begins with sk-corvus_ and has 56 characters.",
+            return self._log_in_page(
+                401, "Nobody here knows this key. It may belong to another service, or be replaced."
             )
-        response = RedirectResponse("/dashboard", 303, render.HEADERS)
+        self._tries.give_back(address)
+        response = render.redirect("/dashboard")
         self._sessions.start(response, session)
         return response
 
     async def log_out(self, request: Request) -> Response:
         """`POST /logout`."""
-        response = RedirectResponse("/login", 303, render.HEADERS)
-        if is_own_form(request):
+        response = render.redirect("/login")
+        if forms.is_own(request, self._site_url):
             self._sessions.end(response)
         return response
 
     async def dashboard(self, request: Request) -> Response:
-        """`/dashboard` and its twin `/dashboard.json`."""
+        """`GET /dashboard`."""
         session = self._sessions.read(request)
         if session is None:
-            return RedirectResponse("/login", 303, render.HEADERS)
-        figures = await account.overview(self._stores, session.wallet)
-        if request.url.path.endswith(".json"):
-            view = {
-                **figures._asdict(),
-                **{
-                    name.removesuffix("_nanos"): format_usd(nanos)
-                    for name, nanos in figures._asdict().items()
-                },
-            }
-            return Response(
-                msgspec.json.encode(view),
-                headers={**render.HEADERS, "cache-control": "no-store"},
-                media_type="application/json",
-            )
-        requests = await account.requests(self._stores, session.wallet, limit=REQUESTS_SHOWN)
-        models = await account.models(self._stores, session.wallet)
+            return render.redirect("/login")
+        view = await pages.dashboard(self._stores, session)
         return self._pages.page(
             "dashboard.html",
-            figures=figures,
-            requests=requests,
-            models=models,
+            status=200 if view.listing else 503,
+            headers=render.PRIVATE if view.listing else _LATER,
             session=session,
-            bars=render.bars([(row.slug, row.charge_nanos) for row in models]),
-            charged_nanos=sum(row.charge_nanos for row in models),
+            calls=self._calls,
+            requests_shown=pages.REQUESTS_SHOWN,
+            **view._asdict(),
+        )
+
+    async def dashboard_twin(self, request: Request) -> Response:
+        """`GET /dashboard.json`; `?part=figures` leaves out what the books would be asked for."""
+        session = self._sessions.read(request)
+        if session is None:
+            return render.json(_error("not_logged_in", "Log in with the key first."), status=401)
+        if request.query_params.get("part") == "figures":
+            figures = await account.overview(self._stores, session.wallet)
+            return render.json({**session._asdict(), **render.twin(figures)})
+        view = render.twin(await pages.dashboard(self._stores, session))
+        return render.json(
+            {
+                **session._asdict(),
+                **view.pop("figures"),
+                **view,
+                "base_urls": {call.title: call.base_url for call in self._calls},
+            },
+            status=200 if view["listing"] else 503,
+            headers=render.PRIVATE if view["listing"] else _LATER,
         )
 
     async def unavailable(self, request: Request, error: Exception) -> Response:
-        """Redis or Postgres is away."""
+        """Redis does not answer, so nothing about money can be said."""
+        if request.url.path.endswith(".json"):
+            view = _error("ledger_unavailable", "The ledger does not answer; balances are safe.")
+            return render.json(view, status=503, headers=_LATER)
         return self._pages.page(
-            "unavailable.html",
+            "message.html",
             status=503,
-            what=(
-                "The ledger"
-                if isinstance(error, TillUnavailable)
-                else "The record of your requests"
-            ),
+            headers=_LATER,
+            title="The ledger does not answer",
+            sentences=[
+                "Balances cannot be read at the moment, so no page can show yours.",
+                "Nothing is lost: while it is away, new requests are refused, not charged.",
+            ],
+            action=("/", "Try again"),
         )
 
-    async def missing(self, request: Request, error: Exception) -> Response:
-        """No such page."""
-        return self._pages.page("missing.html", status=404)
+    async def refused(self, request: Request, error: Exception) -> Response:
+        """No such page, or not with this method."""
+        status = error.status_code if isinstance(error, HTTPException) else 404
+        known = status == 405
+        return self._pages.page(
+            "message.html",
+            status=status,
+            title="This address takes forms only" if known else "There is no such page",
+            sentences=["Use the form on its page." if known else "The address may be mistyped."],
+            action=("/", "To the dashboard"),
+        )
+
+    async def failed(self, request: Request, error: Exception) -> Response:
+        """A defect of ours. The log has the route and the reference, never the address: addresses
+        of other pages hold tokens."""
+        reference = clock.random_text(10)
+        view = getattr(request.scope.get("endpoint"), "__name__", "")
+        _log.error("page_failed", view=view, reference=reference, exc_info=error)
+        return self._pages.page(
+            "message.html",
+            status=500,
+            title="Something broke on our side",
+            sentences=[
+                "The page could not be made. Your balance is not touched by this.",
+                f"If you ask for help, name the reference {reference}.",
+            ],
+            action=("/", "To the dashboard"),
+        )
+
+    def _log_in_page(
+        self, status: int = 200, problem: str = "", retry_after_s: int = 0
+    ) -> Response:
+        headers = {**render.PRIVATE}
+        if retry_after_s:
+            headers["retry-after"] = str(retry_after_s)
+        return self._pages.page("login.html", status=status, headers=headers, problem=problem)
 
 
-def create(stores: Stores, settings: Settings) -> Any:
-    """The site as an ASGI application."""
+def create(stores: Stores, settings: Settings) -> Starlette:
+    """The site as an ASGI application. Neither store needs to be there yet.
+
+    `/readyz` does not ask for them: without them the site still answers, in words, and must get
+    the visitors for that.
+    """
     site = Site(stores, settings)
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/", site.home),
             Route("/login", site.log_in_form, methods=["GET"]),
             Route("/login", site.log_in, methods=["POST"]),
             Route("/logout", site.log_out, methods=["POST"]),
             Route("/dashboard", site.dashboard),
-            Route("/dashboard.json", site.dashboard),
+            Route("/dashboard.json", site.dashboard_twin),
             Route("/livez", _alive),
             Route("/readyz", _alive),
-            *(Route(f"/static/{name}", _asset(name)) for name in render.ASSETS),
+            Route("/static/{name}", _asset),
         ],
         exception_handlers={
-            404: site.missing,
+            HTTPException: site.refused,
             TillUnavailable: site.unavailable,
-            BooksUnavailable: site.unavailable,
+            Exception: site.failed,
         },
     )
+    app.router.redirect_slashes = False  # its redirects would go out without our headers
+    return app
 
 
-def _asset(name: str) -> Any:
-    async def serve(request: Request) -> Response:
-        return render.asset(name)
+def _shape_problem(text: str) -> str:
+    """What is wrong with a key by its look alone, in words; empty when nothing is."""
+    if not text:
+        return "Enter your key."
+    if not text.startswith(secret.PREFIX):
+        return f"This is not one of our keys: they begin with {secret.PREFIX}."
+    if secret.parse(text) is None:
+        return "This key was not copied whole, or a character of it is wrong."
+    return ""
 
-    return serve
+
+def _error(code: str, message: str) -> dict[str, Any]:
+    return {"error": {"code": code, "message": message}}
+
+
+async def _asset(request: Request) -> Response:
+    found = render.ASSETS.get(request.path_params["name"])
+    if found is None:
+        raise HTTPException(404)
+    return found.response(request.query_params.get("v", ""))
 
 
 async def _alive(request: Request) -> Response:
-    return PlainTextResponse("ok\n")
+    return PlainTextResponse("ok\n", headers=render.HEADERS)

@@ -1,12 +1,19 @@
-"""Templates, money in words, charts, and the headers that every page carries."""
+"""From view data to HTML and JSON: templates, money in words, charts, headers, our own files.
 
-from collections.abc import Sequence
+Rule 1: no template computes or formats an amount; the filters here do, from `money.amount`.
+Rule 2: every answer of the site carries `HEADERS`; what belongs to one customer is not stored.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from importlib import resources
 from typing import Any, NamedTuple
 
+import msgspec
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from starlette.responses import Response
+from markupsafe import Markup, escape
+from starlette.responses import RedirectResponse, Response
 
 from corvus_proxy.money.amount import format_usd
 from corvus_proxy.settings import Settings
@@ -17,41 +24,49 @@ HEADERS = {
         " connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
     ),
     "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
+    # With `no-referrer` browsers send `Origin: null` with our own forms, and those without
+    # Sec-Fetch-Site (any of them over plain http) could not log in.
+    "referrer-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
 }
-ASSETS = {"app.css": "text/css; charset=utf-8", "app.js": "text/javascript; charset=utf-8"}
+PRIVATE = {**HEADERS, "cache-control": "no-store", "x-robots-tag": "noindex"}
+KINDS = {
+    "app.css": "text/css; charset=utf-8",
+    "app.js": "text/javascript; charset=utf-8",
+    "icon.svg": "image/svg+xml",
+}
+
+
+class Outcome(NamedTuple):
+    """An outcome code in the customer's words."""
+
+    words: str
+    tone: str
+    """`good`, `free` (nothing was charged through no fault of the customer's) or `short`."""
+
 
 OUTCOMES = {
-    "completed": "completed",
-    "zero_completion": "empty answer, free",
-    "usage_missing": "completed, estimated",
-    "upstream_refused": "refused by the model's provider",
-    "upstream_error_before_first_byte": "provider failed, free",
-    "upstream_cut_midstream": "provider cut it off",
-    "client_cancelled_before_first_byte": "cancelled before the answer",
-    "client_cancelled_midstream": "cancelled midway",
-    "out_of_balance_midstream": "ended with the balance",
-    "gateway_crash": "gateway restarted",
-    "gateway_fault": "gateway failed, free",
-    "gateway_timeout": "provider fell silent",
-    "slow_reader_timeout": "client stopped reading",
-    "ledger_unavailable_midstream": "ledger away",
+    "completed": Outcome("completed", "good"),
+    "usage_missing": Outcome("completed", "good"),
+    "zero_completion": Outcome("empty answer, free", "free"),
+    "upstream_refused": Outcome("refused by the model's vendor", "free"),
+    "upstream_error_before_first_byte": Outcome("vendor failed, free", "free"),
+    "upstream_cut_midstream": Outcome("cut off by the vendor", "short"),
+    "client_cancelled_before_first_byte": Outcome("cancelled before the answer", "short"),
+    "client_cancelled_midstream": Outcome("cancelled midway", "short"),
+    "slow_reader_timeout": Outcome("client stopped reading", "short"),
+    "out_of_balance_midstream": Outcome("ended with the balance", "short"),
+    "ledger_unavailable_midstream": Outcome("ended: ledger away", "short"),
+    "gateway_timeout": Outcome("vendor fell silent", "short"),
+    "gateway_crash": Outcome("gateway restarted", "short"),
+    "gateway_fault": Outcome("gateway failed, free", "free"),
 }
-"""Outcome codes in the customer's words."""
-
-
-class Bar(NamedTuple):
-    """One bar of a chart; `share` in thousandths of the longest."""
-
-    label: str
-    share: int
-
-
-def bars(rows: Sequence[tuple[str, int]]) -> list[Bar]:
-    """Bars of positive amounts, the longest full."""
-    longest = max((amount for _, amount in rows), default=0) or 1
-    return [Bar(label, amount * 1000 // longest) for label, amount in rows]
+SOURCES = {
+    "counted": "output counted by our meter",
+    "estimated": "input estimated, output counted by our meter",
+    "checkpoint": "as of the last checkpoint",
+}
+"""Where the figures of a charge come from, when it is not the vendor's own report."""
 
 
 class Pages:
@@ -65,29 +80,124 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._environment.filters |= {
-            "usd": format_usd,
+        filters: dict[str, Callable[..., object]] = {
+            "usd_figure": usd_figure,
+            "usd_column": usd_column,
             "grouped": lambda number: f"{number:,}",
-            "when": _when,
-            "outcome": lambda code: OUTCOMES.get(code, code.replace("_", " ")),
+            "moment": moment,
+            "duration": duration,
+            "percent": percent,
+            "outcome": outcome,
+            "source": lambda code: SOURCES.get(code, ""),
+            "bar": bar,
         }
-        self._environment.globals |= {"brand": settings.brand, "demo": settings.demo.enabled}
+        self._environment.filters |= filters
+        self._environment.globals |= {
+            "brand": settings.brand,
+            "demo": settings.demo.enabled,
+            "asset": lambda name: f"/static/{name}?v={ASSETS[name].version}",
+        }
 
-    def page(self, name: str, *, status: int = 200, **view: Any) -> Response:
-        """An HTML page that no cache keeps."""
+    def page(
+        self, name: str, *, status: int = 200, headers: Mapping[str, str] = PRIVATE, **view: Any
+    ) -> Response:
+        """An HTML page."""
         html = self._environment.get_template(name).render(**view)
-        return Response(
-            html, status, {**HEADERS, "cache-control": "no-store"}, media_type="text/html"
-        )
+        return Response(html, status, headers, media_type="text/html")
 
 
-def asset(name: str) -> Response:
-    """A file of our own."""
+def redirect(path: str) -> Response:
+    """See other."""
+    return RedirectResponse(path, 303, PRIVATE)
+
+
+def json(view: object, *, status: int = 200, headers: Mapping[str, str] = PRIVATE) -> Response:
+    """A page's twin."""
+    return Response(msgspec.json.encode(view), status, headers, media_type="application/json")
+
+
+def twin(view: Any) -> Any:
+    """View data as JSON-able data: beside each integer `…_nanos` stands its USD string."""
+    if isinstance(view, tuple) and hasattr(view, "_asdict"):
+        return twin(view._asdict())
+    if isinstance(view, dict):
+        found = {}
+        for name, value in view.items():
+            found[name] = twin(value)
+            if name.endswith("_nanos") and isinstance(value, int):
+                found[name.removesuffix("_nanos")] = format_usd(value)
+        return found
+    if isinstance(view, list | tuple):
+        return [twin(item) for item in view]
+    return view
+
+
+def usd_figure(nanos: int) -> Markup:
+    """An exact amount for a tile: dollars and cents large, what is below a cent small."""
+    whole, _, fraction = format_usd(nanos).partition(".")
+    small = Markup("<small>{}</small>").format(fraction[2:]) if fraction[2:] else ""
+    return Markup("{}.{}{}").format(whole, fraction[:2], small)
+
+
+def usd_column(nanos: int) -> Markup:
+    """An exact amount with all nine decimals, so that points stand below each other; the zeros
+    that say nothing are soft."""
+    text = format_usd(nanos)
+    zeros = "0" * (9 - len(text.partition(".")[2]))
+    return Markup("{}<i>{}</i>").format(text, zeros) if zeros else escape(text)
+
+
+def outcome(code: str) -> Outcome:
+    """An outcome in words; a code of a newer gateway is shown as it is."""
+    return OUTCOMES.get(code, Outcome(code.replace("_", " "), "short"))
+
+
+def moment(instant: datetime) -> str:
+    """An instant in UTC, to the second."""
+    return instant.strftime("%Y-%m-%d %H:%M:%S")
+
+
+def duration(total_ms: int) -> str:
+    """Milliseconds as people read them: `950 ms`, `1.43 s`, `75 s`."""
+    if total_ms < 1000:
+        return f"{total_ms} ms"
+    if total_ms < 10_000:
+        return f"{total_ms // 1000}.{total_ms % 1000 // 10:02d} s"
+    return f"{total_ms // 1000:,} s"
+
+
+def percent(ppm: int) -> str:
+    """A share, rounded down to a tenth of a percent; one that is there is never shown as none."""
+    if 0 < ppm < 1000:
+        return "< 0.1 %"
+    return f"{ppm // 10_000}.{ppm // 1000 % 10} %"
+
+
+def bar(permille: int) -> Markup:
+    """One bar of a chart; the figures beside it say the same to those who do not see it."""
+    return Markup(
+        '<svg class="bar" viewBox="0 0 1000 10" preserveAspectRatio="none" aria-hidden="true">'
+        '<rect class="rail" width="1000" height="10"/><rect width="{}" height="10"/></svg>'
+    ).format(max(permille, 4) if permille else 0)
+
+
+class Asset(NamedTuple):
+    """A file of our own; its version is a hash of its content, so browsers keep it for ever."""
+
+    data: bytes
+    version: str
+    kind: str
+
+    def response(self, version: str) -> Response:
+        """The file; any other version than this one may only be kept for a moment."""
+        age = "max-age=31536000, immutable" if version == self.version else "max-age=60"
+        headers = {**HEADERS, "cache-control": f"public, {age}"}
+        return Response(self.data, headers=headers, media_type=self.kind)
+
+
+def _asset(name: str, kind: str) -> Asset:
     data = (resources.files("corvus_proxy.site") / "static" / name).read_bytes()
-    return Response(
-        data, headers={**HEADERS, "cache-control": "public, max-age=300"}, media_type=ASSETS[name]
-    )
+    return Asset(data, hashlib.sha256(data).hexdigest()[:12], kind)
 
 
-def _when(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%d %H:%M:%S")
+ASSETS = {name: _asset(name, kind) for name, kind in KINDS.items()}

@@ -1,18 +1,19 @@
-"""Log-in sessions: a signed cookie that names wallet and key, never the secret."""
+"""Log-in sessions: a signed cookie that names wallet, key and time, never the secret.
+
+Rule 1: nothing is kept on the server, so a session outlives a deployment; the signing key follows
+from the pepper.
+Rule 2: the cookie is `Secure` and `__Host-` exactly when the site's public address is https.
+"""
 
 import hashlib
-from collections import defaultdict, deque
 
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 from starlette.requests import Request
 from starlette.responses import Response
 
-from corvus_proxy import clock
 from corvus_proxy.service.account import Session
 
 SESSION_S = 12 * 3600
-TRIES_MAX, TRIES_S = 5, 60
-_ADDRESSES_MAX = 10_000
 
 
 class Sessions:
@@ -20,14 +21,16 @@ class Sessions:
 
     def __init__(self, pepper: bytes, *, https: bool) -> None:
         key = hashlib.blake2b(b"site session", key=pepper[:64], digest_size=32).digest()
-        self._signer = URLSafeTimedSerializer(key, salt="session")
+        self._signer = URLSafeTimedSerializer(
+            key, salt="session", signer_kwargs={"digest_method": hashlib.sha256}
+        )
         self._https = https
-        self._cookie = "__Host-session" if https else "session"
+        self.cookie = "__Host-session" if https else "session"
 
     def start(self, response: Response, session: Session) -> None:
         """Logs in."""
         response.set_cookie(
-            self._cookie,
+            self.cookie,
             self._signer.dumps(list(session)),
             max_age=SESSION_S,
             httponly=True,
@@ -37,46 +40,17 @@ class Sessions:
         )
 
     def end(self, response: Response) -> None:
-        """Logs out."""
+        """Logs out this browser."""
         response.delete_cookie(
-            self._cookie, path="/", secure=self._https, httponly=True, samesite="lax"
+            self.cookie, path="/", secure=self._https, httponly=True, samesite="lax"
         )
 
     def read(self, request: Request) -> Session | None:
-        """Who is logged in, or None."""
+        """Who is logged in, or None for a cookie that is missing, changed or too old."""
         try:
             wallet, key_id = self._signer.loads(
-                request.cookies.get(self._cookie, ""), max_age=SESSION_S
+                request.cookies.get(self.cookie, ""), max_age=SESSION_S
             )
         except (BadSignature, ValueError, TypeError):
             return None
         return Session(wallet, key_id)
-
-
-class Tries:
-    """Limits log-in attempts per address, in this process's memory."""
-
-    def __init__(self) -> None:
-        self._tries: defaultdict[str, deque[float]] = defaultdict(deque)
-
-    def allowed(self, address: str) -> bool:
-        """Whether this address may try once more now."""
-        now_s = clock.monotonic_s()
-        if len(self._tries) > _ADDRESSES_MAX:
-            self._tries.clear()
-        tries = self._tries[address]
-        while tries and now_s - tries[0] > TRIES_S:
-            tries.popleft()
-        if len(tries) >= TRIES_MAX:
-            return False
-        tries.append(now_s)
-        return True
-
-
-def is_own_form(request: Request) -> bool:
-    """Whether a POST comes from our own page: browsers say so, and others cannot carry a cookie."""
-    site = request.headers.get("sec-fetch-site")
-    if site is not None:
-        return site in ("same-origin", "none")
-    origin = request.headers.get("origin")
-    return origin is None or origin.partition("//")[2] == request.headers.get("host")

@@ -1,26 +1,360 @@
-"""The site as a browser without JavaScript meets it."""
+"""The site as a browser without JavaScript meets it: the real application over real stores, and
+the whole of `corvus up`."""
 
 import re
+from collections.abc import AsyncIterator
 from html import unescape
+from typing import Any
 
 import httpx
 import pytest
 
 from corvus_proxy import secret
-from corvus_proxy.money.amount import format_usd
+from corvus_proxy.books.db import Books
+from corvus_proxy.ledger.writer import Writer
+from corvus_proxy.money.amount import format_usd, parse_usd
+from corvus_proxy.money.event import Meta, encode_meta
+from corvus_proxy.service import account, keys
+from corvus_proxy.service.stores import Stores
+from corvus_proxy.settings import BrandSettings, DemoSettings, Settings
+from corvus_proxy.site import pages
+from corvus_proxy.site.app import create
+from corvus_proxy.till.client import Till
+from corvus_proxy.till.reply import Ask
 from tests.stack import RunningStack
 
+PEPPER = b"p" * 32
+NOWHERE = "127.0.0.1:1"
+BRAND = Settings(
+    brand=BrandSettings(name="Rook & Co", support="help@rook.example", api_url="https://api.rook"),
+    demo=DemoSettings(enabled=True),
+)
 
-def browser(stack: RunningStack) -> httpx.Client:
-    return httpx.Client(base_url=stack.facts["site"], trust_env=False, follow_redirects=False)
+
+@pytest.fixture
+async def stores(valkey_till: Till, books: Books) -> Stores:
+    return Stores(valkey_till, books, PEPPER)
 
 
-def log_in(client: httpx.Client, key: str, **headers: str) -> httpx.Response:
-    return client.post("/login", data={"key": key}, headers=headers)
+@pytest.fixture
+async def made(stores: Stores) -> keys.Created:
+    return await keys.create(stores, credit_nanos=2_000_000_000, label="mine <b>")
 
 
-def test_the_dashboard_shows_what_the_ledger_knows(stack: RunningStack) -> None:
-    """Log in with the key; tiles, requests and models are the service's own figures."""
+@pytest.fixture
+async def client(stores: Stores) -> AsyncIterator[httpx.AsyncClient]:
+    async with site(stores) as opened:
+        yield opened
+
+
+def site(stores: Stores, settings: Settings = BRAND) -> httpx.AsyncClient:
+    transport = httpx.ASGITransport(create(stores, settings), raise_app_exceptions=False)
+    return httpx.AsyncClient(transport=transport, base_url="http://site")
+
+
+async def log_in(client: httpx.AsyncClient, key: str, **headers: str) -> httpx.Response:
+    return await client.post("/login", data={"key": key}, headers=headers)
+
+
+async def spend(stores: Stores, made: keys.Created, rid: str, nanos: int, slug: str) -> None:
+    """One settled request."""
+    digest = secret.digest(made.secret, PEPPER)
+    ask = Ask(rid, made.wallet, digest, nanos, nanos, 0, "pv", slug, 1)
+    await stores.till.reserve(ask, owner="o", lag_limit=10**6)
+    meta = Meta(
+        price_version="pv", picos={"input": 3}, usage={"input": 1234, "output": 56},
+        source="upstream", ended_ms=1_790_000_000_000, total_ms=1436, first_byte_ms=212,
+    )  # fmt: skip
+    await stores.till.settle(
+        rid, made.wallet, actual_nanos=nanos, outcome="completed", meta=encode_meta(meta)
+    )
+
+
+async def write_books(stores: Stores) -> None:
+    writer = Writer(stores.till, stores.books, keep=100)
+    while await writer.tick(block_ms=1):
+        pass
+
+
+def figures(page: str) -> dict[str, str]:
+    """The tiles' amounts as a reader sees them."""
+    found = re.findall(r'data-figure="(\w+)">(.*?)</span>', page)
+    return {name: re.sub(r"<[^>]+>", "", markup) for name, markup in found}
+
+
+def amounts(page: str) -> list[int]:
+    """The amounts of all cost columns, in their order."""
+    found = re.findall(r'<td class="number usd"[^>]*>(.*?)</td>', page)
+    return [parse_usd(re.sub(r"<[^>]+>", "", markup)) for markup in found]
+
+
+@pytest.mark.anyio
+async def test_tiles_rows_and_twin_are_the_services_own_figures(
+    stores: Stores, made: keys.Created, client: httpx.AsyncClient
+) -> None:
+    """To the nano: tiles equal Redis, rows equal the books, models and what is still on its way
+    add up to what was spent."""
+    await spend(stores, made, "req_a", 123_456_789, "gpt-x")
+    await spend(stores, made, "req_b", 1, "claude-x")
+    await write_books(stores)
+    await spend(stores, made, "req_c", 7_000, "glm-x")
+    await log_in(client, made.secret)
+    page = (await client.get("/dashboard")).text
+    known = await account.overview(stores, made.wallet)
+    for name, nanos in known._asdict().items():
+        assert figures(page)[name.removesuffix("_nanos")] == format_usd(nanos)
+    assert amounts(page) == [123_456_789, 1, 7_000, known.spent_nanos, 1, 123_456_789]
+    for words in ("gpt-x", "req_b", "1,234", "212 ms", "1.43 s", "on its way into this list"):
+        assert words in page
+    await write_books(stores)
+    page = (await client.get("/dashboard")).text
+    assert "on its way" not in page
+    twin = (await client.get("/dashboard.json")).json()
+    assert twin["spent_nanos"] == known.spent_nanos == twin["listing"]["charged_nanos"]
+    assert twin["unlisted_nanos"] == 0
+    assert twin["available"] == format_usd(known.available_nanos)
+    assert {row["request_id"] for row in twin["listing"]["requests"]} == {"req_a", "req_b", "req_c"}
+    few = (await client.get("/dashboard.json?part=figures")).json()
+    assert few == {name: twin[name] for name in few}
+    assert "listing" not in few
+
+
+@pytest.mark.anyio
+async def test_an_empty_dashboard_shows_how_to_begin(
+    made: keys.Created, client: httpx.AsyncClient
+) -> None:
+    """Base URLs with and without /v1, a command per dialect, the key masked; names are escaped."""
+    await log_in(client, made.secret)
+    page = (await client.get("/dashboard")).text
+    text = unescape(page)
+    assert "Make the first call" in text
+    assert '<code class="url">https://api.rook/v1</code>' in page
+    assert '<code class="url">https://api.rook</code>' in page
+    assert "curl https://api.rook/v1/messages" in text
+    assert secret.mask(made.secret) in text
+    assert made.secret not in page
+    assert "mine &lt;b&gt;" in page
+    assert "Rook &amp; Co" in page
+    assert "Demonstration." in page
+    assert "help@rook.example" in page
+
+
+@pytest.mark.anyio
+async def test_the_right_key_opens_and_the_wrong_ones_are_told_why(
+    made: keys.Created, client: httpx.AsyncClient
+) -> None:
+    """Words for each mistake, no session, never a key in an answer; line breaks do not matter."""
+    other = secret.new_secret(secret.new_wallet_id())
+    same_wallet = secret.new_secret(made.wallet)
+    for key, words in (
+        ("", "Enter your key."),
+        ("sk-ant-something", "begin with sk-corvus_"),
+        (made.secret[:-1], "not copied whole"),
+        (other, "Nobody here knows"),
+        (same_wallet, "Nobody here knows"),
+    ):
+        answer = await log_in(client, key)
+        assert answer.status_code == 401
+        assert words in unescape(answer.text)
+        assert "set-cookie" not in answer.headers
+        assert not key or key not in answer.text
+    assert (await log_in(client, made.secret)).status_code == 429
+
+
+@pytest.mark.anyio
+async def test_a_session_lasts_until_the_log_out(
+    made: keys.Created, client: httpx.AsyncClient
+) -> None:
+    """303 in, 303 out; the cookie holds no secret; pages of a session are not kept."""
+    assert (await client.get("/")).headers["location"] == "/login"
+    assert (await client.get("/dashboard")).headers["location"] == "/login"
+    assert (await client.get("/dashboard.json")).status_code == 401
+    pasted = f"\n {made.secret[:20]}\r\n{made.secret[20:]} "
+    answer = await log_in(client, pasted, origin="http://site")
+    assert answer.status_code == 303
+    assert answer.headers["location"] == "/dashboard"
+    assert made.secret not in answer.headers["set-cookie"]
+    assert "HttpOnly; Max-Age=43200; Path=/; SameSite=lax" in answer.headers["set-cookie"]
+    for path in ("/", "/login"):
+        assert (await client.get(path)).headers["location"] == "/dashboard"
+    assert (await client.get("/dashboard")).headers["cache-control"] == "no-store"
+    foreign = await client.post("/logout", headers={"sec-fetch-site": "cross-site"})
+    assert "set-cookie" not in foreign.headers
+    await client.post("/logout")
+    assert (await client.get("/dashboard")).status_code == 303
+
+
+@pytest.mark.anyio
+async def test_a_changed_or_copied_together_cookie_opens_nothing(
+    stores: Stores, made: keys.Created, client: httpx.AsyncClient
+) -> None:
+    """Another wallet's name under one's own signature is refused."""
+    await log_in(client, made.secret)
+    cookie = client.cookies["session"]
+    victim = await keys.create(stores, credit_nanos=1)
+    await log_in(client, victim.secret)
+    other = client.cookies["session"]
+    payload, *_ = other.split(".")
+    _, *signature = cookie.split(".")
+    for forged in (".".join([payload, *signature]), cookie[:-4] + "AAAA", "x", ""):
+        client.cookies.clear()
+        client.cookies.set("session", forged)
+        assert (await client.get("/dashboard")).status_code == 303
+        assert (await client.get("/dashboard.json")).status_code == 401
+
+
+@pytest.mark.anyio
+async def test_another_sites_form_is_refused(made: keys.Created, client: httpx.AsyncClient) -> None:
+    """Even with the right key: nobody is logged in to somebody else's account."""
+    for headers in ({"sec-fetch-site": "cross-site"}, {"origin": "https://evil.example"}):
+        answer = await log_in(client, made.secret, **headers)
+        assert answer.status_code == 403
+        assert "set-cookie" not in answer.headers
+
+
+@pytest.mark.anyio
+async def test_with_https_the_cookie_is_bound_to_this_host(
+    stores: Stores, made: keys.Created
+) -> None:
+    """`Secure` and `__Host-` where the public address is https."""
+    settings = Settings(brand=BrandSettings(site_url="https://rook.example"))
+    async with site(stores, settings) as client:
+        answer = await log_in(client, made.secret, origin="https://rook.example")
+        assert answer.headers["set-cookie"].startswith("__Host-session=")
+        assert "; Secure" in answer.headers["set-cookie"]
+
+
+@pytest.mark.anyio
+async def test_every_answer_is_strict_and_small(
+    made: keys.Created, client: httpx.AsyncClient
+) -> None:
+    """Policy, types and caching on pages, redirects, errors and files; nothing from elsewhere."""
+    await log_in(client, made.secret)
+    size = 0
+    for path in ("/dashboard", "/dashboard.json", "/", "/login", "/nowhere", "/logout",
+                 "/dashboard/", "/static/none", "/static/../app.py", "/livez"):  # fmt: skip
+        page = await client.get(path)
+        policy = page.headers["content-security-policy"]
+        assert policy.startswith("default-src 'none'; ")
+        for part in ("form-action 'self'", "frame-ancestors 'none'", "base-uri 'none'"):
+            assert part in policy
+        assert "unsafe" not in policy
+        assert page.headers["x-content-type-options"] == "nosniff"
+        assert page.headers["referrer-policy"] == "same-origin"
+        assert path == "/livez" or page.headers["cache-control"] == "no-store"
+        size = max(size, len(page.content))
+    assert (await client.get("/nowhere")).status_code == 404
+    assert (await client.get("/logout")).status_code == 405
+    page = await client.get("/dashboard")
+    assets = re.findall(r'(?:href|src)="(/static/[^"]+)"', page.text)
+    assert len(assets) == 3
+    for asset in assets:
+        found = await client.get(asset)
+        assert "immutable" in found.headers["cache-control"]
+        assert (
+            "immutable" not in (await client.get(asset.partition("?")[0])).headers["cache-control"]
+        )
+        size += len(found.content)
+    assert size < 60_000
+
+
+@pytest.mark.anyio
+async def test_a_frozen_and_an_empty_key_say_so(
+    stores: Stores, made: keys.Created, client: httpx.AsyncClient
+) -> None:
+    """A frozen key may look; an empty one learns what the API answers now."""
+    await keys.set_frozen(stores, made.key_id, frozen=True)
+    await keys.debit(stores, made.key_id, 2_000_000_000, reason="test")
+    await log_in(client, made.secret)
+    page = (await client.get("/dashboard")).text
+    assert "This key is frozen" in page
+    assert "out of balance" in page
+
+
+@pytest.mark.anyio
+async def test_without_postgres_the_figures_stand(
+    stores: Stores, made: keys.Created, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """503 with the balance from Redis, and words for what is missing; log-in works."""
+    away = Stores(stores.till, Books(f"postgresql://{NOWHERE}/none"), PEPPER)
+    async with site(away) as client:
+        assert (await log_in(client, made.secret)).status_code == 303
+        page = await client.get("/dashboard")
+        assert page.status_code == 503
+        assert page.headers["retry-after"] == "5"
+        assert figures(page.text)["balance"] == "2.00"
+        assert "cannot be read at the moment" in page.text
+        twin = await client.get("/dashboard.json")
+        assert (twin.status_code, twin.json()["listing"]) == (503, None)
+
+        async def frozen(*_: object, **__: object) -> Any:
+            import asyncio
+
+            await asyncio.sleep(60)
+
+        monkeypatch.setattr(pages, "BOOKS_S", 0.05)
+        monkeypatch.setattr(account, "models", frozen)
+        monkeypatch.setattr(away.books, "connection", stores.books.connection)
+        assert (await client.get("/dashboard")).status_code == 503
+
+
+@pytest.mark.anyio
+async def test_without_redis_pages_say_so_in_words(
+    stores: Stores, made: keys.Created, client: httpx.AsyncClient
+) -> None:
+    """503 for log-in, dashboard and twin; the form still opens; no try is lost."""
+    await log_in(client, made.secret)
+    away = Stores(Till.open(f"redis://{NOWHERE}", timeout_ms=200), stores.books, PEPPER)
+    async with site(away) as lost:
+        assert (await lost.get("/login")).status_code == 200
+        for _ in range(7):
+            answer = await log_in(lost, made.secret)
+            assert answer.status_code == 503
+        assert "does not answer" in answer.text
+        lost.cookies = client.cookies
+        page = await lost.get("/dashboard")
+        assert page.status_code == 503
+        assert page.headers["retry-after"]
+        assert "0.00" not in page.text
+        twin = await lost.get("/dashboard.json?part=figures")
+        assert twin.status_code == 503
+        assert twin.json()["error"]["code"] == "ledger_unavailable"
+        assert (await lost.get("/readyz")).status_code == 200
+    await away.till.close()
+
+
+@pytest.mark.anyio
+async def test_a_closed_or_lost_wallet_is_no_unknown_key_and_no_zero(
+    stores: Stores, made: keys.Created, client: httpx.AsyncClient
+) -> None:
+    """While a partition is checked nobody can say that a key is unknown, or that it is empty."""
+    await log_in(client, made.secret)
+    await stores.till._redis.flushall()
+    assert (await client.get("/dashboard")).status_code == 503
+    assert (await log_in(client, made.secret)).status_code == 503
+
+
+@pytest.mark.anyio
+async def test_a_defect_is_a_page_with_a_reference(
+    made: keys.Created, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """500 in words; what broke stands in the log alone."""
+    await log_in(client, made.secret)
+
+    async def broken(*_: object) -> Any:
+        raise RuntimeError("a detail of ours")
+
+    monkeypatch.setattr(account, "overview", broken)
+    page = await client.get("/dashboard")
+    assert page.status_code == 500
+    assert re.search(r"reference \w{10}\.", page.text)
+    assert "a detail of ours" not in page.text
+    assert page.headers["x-content-type-options"] == "nosniff"
+
+
+def test_the_dashboard_of_a_running_stack(stack: RunningStack) -> None:
+    """Two real requests through the gateway; log in with the key; the figures of the command line
+    and the rows of both."""
     key = stack.new_key("2")
     for slug in ("gpt-4o-mini", "glm-5.3"):
         body = {"model": slug, "messages": [{"role": "user", "content": "hi"}]}
@@ -29,69 +363,24 @@ def test_the_dashboard_shows_what_the_ledger_knows(stack: RunningStack) -> None:
     for _ in range(50):
         if not stack.command("ledger", "verify")["undrained"]:
             break
-    with browser(stack) as client:
-        assert client.get("/").headers["location"] == "/login"
-        assert client.get("/dashboard").headers["location"] == "/login"
-        answer = log_in(client, f"  {key['secret']} ")
+    with httpx.Client(base_url=stack.facts["site"], trust_env=False) as client:
+        answer = client.post("/login", data={"key": key["secret"]})
         assert answer.headers["location"] == "/dashboard"
-        assert key["secret"] not in answer.headers["set-cookie"]
-        page = client.get("/dashboard")
-        text = unescape(page.text)
-        for name in ("balance", "available", "held", "spent"):
-            shown = re.search(rf'data-figure="{name}">([^<]+)<', text)
-            assert shown
-            assert shown[1] == format_usd(standing[f"{name}_nanos"])
-        assert "gpt-4o-mini" in text
-        assert "glm-5.3" in text
-        assert text.count("req_") >= 2
-        assert key["secret"] not in text
-        twin = client.get("/dashboard.json").json()
-        assert twin["balance_nanos"] == standing["balance_nanos"]
-        assert client.post("/logout").headers["location"] == "/login"
-        assert client.get("/dashboard").status_code == 303
+        page = client.get("/dashboard").text
+        for name, shown in figures(page).items():
+            assert parse_usd(shown) == standing[f"{name}_nanos"]
+        assert "gpt-4o-mini" in page
+        assert "glm-5.3" in page
+        assert len(set(re.findall(r"req_[0-9a-f]{24}", page))) == 2
+        assert sum(amounts(page)[:2]) == amounts(page)[2] == standing["spent_nanos"]
+        assert stack.facts["api"] + "/v1" in page
 
 
-def test_every_page_has_its_headers_and_no_third_party(stack: RunningStack) -> None:
-    """Strict policy, nothing cached, nothing from elsewhere, small."""
-    with browser(stack) as client:
-        for path in ("/login", "/nowhere"):
-            page = client.get(path)
-            policy = page.headers["content-security-policy"]
-            assert "default-src 'none'" in policy
-            assert "unsafe" not in policy
-            assert page.headers["cache-control"] == "no-store"
-            assert page.headers["x-content-type-options"] == "nosniff"
-            assert not re.findall(r"https?://(?!127\.0\.0\.1)", page.text)
-        size = len(client.get("/login").content)
-        for asset in ("/static/app.css", "/static/app.js"):
-            found = client.get(asset)
-            assert found.status_code == 200
-            size += len(found.content)
-        assert size < 60_000
-
-
-@pytest.mark.parametrize("key", ["", "nonsense", "unknown", "x" * 5000])
-def test_a_wrong_key_opens_nothing(stack: RunningStack, key: str) -> None:
-    """The same answer to all, and no session."""
-    text = secret.new_secret(secret.new_wallet_id()) if key == "unknown" else key
-    with browser(stack) as client:
-        answer = log_in(client, text)
-        assert answer.status_code in (401, 413, 429)
-        assert "set-cookie" not in answer.headers
-
-
-def test_foreign_forms_and_forged_cookies_are_refused(stack: RunningStack) -> None:
-    """Another origin cannot log in or out for somebody; a changed cookie is no cookie."""
-    with browser(stack) as client:
-        answer = log_in(client, stack.demo_key, **{"sec-fetch-site": "cross-site"})
-        assert answer.status_code == 403
-        assert log_in(client, stack.demo_key, origin="https://evil.example").status_code == 403
-        client.cookies.set("session", "WyJ3X3giLCJrZXlfeCJd.aaaa.bbbb")
-        assert client.get("/dashboard").status_code == 303
-
-
-def test_too_many_tries_from_one_address_wait(stack: RunningStack) -> None:
-    """Five a minute."""
-    with browser(stack) as client:
-        codes = [log_in(client, "wrong").status_code for _ in range(8)]
-    assert 429 in codes
+def test_the_console_of_a_running_stack(stack: RunningStack) -> None:
+    """Metrics of the gateway and the worker on the console's port, versions on its page."""
+    with httpx.Client(base_url=stack.facts["console"], trust_env=False) as client:
+        assert client.get("/readyz").text == "ok\n"
+        assert "postgres" in client.get("/").text
+        metrics = client.get("/metrics").text
+        assert "corvus_ledger_lag_events" in metrics
+        assert "corvus_requests_total" in metrics

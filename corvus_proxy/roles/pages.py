@@ -1,0 +1,56 @@
+"""What the site and the console do alike: open both stores, guard, serve until told to stop."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from corvus_proxy.books.db import BooksUnavailable
+from corvus_proxy.errors import ConfigurationError
+from corvus_proxy.roles.process import serve_until, set_up_logs, stop_event
+from corvus_proxy.service import guard
+from corvus_proxy.service.stores import Stores, open_stores
+from corvus_proxy.settings import Settings, config_path
+from corvus_proxy.till.client import TillUnavailable
+
+MARK_S = 1
+"""Pause between two questions for the mark of simulated money while a store is away."""
+
+
+async def serve(
+    settings: Settings, create: Callable[[Stores, Settings], Any], host: str, port: int
+) -> None:
+    """Serves the application that `create` makes until SIGTERM. Redis and Postgres may be away.
+
+    Raises ConfigurationError where simulated money and a real upstream meet.
+    """
+    set_up_logs()
+    guard.refuse_demo(settings, str(config_path() or "settings"))
+    stop = stop_event()
+    stores = open_stores(settings)
+    guarding = asyncio.create_task(_end_where_simulated(settings, stores, stop))
+    try:
+        await serve_until(stop, create(stores, settings), host, port)
+    finally:
+        guarding.cancel()
+        (found,) = await asyncio.gather(guarding, return_exceptions=True)
+        await stores.close()
+    if isinstance(found, ConfigurationError):
+        raise found
+
+
+async def _end_where_simulated(settings: Settings, stores: Stores, stop: asyncio.Event) -> None:
+    """Stops the role as soon as the stores can tell that they hold simulated money, if an upstream
+    is real. Raises ConfigurationError."""
+    if not guard.real_upstreams(settings):
+        return
+    from corvus_proxy.service import demo
+
+    while True:
+        try:
+            guard.refuse_simulated(settings, marked=await demo.marked(stores))
+            return
+        except (TillUnavailable, BooksUnavailable):
+            await asyncio.sleep(MARK_S)
+        except ConfigurationError:
+            stop.set()
+            raise
