@@ -19,6 +19,7 @@ from corvus_proxy.till.journal import Node
 from corvus_proxy.till.replay import Replay
 
 REPORT_S = 0.5
+CLOSED_S = 0.1
 SILENT_S = 30
 _log = structlog.get_logger()
 
@@ -80,15 +81,14 @@ class Reporter:
 
     async def _run(self) -> None:
         while True:
-            wait_s = REPORT_S
             try:
                 await self.tick()
             except TillUnavailable:
                 self.open = False
-                wait_s = REPORT_S / 5  # a restart should be noticed at once
             except Exception:  # reporting must survive; silence would close the service
                 _log.exception("report_failed")
-            await asyncio.sleep(wait_s)
+            # While the ledger is closed, it opens on our word, and we serve on its: no waiting.
+            await asyncio.sleep(REPORT_S if self.open else CLOSED_S)
 
     async def tick(self) -> None:
         """One look at Redis and one report."""
