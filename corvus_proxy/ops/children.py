@@ -75,8 +75,12 @@ def start(
     environment: Mapping[str, str] | None = None,
     prepare: Callable[[], None] | None = None,
     cwd: Path | None = None,
+    keep: int | None = None,
 ) -> subprocess.Popen[bytes]:
-    """A child in a session of its own, whose output goes to `log` and which dies with us."""
+    """A child in a session of its own, whose output goes to `log` and which dies with us.
+
+    `keep` is the one descriptor that it inherits: a lock that lasts until it has ended too.
+    """
     with log.open("ab") as out:
         return subprocess.Popen(
             command,
@@ -86,6 +90,7 @@ def start(
             cwd=cwd,
             env=dict(environment or child_environment()),
             start_new_session=True,
+            pass_fds=() if keep is None else (keep,),
             preexec_fn=prepare or die_with_parent,
         )
 

@@ -14,12 +14,12 @@ import shutil
 import signal
 import socket
 import subprocess
-import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from pathlib import Path
 
 from corvus_proxy.errors import ConfigurationError
 from corvus_proxy.ops import children
+from corvus_proxy.ops.state import write_private
 from corvus_proxy.roles.parent import die_with_parent
 
 REDIS_FLAGS = (
@@ -33,18 +33,23 @@ REDIS_FLAGS = (
     "no",
     "--maxmemory-policy",
     "noeviction",
+    "--maxmemory",
+    str(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2),
     "--daemonize",
     "no",
 )
-_SOCKET_PATH_MAX = 100
-"""Unix socket paths end at 107 bytes."""
+_SOCKET_FOLDER_MAX = 80
+"""Unix socket paths end at 107 bytes, of which the server's own file name takes up to 20."""
 
 
-def free_port() -> int:
-    """A port that nobody listens on at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def free_port(besides: Container[int] = ()) -> int:
+    """A port that nobody listens on at the moment, and none of `besides`."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        if port not in besides:
+            return port
 
 
 def _package_folder(name: str) -> Path | None:
@@ -74,9 +79,10 @@ def redis_binary() -> Path:
 class Redis:
     """One embedded Redis; money-safe settings, loopback only."""
 
-    def __init__(self, folder: Path, log: Path, *, port: int) -> None:
+    def __init__(self, folder: Path, log: Path, *, port: int, lock: int | None = None) -> None:
         self._folder = folder
         self._log = log
+        self._lock = lock
         self.port = port
         self.url = f"redis://127.0.0.1:{port}/0"
         self.child: subprocess.Popen[bytes]
@@ -98,6 +104,7 @@ class Redis:
                 *REDIS_FLAGS,
             ],
             self._log,
+            keep=self._lock,
         )
 
     def _check_version(self, binary: Path) -> None:
@@ -140,8 +147,9 @@ class Redis:
 class Postgres:
     """One embedded Postgres, whoever runs us: a user, root, or root without user namespaces."""
 
-    def __init__(self, state: Path, log: Path, *, port: int) -> None:
+    def __init__(self, state: Path, log: Path, *, port: int, lock: int | None = None) -> None:
         self._log = log
+        self._lock = lock
         self.port = port
         self._as_nobody = os.geteuid() == 0 and not children.user_namespaces_work()
         self.folder = state
@@ -153,8 +161,7 @@ class Postgres:
         self._password_file = state / "postgres-password"
         if not self._password_file.exists():
             state.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._password_file.write_text(secrets.token_hex(16))
-            self._password_file.chmod(0o600)
+            write_private(self._password_file, secrets.token_hex(16))
         self.child: subprocess.Popen[bytes]
 
     @property
@@ -191,9 +198,6 @@ class Postgres:
         run = self.folder / "run"
         run.mkdir(exist_ok=True, mode=0o700)
         self._give(run)
-        if len(str(run)) > _SOCKET_PATH_MAX - 20:
-            run = Path(tempfile.mkdtemp(prefix="corvus-"))
-            self._give(run)
         with contextlib.suppress(FileNotFoundError):
             (self._data / "postmaster.pid").unlink()
         self.child = children.start(
@@ -202,7 +206,8 @@ class Postgres:
                 "-D",
                 str(self._data),
                 "-k",
-                str(run),
+                # Everything of ours comes by TCP: where the path is too long there is no socket.
+                str(run) if len(os.fsencode(run)) <= _SOCKET_FOLDER_MAX else "",
                 "-c",
                 "listen_addresses=127.0.0.1",
                 "-p",
@@ -215,6 +220,7 @@ class Postgres:
             self._log,
             prepare=self._prepare(signal.SIGINT),
             cwd=self.folder,
+            keep=self._lock,
         )
 
     def _make_folders(self) -> None:
@@ -225,7 +231,7 @@ class Postgres:
         self.folder.parent.chmod(0o755)
         self.folder.mkdir(exist_ok=True, mode=0o755)
         self._give(self.folder)
-        if not _traversable(self._binaries):
+        if not _reachable(self._binaries / "postgres"):
             self._copy_binaries()
 
     def _copy_binaries(self) -> None:
@@ -233,12 +239,19 @@ class Postgres:
         package = self._binaries.parent
         while package.parent.name not in ("site-packages", "lib", ""):
             package = package.parent
-        target = self.folder / "server"
+        found = (self._binaries / "postgres").stat()
+        # Another installed server is another folder; a copy that was cut short is none.
+        target = self.folder / f"server-{found.st_size:x}-{found.st_mtime_ns:x}"
         if not target.exists():
-            shutil.copytree(package, target / package.name, symlinks=True)
+            for old in self.folder.glob("server*"):
+                shutil.rmtree(old)
+            unfinished = self.folder / "server"
+            shutil.copytree(package, unfinished / package.name, symlinks=True)
             libraries = package.with_name(package.name + ".libs")
             if libraries.exists():
-                shutil.copytree(libraries, target / libraries.name, symlinks=True)
+                shutil.copytree(libraries, unfinished / libraries.name, symlinks=True)
+            _open_to_all(unfinished)
+            unfinished.rename(target)
         self._binaries = target / package.name / self._binaries.relative_to(package)
 
     def _give(self, path: Path) -> None:
@@ -247,7 +260,7 @@ class Postgres:
 
     def _init(self) -> None:
         handed = self.folder / "initdb-password"
-        handed.write_text(self._password_file.read_text())
+        write_private(handed, self._password_file.read_text())
         self._give(handed)
         done = subprocess.run(
             [
@@ -308,6 +321,15 @@ class Postgres:
         children.end(self.child, signal.SIGINT, timeout_s=20)
 
 
-def _traversable(path: Path) -> bool:
-    """Whether every folder above is open to other users."""
-    return all(parent.stat().st_mode & 0o001 for parent in path.resolve().parents)
+def _reachable(program: Path) -> bool:
+    """Whether other users may run it: its file, and every folder above it."""
+    path = program.resolve()
+    return all(one.stat().st_mode & 0o001 for one in (path, *path.parents))
+
+
+def _open_to_all(folder: Path) -> None:
+    """Lets every user read, and run what can be run, whatever umask it was installed under."""
+    for path in (folder, *folder.rglob("*")):
+        if not path.is_symlink():
+            mode = path.stat().st_mode
+            path.chmod(mode | (0o055 if path.is_dir() or mode & 0o100 else 0o044))

@@ -28,7 +28,8 @@ def run(options: Options) -> None:
         pass
     finally:
         _second_signal_kills(stack)
-        _write("stopping; running streams may end first (Ctrl-C again cuts them)\n")
+        if stack.children:  # else nothing of ours has started
+            _write("stopping; running streams may end first (Ctrl-C again cuts them)\n")
         stack.stop()
     _write("corvus has stopped.\n")
 

@@ -24,8 +24,7 @@ from typing import Any
 from corvus_proxy.errors import ConfigurationError, CorvusError
 from corvus_proxy.ops import children, embedded, migrate
 from corvus_proxy.ops.state import State, to_toml, write_private
-from corvus_proxy.service import demo, guard
-from corvus_proxy.service.stores import open_stores
+from corvus_proxy.service import guard
 from corvus_proxy.settings import load
 
 START_S = 60
@@ -80,19 +79,27 @@ class Stack:
         """Starts everything and waits until all are ready. Raises CorvusError."""
         self.state.prepare()
         self._lock = self.state.lock()
+        data_lock = self.state.lock_data()
         self.state.clear_metrics()
         options = self.options
+        taken: dict[int, str] = {}
         for name in ("api_port", "site_port", "console_port", "status_port"):
-            port = getattr(options, name) or embedded.free_port()
-            _check_port(name, port)
+            port = getattr(options, name) or embedded.free_port(taken)
+            _check_port(name, port, taken)
             setattr(options, name, port)
         self._postgres = embedded.Postgres(
-            self.state.folder, self.state.log("postgres"), port=embedded.free_port()
+            self.state.folder,
+            self.state.log("postgres"),
+            port=embedded.free_port(taken),
+            lock=data_lock,
         )
         self._redis = embedded.Redis(
-            self.state.folder / "redis", self.state.log("redis"), port=embedded.free_port()
+            self.state.folder / "redis",
+            self.state.log("redis"),
+            port=embedded.free_port(taken),
+            lock=data_lock,
         )
-        self._providers_port = embedded.free_port()
+        self._providers_port = embedded.free_port(taken)
         write_private(self.state.config, to_toml(self._configuration()))
         self.settings = load(self.state.config, {})
         guard.refuse_demo(self.settings, str(self.state.config))
@@ -223,6 +230,10 @@ class Stack:
             done.write_text(migrate.digest())
 
     async def _seed(self) -> None:
+        # Imported while the roles start: the clients of both stores take a quarter of a second.
+        from corvus_proxy.service import demo
+        from corvus_proxy.service.stores import open_stores
+
         stores = open_stores(self.settings)
         try:
             await demo.wait_until_open(stores, timeout_s=START_S, watch=self._check_first_start)
@@ -332,15 +343,20 @@ class Stack:
             self.state.up.unlink(missing_ok=True)
 
 
-def _check_port(name: str, port: int) -> None:
+def _check_port(name: str, port: int, taken: dict[int, str]) -> None:
+    """Raises ConfigurationError when the port cannot be used; else notes it in `taken`."""
+    option = f"--{name.replace('_', '-')}"
+    if port in taken:
+        raise ConfigurationError(f"{option} and {taken[port]} are both {port}; 0 takes a free one")
+    taken[port] = option
     with contextlib.closing(socket.socket()) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
-        except OSError as error:
+        except (OSError, OverflowError) as error:
             raise ConfigurationError(
-                f"port {port} cannot be used ({error.strerror}); choose another with"
-                f" --{name.replace('_', '-')}, 0 takes a free one"
+                f"port {port} cannot be used ({getattr(error, 'strerror', error)}); choose another"
+                f" with {option}, 0 takes a free one"
             ) from None
 
 

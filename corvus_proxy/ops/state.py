@@ -4,12 +4,15 @@ import fcntl
 import json
 import os
 import secrets
+import time
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from corvus_proxy.errors import ConfigurationError
+
+SERVERS_END_S = 20
 
 
 class State:
@@ -69,6 +72,28 @@ class State:
             raise ConfigurationError(f"corvus is already running at {where}") from None
         return fd
 
+    def lock_data(self) -> int:
+        """A lock that both servers inherit, so that it is free only when they have ended.
+
+        After a kill -9 of the launcher they still write for a moment; two servers on one log would
+        destroy it. Raises ConfigurationError when they do not end.
+        """
+        fd = os.open(self.folder / "data-lock", os.O_RDWR | os.O_CREAT, 0o600)
+        deadline = time.monotonic() + SERVERS_END_S
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                if time.monotonic() > deadline:
+                    os.close(fd)
+                    raise ConfigurationError(
+                        f"a Redis or Postgres of an earlier start still runs on {self.folder};"
+                        " end it first"
+                    ) from None
+                time.sleep(0.02)
+            else:
+                return fd
+
     def read(self) -> dict[str, Any]:
         """`up.json`, or nothing."""
         try:
@@ -123,4 +148,5 @@ def _is_tables(value: object) -> bool:
 def _value(value: object) -> str:
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{key} = {_value(one)}" for key, one in value.items()) + " }"
-    return msgspec.json.encode(value).decode()
+    # JSON's strings are TOML's, but for one character that only TOML wants escaped.
+    return msgspec.json.encode(value).decode().replace("\x7f", "\\u007f")
