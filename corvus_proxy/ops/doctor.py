@@ -3,12 +3,15 @@
 import asyncio
 import json
 import os
+import platform
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from corvus_proxy import __version__
 from corvus_proxy.books.db import BooksUnavailable
 from corvus_proxy.catalogue import book, margin
 from corvus_proxy.errors import ConfigurationError
@@ -21,6 +24,17 @@ from corvus_proxy.till.journal import file_system
 from corvus_proxy.upstream.check import check_credentials
 
 SUSPICIOUS_SYNC_S = 0.00002
+REDIS_ADVICE: dict[str, tuple[Callable[[str], bool], str]] = {
+    "no-appendfsync-on-rewrite": (
+        lambda value: value == "no",
+        "set it to no, or charges wait in memory while the log is rewritten",
+    ),
+    "maxmemory": (
+        lambda value: value != "0",
+        "set a limit below the machine's memory, so that Redis refuses holds before it is killed",
+    ),
+}
+"""Settings that lose nothing by themselves: a warning, and an error in production."""
 
 
 class Finding(NamedTuple):
@@ -51,13 +65,15 @@ def run(settings: Settings, *, production: bool, as_json: bool) -> int:
 
 
 async def _all(settings: Settings, *, production: bool) -> list[Finding]:
-    found: list[Finding] = []
+    versions = f"corvus {__version__}, Python {platform.python_version()}"
+    found = [Finding("version", "ok", versions)]
     try:
         stores = open_stores(settings)
     except ConfigurationError as error:
-        return [Finding("pepper", "error", str(error))]
+        return [*found, Finding("pepper", "error", str(error))]
     try:
         found += await _till(settings, stores)
+        found += await _redis_advice(stores, production=production)
         found += await _books(settings, stores)
     finally:
         await stores.close()
@@ -97,6 +113,24 @@ async def _till(settings: Settings, stores: Stores) -> list[Finding]:
         )
     else:
         found.append(Finding("partitions", "ok", "all 64 are open"))
+    return found
+
+
+async def _redis_advice(stores: Stores, *, production: bool) -> list[Finding]:
+    """What a Redis that holds money should have besides what it must have."""
+    bad = "error" if production else "warning"
+    found = []
+    try:
+        for option, (good, advice) in REDIS_ADVICE.items():
+            value = await stores.till.config(option)
+            if value is not None and not good(value):
+                found.append(Finding("redis", bad, f"{option} = {value}: {advice}"))
+        folder = await stores.till.config("dir")
+    except TillUnavailable:
+        return []  # said already
+    # A path of another machine says nothing here.
+    if folder and Path(folder).is_dir() and file_system(Path(folder)) == "tmpfs":
+        found.append(Finding("redis", bad, f"{folder} is on tmpfs and dies with the machine"))
     return found
 
 
