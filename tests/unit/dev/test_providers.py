@@ -111,7 +111,7 @@ async def test_the_limit_ends_the_answer(where: tuple[str, str], limit: int) -> 
 async def test_default_answer_is_quick() -> None:
     """64 tokens at the default pace, and 16 of silent reasoning, are paced over at most 0.3 s.
 
-    The pauses are reckoned and the clock only bounds what no pause explains: a busy machine is slow.
+    The pauses are reckoned; the clock only bounds what no pause explains, for machines are busy.
     """
     async with serve() as (_, url):
         began = time.perf_counter()
