@@ -1,9 +1,15 @@
 """The site as a browser without JavaScript meets it: the real application over real stores, and
 the whole of `corvus up`."""
 
+import contextlib
+import os
 import re
-from collections.abc import AsyncIterator
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
 from html import unescape
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,6 +20,7 @@ from corvus_proxy.books.db import Books
 from corvus_proxy.ledger.writer import Writer
 from corvus_proxy.money.amount import format_usd, parse_usd
 from corvus_proxy.money.event import Meta, encode_meta
+from corvus_proxy.ops.embedded import free_port
 from corvus_proxy.service import account, keys
 from corvus_proxy.service.stores import Stores
 from corvus_proxy.settings import BrandSettings, DemoSettings, Settings
@@ -384,3 +391,70 @@ def test_the_console_of_a_running_stack(stack: RunningStack) -> None:
         metrics = client.get("/metrics").text
         assert "corvus_ledger_lag_events" in metrics
         assert "corvus_requests_total" in metrics
+
+
+@contextlib.contextmanager
+def role(name: str, config: Path, text: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """One role alone in a process of its own, on a free port."""
+    port = free_port()
+    config.write_text(f"{text}\n[{name}]\nport = {port}\n")
+    environment = {**os.environ, "CORVUS_CONFIG": str(config), "CORVUS_PEPPER": "p" * 40}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "corvus_proxy.ops.role", name],
+        env=environment, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        yield f"http://127.0.0.1:{port}", process
+    finally:
+        process.kill()
+        process.wait()
+        assert process.stderr is not None
+        process.stderr.close()
+
+
+@pytest.mark.parametrize("name", ["site", "console"])
+def test_a_role_starts_before_its_stores_and_ends_when_told(name: str, tmp_path: Path) -> None:
+    """It answers while Redis and Postgres are not there yet; SIGTERM ends it cleanly and soon."""
+    text = f"""
+[redis]
+url = "redis://{NOWHERE}"
+[database]
+url = "postgresql://{NOWHERE}/none"
+"""
+    with role(name, tmp_path / "corvus.toml", text) as (url, process):
+        with httpx.Client(base_url=url, trust_env=False) as client:
+            deadline = time.monotonic() + 20
+            while True:
+                with contextlib.suppress(httpx.TransportError):
+                    answer = client.get("/livez")
+                    break
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            assert answer.status_code == 200
+            if name == "site":
+                key = secret.new_secret(secret.new_wallet_id())
+                assert client.post("/login", data={"key": key}).status_code == 503
+            else:
+                assert client.get("/readyz").status_code == 503
+        process.terminate()
+        assert process.wait(10) == 0
+
+
+@pytest.mark.parametrize("name", ["site", "console"])
+def test_simulated_money_beside_a_real_upstream_ends_the_role(
+    stack: RunningStack, name: str, tmp_path: Path
+) -> None:
+    """The mark that the demonstration left in Redis is enough; the way out is named."""
+    text = f"""
+[redis]
+url = "{stack.facts["redis"]}"
+[[upstream]]
+family = "openai"
+base_url = "https://api.openai.example"
+[[upstream.credential]]
+name = "real"
+"""
+    with role(name, tmp_path / "corvus.toml", text) as (_, process):
+        assert process.wait(20) == 1
+        assert process.stderr is not None
+        assert "this state folder holds simulated money" in process.stderr.read()
