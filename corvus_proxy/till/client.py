@@ -55,6 +55,9 @@ class Till:
             protocol=2,
             max_connections=connections,
             timeout=timeout_ms / 1000,
+            # `_wait` has the deadline. The client's own makes a task of every write, and its
+            # `asyncio.wait_for` loses a cancellation that comes as the write ends (Python 3.11).
+            socket_timeout=None,
             socket_connect_timeout=timeout_ms / 1000,
             retry=None,
         )
