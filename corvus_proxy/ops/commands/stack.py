@@ -1,0 +1,108 @@
+"""`corvus up`, `down`, `test`, `bench` and the roles: what starts something."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from corvus_proxy.errors import ConfigurationError
+from corvus_proxy.ops.state import State
+
+app = App(name="stack")
+
+
+@app.command
+def up(
+    *,
+    state: Path = Path(".corvus"),
+    host: str = "127.0.0.1",
+    api_port: int = 8080,
+    site_port: int = 8081,
+    console_port: int = 8082,
+    status_port: int = 8083,
+    config: Path | None = None,
+    workers: int = 1,
+    demo: bool = True,
+    detach: bool = False,
+) -> None:
+    """Everything on this machine: Redis, Postgres, simulated providers, all roles, a demo key.
+
+    Parameters
+    ----------
+    state: Folder that keeps all data.
+    host: Address of the API and the site; the console stays on loopback.
+    api_port: 0 takes a free one, as for the other ports.
+    config: Your own options, on top of which the stack sets its addresses.
+    workers: Gateway processes.
+    demo: Simulated providers and a demo key with 5 USD.
+    detach: Return when all are ready.
+    """
+    from corvus_proxy.ops import foreground
+    from corvus_proxy.ops.launcher import Options
+
+    options = Options(
+        state, host, api_port, site_port, console_port, status_port, config, workers, demo
+    )
+    (foreground.detach if detach else foreground.run)(options)
+
+
+@app.command
+def down(*, state: Path = Path(".corvus")) -> None:
+    """Stops a detached stack; returns when every process has ended."""
+    from corvus_proxy.ops import foreground
+
+    foreground.down(State(state))
+
+
+@app.command
+def test(*arguments: Annotated[str, Parameter(allow_leading_hyphen=True)]) -> None:
+    """The test suite; arguments go to pytest, `--all` adds what takes long."""
+    raise SystemExit(subprocess.call([sys.executable, "-m", "pytest", *arguments]))
+
+
+@app.command
+def bench(
+    *scenarios: str, json_file: Annotated[Path | None, Parameter(name="--json")] = None
+) -> None:
+    """Measures a stack of its own; run it from a clone."""
+    if not Path("bench/run.py").exists():
+        raise ConfigurationError("bench/ is part of the repository: run this from a clone")
+    sys.path.insert(0, str(Path.cwd()))
+    from bench.run import main
+
+    main(list(scenarios), json_file)
+
+
+def _role(name: str, config: Path | None) -> None:
+    from corvus_proxy.ops import role
+
+    if config is not None:
+        os.environ["CORVUS_CONFIG"] = str(config)
+    role.main(name)
+
+
+@app.command
+def gateway(*, config: Path | None = None) -> None:
+    """The API port alone."""
+    _role("gateway", config)
+
+
+@app.command
+def site(*, config: Path | None = None) -> None:
+    """The site alone."""
+    _role("site", config)
+
+
+@app.command
+def console(*, config: Path | None = None) -> None:
+    """The operator's port alone."""
+    _role("console", config)
+
+
+@app.command
+def worker(*, config: Path | None = None) -> None:
+    """Writer, coordinator, sweeper and outbox alone."""
+    _role("worker", config)
