@@ -157,7 +157,7 @@ async def _prepare(till: Till) -> None:
     for partition in range(64):
         await till.init(partition)
     for partition, state in enumerate(await till.partitions()):
-        await till.open_partition(partition, state)
+        await till.open_partition(partition, state, replid=await till.replid())
     await till.push(
         reply.KeyRow(WALLET, 1, "1", [reply.KeyEntry("key_bench", "1", [("digest", 0)])])
     )

@@ -56,6 +56,12 @@ LEDGER_EVENTS = Counter("corvus_ledger_events_total", "Events written to the boo
 PARTITIONS_CLOSED = Gauge(
     "corvus_partitions_closed", "Partitions that do not serve.", multiprocess_mode="livemax"
 )
+QUARANTINED = Counter(
+    "corvus_quarantined_events_total", "Events that could not be booked; their wallets are frozen."
+)
+PARTITIONS_REBUILT = Counter(
+    "corvus_partitions_rebuilt_total", "Partitions that were rebuilt from the books and journals."
+)
 HOLDS_EXPIRED = Counter("corvus_holds_expired_total", "Holds ended by the sweeper.")
 
 

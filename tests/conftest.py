@@ -87,7 +87,7 @@ async def open_all(till: Till) -> None:
     for part in range(64):
         await till.init(part)
     for part, state in enumerate(await till.partitions()):
-        assert (await till.open_partition(part, state))[0] == "OK"
+        assert (await till.open_partition(part, state, replid=await till.replid()))[0] == "OK"
 
 
 async def add_wallet(till: Till, wallet: str, nanos: int, *, digest: str = "digest") -> None:

@@ -2,15 +2,36 @@
 cursor."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from corvus_proxy.money.event import Event, Meta, decode_meta
+import msgspec
+
+from corvus_proxy.books import quarantine
+from corvus_proxy.money.event import Event, Mark, Meta, Poison, decode_meta
 
 
 class ChainBroken(Exception):
-    """Events that do not follow from what the books have: a gap or an altered amount."""
+    """Events that do not follow the last one that the books have."""
+
+    def __init__(self, part: int, what: str) -> None:
+        super().__init__(f"p{part:02d}: {what}")
+
+
+class WalletsUnknown(Exception):
+    """Events of wallets that the books do not have; they may have to be restored first."""
+
+    def __init__(self, wallets: list[str]) -> None:
+        super().__init__(f"the books do not have {', '.join(wallets)}")
+        self.wallets = wallets
+
+
+class Written(NamedTuple):
+    """What became of a batch."""
+
+    sound: list[Event]
+    quarantined: list[Poison]
 
 
 class Posting(NamedTuple):
@@ -41,6 +62,11 @@ UPDATE_WALLET = """
 update wallet set balance_nanos = $2, wallet_seq = $3, spent_nanos = $4
 where wallet = $1 and balance_nanos = $5 and wallet_seq = $6
 """
+SELECT_WALLETS = """
+select w.wallet, w.balance_nanos, w.wallet_seq, exists (
+    select from quarantine q where q.wallet = w.wallet and q.released_at is null) as stopped
+from wallet w where w.wallet = any($1)
+"""
 UPDATE_CURSOR = """
 update cursor set epoch = $2, seq = $3 where part = $1 and epoch = $4 and seq = $5
 """
@@ -62,31 +88,69 @@ def postings(event: Event) -> list[Posting]:
     return [posting for posting in found if posting.amount_nanos > 0]
 
 
-async def cursors(connection: Any) -> dict[int, tuple[int, int]]:
-    """Epoch and seq that the books have, by partition."""
+async def cursors(connection: Any) -> dict[int, Mark]:
+    """The last event that the books have, by partition."""
     rows = await connection.fetch("select part, epoch, seq from cursor")
-    return {row["part"]: (row["epoch"], row["seq"]) for row in rows}
+    return {row["part"]: Mark(row["epoch"], row["seq"]) for row in rows}
 
 
-async def write(connection: Any, part: int, events: Sequence[Event]) -> bool:
-    """Writes consecutive events of one partition; False when another writer was there first.
+async def begin_epoch(connection: Any, part: int, cursor: Mark, epoch: int) -> bool:
+    """Moves a partition's cursor to a new epoch at the same seq: events of the old one are refused
+    from now on. False when the cursor is not `cursor` any more."""
+    async with connection.transaction():
+        await connection.fetchval("select pg_advisory_xact_lock($1, $2)", _LOCK, part)
+        done = await connection.execute(
+            UPDATE_CURSOR, part, epoch, cursor.seq, cursor.epoch, cursor.seq
+        )
+    return bool(done == "UPDATE 1")
 
-    Runs in the caller's transaction. Raises ChainBroken at an unchanged cursor only: then it is
-    real.
+
+async def write(
+    connection: Any,
+    part: int,
+    events: Sequence[Event | Poison],
+    *,
+    poison: Mapping[int, str] | None = None,
+    across_epochs: bool = False,
+    restored: bool = False,
+) -> Written | None:
+    """Writes consecutive events of one partition; None when another writer was there first.
+
+    What does not follow from its wallet's books goes into quarantine, and so does all that comes
+    after it for that wallet; other wallets go on. `poison` names, by seq, events that the database
+    refused. `across_epochs`: the books are being brought forward, and an epoch may end among the
+    events. Runs in the caller's transaction. Raises ChainBroken at an unchanged cursor only: then
+    the gap is real; WalletsUnknown unless `restored`, that is, Redis does not know them either.
     """
     if not await connection.fetchval("select pg_try_advisory_xact_lock($1, $2)", _LOCK, part):
-        return False
-    cursor = await connection.fetchrow("select epoch, seq from cursor where part = $1", part)
-    epoch, seq = cursor["epoch"], cursor["seq"]
-    if events[0].seq <= seq and events[0].epoch == epoch:
-        return False
+        return None
+    cursor = Mark(*await connection.fetchrow("select epoch, seq from cursor where part = $1", part))
+    first, last = events[0], events[-1]
+    if first.seq <= cursor.seq and first.epoch <= cursor.epoch:
+        return None
+    epoch = cursor.epoch
     for at, event in enumerate(events):
-        if event.epoch != epoch or event.seq != seq + 1 + at:
-            raise ChainBroken(
-                f"p{part:02d}: event {event.epoch}-{event.seq} follows {epoch}-{seq + at}"
-            )
-    await _move_wallets(connection, part, events)
-    last = events[-1]
+        same = event.epoch == epoch or (across_epochs and event.epoch > epoch)
+        if not same or event.seq != cursor.seq + 1 + at:
+            raise ChainBroken(part, f"event {event.epoch}-{event.seq} follows {cursor} + {at}")
+        epoch = event.epoch
+    wallets = await _wallets(connection, events)
+    unknown = {event.wallet for event in events if isinstance(event, Event)} - set(wallets)
+    if unknown and not restored:
+        raise WalletsUnknown(sorted(unknown))
+    sound, bad = await _move_wallets(connection, part, events, wallets, poison or {})
+    await _insert(connection, part, sound)
+    if bad:
+        await quarantine.insert(connection, bad)
+    done = await connection.execute(
+        UPDATE_CURSOR, part, last.epoch, last.seq, cursor.epoch, cursor.seq
+    )
+    if done != "UPDATE 1":
+        raise ChainBroken(part, "the cursor moved inside the transaction")
+    return Written(sound, bad)
+
+
+async def _insert(connection: Any, part: int, events: Sequence[Event]) -> None:
     await connection.executemany(INSERT_EVENTS, [_event_row(event) for event in events])
     await connection.executemany(
         INSERT_POSTINGS,
@@ -99,48 +163,91 @@ async def write(connection: Any, part: int, events: Sequence[Event]) -> bool:
     await connection.executemany(
         INSERT_REQUESTS, [_request_row(event) for event in events if event.type in "SXL"]
     )
-    applied = [event.id for event in events if event.type == "C"]
+    applied = [event.id for event in events if event.type in "CD"]
     if applied:
         await connection.execute(
             "update outbox set applied_at = now() where id = any($1) and applied_at is null",
             applied,
         )
-    done = await connection.execute(UPDATE_CURSOR, part, last.epoch, last.seq, epoch, seq)
-    if done != "UPDATE 1":
-        raise ChainBroken(f"p{part:02d}: the cursor moved inside the transaction")
-    return True
 
 
-async def _move_wallets(connection: Any, part: int, events: Sequence[Event]) -> None:
-    """Checks each wallet's chain and moves it to the last event's figures."""
-    by_wallet: dict[str, list[Event]] = {}
+class _Wallet(NamedTuple):
+    balance_nanos: int
+    wallet_seq: int
+    stopped: bool
+    """An event of it is in quarantine."""
+
+
+async def _wallets(connection: Any, events: Sequence[Event | Poison]) -> dict[str, _Wallet]:
+    rows = await connection.fetch(SELECT_WALLETS, list({event.wallet for event in events}))
+    return {row["wallet"]: _Wallet(*row[1:]) for row in rows}
+
+
+async def _move_wallets(
+    connection: Any,
+    part: int,
+    events: Sequence[Event | Poison],
+    wallets: Mapping[str, _Wallet],
+    poison: Mapping[int, str],
+) -> tuple[list[Event], list[Poison]]:
+    """Checks each wallet's chain and moves it to its last sound event's figures: what may be
+    booked, and what may not."""
+    before = {wallet: one[:2] for wallet, one in wallets.items()}
+    stopped = {wallet for wallet, one in wallets.items() if one.stopped}
+    now = dict(before)
+    spent: dict[str, int] = {}
+    sound: list[Event] = []
+    bad: list[Poison] = []
     for event in events:
-        by_wallet.setdefault(event.wallet, []).append(event)
-    rows = await connection.fetch(
-        "select wallet, balance_nanos, wallet_seq from wallet where wallet = any($1)",
-        list(by_wallet),
-    )
-    known = {row["wallet"]: (row["balance_nanos"], row["wallet_seq"]) for row in rows}
-    moves = []
-    for wallet, chain in by_wallet.items():
-        if wallet not in known:
-            raise ChainBroken(f"p{part:02d}: the books have no wallet {wallet}")
-        balance, wallet_seq = before = known[wallet]
-        for event in chain:
-            balance, wallet_seq = balance + event.delta_nanos, wallet_seq + 1
-            if (balance, wallet_seq) != (event.balance_nanos, event.wallet_seq):
-                raise ChainBroken(
-                    f"p{part:02d}: event {event.epoch}-{event.seq} leaves {wallet} at"
-                    f" {event.balance_nanos} nanos, the books reckon {balance}"
-                )
-        moves.append((wallet, balance, wallet_seq, chain[-1].wallet_spent_nanos, *before))
-    for move in moves:
+        why = _unsound(event, now, stopped, poison)
+        if why is None and isinstance(event, Event):
+            now[event.wallet] = (event.balance_nanos, event.wallet_seq)
+            spent[event.wallet] = event.wallet_spent_nanos
+            sound.append(event)
+        else:
+            stopped.add(event.wallet)
+            raw = event.raw if isinstance(event, Poison) else as_raw(event)
+            bad.append(Poison(part, event.epoch, event.seq, event.wallet, raw, why or ""))
+    for wallet, total in spent.items():
+        move = (wallet, *now[wallet], total, *before[wallet])
         if await connection.execute(UPDATE_WALLET, *move) != "UPDATE 1":
-            raise ChainBroken(f"p{part:02d}: wallet {move[0]} moved inside the transaction")
+            raise ChainBroken(part, f"wallet {wallet} moved inside the transaction")
     await connection.executemany(
         "update key set spent_nanos = $2 where key_id = $1",
-        [(event.key, event.key_spent_nanos) for event in events if event.key],
+        [(event.key, event.key_spent_nanos) for event in sound if event.key],
     )
+    return sound, bad
+
+
+def _unsound(
+    event: Event | Poison,
+    now: Mapping[str, tuple[int, int]],
+    stopped: Collection[str],
+    poison: Mapping[int, str],
+) -> str | None:
+    """Why an event may not be booked."""
+    if isinstance(event, Poison):
+        return event.why
+    if event.seq in poison:
+        return poison[event.seq]
+    if event.wallet in stopped:
+        return "an event of this wallet before it is in quarantine"
+    if event.wallet not in now:
+        return "the books have no such wallet"
+    balance, wallet_seq = now[event.wallet]
+    if (balance + event.delta_nanos, wallet_seq + 1) != (event.balance_nanos, event.wallet_seq):
+        return (
+            f"it leaves the wallet at {event.balance_nanos} nanos and {event.wallet_seq}, the books"
+            f" reckon {balance + event.delta_nanos} and {wallet_seq + 1}"
+        )
+    return None
+
+
+def as_raw(event: Event) -> dict[str, str]:
+    """An event's fields as text, for the quarantine."""
+    found = msgspec.structs.asdict(event)
+    found["meta"] = event.meta.decode("utf-8", "replace")
+    return {name: str(value) for name, value in found.items()}
 
 
 def _event_row(event: Event) -> tuple[Any, ...]:

@@ -136,6 +136,45 @@ async def wallets_of_partition(connection: Any, part: int) -> list[str]:
     return [row["wallet"] for row in rows]
 
 
+async def versions(connection: Any, wallets: list[str]) -> dict[str, int]:
+    """Versions of those wallets that the books have."""
+    rows = await connection.fetch(
+        "select wallet, version from wallet where wallet = any($1)", wallets
+    )
+    return {row["wallet"]: row["version"] for row in rows}
+
+
+RESTORE_WALLET = """
+insert into wallet (wallet, part, version, status) values ($1, $2, $3, $4)
+on conflict (wallet) do update set version = $3, status = $4
+"""
+RESTORE_KEY = """
+insert into key (key_id, wallet, label, status) values ($1, $2, '', $3)
+on conflict (key_id) do update set status = $3
+"""
+RESTORE_SECRET = """
+insert into key_secret (digest, key_id, masked, valid_until_ms) values ($1, $2, $3, $4)
+on conflict (digest) do update set valid_until_ms = $4
+"""  # noqa: S105
+
+
+async def restore(
+    connection: Any,
+    wallet: str,
+    version: int,
+    status: int,
+    keys: list[tuple[str, int, list[tuple[str, int]]]],
+) -> None:
+    """A wallet and its keys (id, status, digests with their ends) as Redis has them, for books that
+    were restored from before they were made or changed."""
+    await connection.execute(RESTORE_WALLET, wallet, partition_of(wallet), version, status)
+    for key_id, key_status, digests in keys:
+        await connection.execute(RESTORE_KEY, key_id, wallet, key_status)
+        for digest, until_ms in digests:
+            masked = f"sk-corvus_{wallet.removeprefix('w_')}…"
+            await connection.execute(RESTORE_SECRET, digest, key_id, masked, until_ms)
+
+
 async def waiting(connection: Any, *, limit: int = 100) -> list[OutboxRow]:
     """Changes that Redis has not confirmed, oldest first."""
     rows = await connection.fetch(
@@ -143,6 +182,18 @@ async def waiting(connection: Any, *, limit: int = 100) -> list[OutboxRow]:
         select id, kind, wallet, amount_nanos, counter, key_id, reason from outbox
         where applied_at is null order by created_at limit $1""",
         limit,
+    )
+    return [OutboxRow(*row) for row in rows]
+
+
+async def waiting_of_partition(connection: Any, part: int) -> list[OutboxRow]:
+    """Changes of one partition's wallets that Redis has not confirmed, oldest first."""
+    rows = await connection.fetch(
+        """
+        select o.id, o.kind, o.wallet, o.amount_nanos, o.counter, o.key_id, o.reason
+        from outbox o join wallet w using (wallet)
+        where o.applied_at is null and w.part = $1 order by o.created_at""",
+        part,
     )
     return [OutboxRow(*row) for row in rows]
 

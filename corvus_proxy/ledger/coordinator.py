@@ -1,13 +1,13 @@
-"""Opens partitions: new ones, and those that a restart of Redis has fenced.
+"""Opens partitions: new ones, those that a restart of Redis has fenced, those that lost something.
 
 After a restart nothing may be lost silently. A partition is opened at once (the quick path) when no
 answer that anybody got is ahead of its last event, the books are not ahead of it, and every living
-process has found all its holds. Otherwise it stays closed, with a sentence that says what is
-missing.
+process has found all its holds. Otherwise it is rebuilt under a higher epoch. While a process has
+not spoken, or its claims are not in, the partition stays closed with a sentence that names it.
 """
 
 import asyncio
-import json
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import asyncpg
@@ -15,12 +15,16 @@ import msgspec
 import structlog
 
 from corvus_proxy import clock, metrics
-from corvus_proxy.books import entries, wallets
+from corvus_proxy.books import entries, nodes, wallets
 from corvus_proxy.books.db import Books, BooksUnavailable
-from corvus_proxy.ledger import outbox
+from corvus_proxy.ledger import outbox, rebuild
+from corvus_proxy.ledger.verdict import Step, Verdict, judge
+from corvus_proxy.money.event import Mark
 from corvus_proxy.till.client import Till, TillUnavailable
+from corvus_proxy.till.journal import NOWHERE
+from corvus_proxy.till.recovery import door
+from corvus_proxy.till.recovery.report import Report, read_reports
 from corvus_proxy.till.reply import PartitionState
-from corvus_proxy.till.report import SILENT_S, Report, read_reports
 
 POLL_S = 0.1
 LOOK_EVERY = 10
@@ -33,9 +37,12 @@ _log = structlog.get_logger()
 class Coordinator:
     """One of all workers coordinates at a time, by an advisory lock in Postgres."""
 
-    def __init__(self, till: Till, books: Books) -> None:
+    def __init__(
+        self, till: Till, books: Books, *, behind: Callable[[int], str | None] | None = None
+    ) -> None:
         self._till = till
         self._books = books
+        self._behind = behind or _nothing
         self.closed: dict[int, str] = {}
         """Why each closed partition is not opened."""
         self._told = ""
@@ -65,111 +72,164 @@ class Coordinator:
             for part, state in enumerate(states)
             if state.state != "OPEN" or state.stamp != replid
         ]
-        if waiting:
-            async with self._books.connection() as connection:
-                if not await connection.fetchval("select pg_try_advisory_lock($1, $2)", *_LOCK):
-                    return
-                try:
-                    await self._open(waiting, states, replid, connection)
-                finally:
-                    await connection.fetchval("select pg_advisory_unlock($1, $2)", *_LOCK)
-        else:
-            self.closed.clear()
+        async with self._books.connection() as connection:
+            if not await connection.fetchval("select pg_try_advisory_lock($1, $2)", *_LOCK):
+                return
+            try:
+                asked = await nodes.rebuilds_asked(connection)
+                reports = await self._reports(connection)
+                waiting += sorted(asked - set(waiting))
+                await self._open(waiting, states, replid, reports, asked, connection)
+            finally:
+                await connection.fetchval("select pg_advisory_unlock($1, $2)", *_LOCK)
         metrics.PARTITIONS_CLOSED.set(len(self.closed))
         if not self.closed:
             self._opened_for = replid
 
-    async def _open(
-        self, waiting: list[int], states: list[PartitionState], replid: str, connection: Any
-    ) -> None:
+    async def _reports(self, connection: Any) -> list[Report]:
+        """The word of every process that has to be heard: what Redis has, and what only the books
+        remember. Those that have left are taken off both lists."""
         cursors = await entries.cursors(connection)
-        reports = await read_reports(self._till)
-        await self._copy_registry(connection, reports)
+        heard = await read_reports(self._till)
+        gone = [
+            report
+            for report in heard
+            if report.left or (report.retired and _has_all(cursors, report))
+        ]
+        await nodes.forget(connection, [report.process for report in gone])
+        for report in gone:
+            await self._till.report(f"{report.node}:{report.process}", None)
+        left = {report.process for report in gone}
+        living = [report for report in heard if report.process not in left]
+        await nodes.keep(
+            connection,
+            [(r.process, r.node, msgspec.to_builtins(r, str_keys=True)) for r in living],
+        )
+        known = {report.process for report in heard}
+        silent = [row for row in await nodes.known(connection) if row.process not in known]
+        return living + [msgspec.convert(row.report, Report, strict=False) for row in silent]
+
+    async def _open(
+        self,
+        waiting: list[int],
+        states: list[PartitionState],
+        replid: str,
+        reports: list[Report],
+        asked: set[int],
+        connection: Any,
+    ) -> None:
+        cursors = await entries.cursors(connection) if waiting else {}
         self.closed = {}
         for part in waiting:
-            why = await self._open_one(part, states[part], cursors[part], reports, replid)
-            if why is not None:
+            verdict = judge(part, states[part], cursors[part], reports, replid, clock.wall_ms())
+            if part in asked and verdict.step is Step.OPEN:
+                verdict = Verdict(Step.REBUILD, f"p{part:02d}: an operator wants it rebuilt")
+            why = await self._take(
+                verdict, part, states[part], cursors[part], reports, replid, connection
+            )
+            if why:
                 self.closed[part] = why
         told = next(iter(self.closed.values()), "")
-        if told != self._told:
+        if waiting and told != self._told:
             self._told = told
             (_log.warning if told else _log.info)(
                 "partitions", closed=len(self.closed), why=told, opened=len(waiting)
             )
 
-    async def _open_one(
+    async def _take(
         self,
+        verdict: Verdict,
         part: int,
         state: PartitionState,
-        cursor: tuple[int, int],
+        cursor: Mark,
         reports: list[Report],
         replid: str,
-    ) -> str | None:
-        """Opens one partition, or says why it stays closed."""
-        epoch, seq = cursor
-        if state.epoch == 0:
-            if seq or any(report.done.get(part) for report in reports):
-                return (
-                    f"p{part:02d} is gone from Redis, and the books or a journal have events of"
-                    " it; it must be rebuilt from them"
-                )
+        connection: Any,
+    ) -> str:
+        """Takes one step with a partition; why it is still closed, or nothing."""
+        if verdict.step is Step.WAIT:
+            return verdict.why
+        if verdict.step is Step.REBUILD:
+            return await self._rebuild(
+                part, state, cursor, reports, replid, connection, verdict.why
+            )
+        if verdict.step is Step.INIT:
             await self._till.init(part)
             state = (await self._till.partitions())[part]
         if state.state == "REBUILD":
-            for wallet in await self._wallets(part):
+            for wallet in await wallets.wallets_of_partition(connection, part):
                 await outbox.push_wallet(self._till, self._books, wallet)
-        elif (why := missing(part, state, (epoch, seq), reports, replid)) is not None:
-            return why
-        reply = await self._till.open_partition(part, state)
-        if reply[0] != "OK":
-            return f"p{part:02d} changed while it was checked"
-        return None
+        reply = await self._till.open_partition(part, state, replid=replid)
+        return "" if reply[0] == "OK" else f"p{part:02d} changed while it was checked"
 
-    async def _wallets(self, part: int) -> list[str]:
-        async with self._books.connection() as connection:
-            return await wallets.wallets_of_partition(connection, part)
+    async def _rebuild(
+        self,
+        part: int,
+        state: PartitionState,
+        cursor: Mark,
+        reports: Sequence[Report],
+        replid: str,
+        connection: Any,
+        why: str,
+    ) -> str:
+        """Begins a rebuild, waits for all claims, fills and opens; each call is one step.
 
-    async def _copy_registry(self, connection: Any, reports: list[Report]) -> None:
-        """Keeps the last word of every process where it outlives Redis."""
-        await connection.executemany(
-            """insert into node (process, node, report) values ($1, $2, $3::jsonb)
-               on conflict (process) do update set report = $3::jsonb, seen_at = now()""",
-            [
-                (r.process, r.node, json.dumps(msgspec.to_builtins(r, str_keys=True)))
-                for r in reports
-            ],
-        )
-
-
-def missing(
-    part: int, state: PartitionState, cursor: tuple[int, int], reports: list[Report], replid: str
-) -> str | None:
-    """Why the quick path is not open for a partition: what was acknowledged and is not there."""
-    epoch, seq = cursor
-    if epoch > state.epoch or (epoch == state.epoch and seq > state.seq):
-        return (
-            f"p{part:02d}: the books have event {epoch}-{seq}, this Redis ends at"
-            f" {state.epoch}-{state.seq}; it must be rebuilt from the books"
-        )
-    now_ms = clock.wall_ms()
-    for report in reports:
-        name = f"process {report.process} of node {report.node}"
-        if report.done.get(part, 0) > state.seq:
-            return (
-                f"p{part:02d}: {name} was told of event {report.done[part]}, this Redis ends at"
-                f" {state.seq}; it must be rebuilt"
-            )
-        if report.replid != replid or not report.replayed:
-            silent_s = (now_ms - report.at_ms) // 1000
-            if silent_s > SILENT_S:
+        Whoever coordinates goes on where another stopped: every step may be repeated.
+        """
+        began = state.state in ("REBUILD", "REPLAY") and state.base_epoch
+        if not began or state.stamp != replid or state.epoch != cursor.epoch:
+            return await self._begin(part, state, cursor, reports, replid, connection, why)
+        for report in reports:
+            needless = report.retired and report.done.get(part, NOWHERE).seq <= state.committed
+            if report.claimed.get(part) != state.epoch and not needless:
+                silent_s = (clock.wall_ms() - report.at_ms) // 1000
                 return (
-                    f"p{part:02d}: {name} has been silent for {silent_s} s; bring it back, or"
-                    " remove it once its journal is known to be lost"
+                    f"p{part:02d} is being rebuilt and waits for the claims of process"
+                    f" {report.process} of node {report.node}, last heard {silent_s} s ago"
                 )
-            return f"p{part:02d}: waiting for {name}"
-        if report.missing.get(part):
-            return (
-                f"p{part:02d}: {name} misses {report.missing[part]} holds in this Redis; it"
-                " must be rebuilt"
-            )
+        done = await rebuild.fill(self._till, self._books, part, state, replid=replid)
+        if done.problem:
+            return done.problem
+        epoch = state.epoch
+        state = (await self._till.partitions())[part]
+        reply = await self._till.open_partition(part, state, replid=replid)
+        if reply[0] != "OK":
+            return f"p{part:02d} changed while it was rebuilt"
+        await nodes.rebuild_done(connection, part)
+        metrics.PARTITIONS_REBUILT.inc()
+        _log.warning("partition_rebuilt", partition=part, epoch=epoch, why=why, **done._asdict())
+        return ""
+
+    async def _begin(
+        self,
+        part: int,
+        state: PartitionState,
+        cursor: Mark,
+        reports: Sequence[Report],
+        replid: str,
+        connection: Any,
+        why: str,
+    ) -> str:
+        if state.epoch and state.state == "OPEN":
+            await door.close(self._till, part, state.epoch)
+        waits = self._behind(part) or await rebuild.drained(self._till, part, cursor)
+        if waits:
+            return waits
+        told = [report.done[part].epoch for report in reports if part in report.done]
+        epoch = max([state.epoch, cursor.epoch, *told]) + 1
+        await rebuild.begin(self._till, connection, part, cursor=cursor, epoch=epoch, replid=replid)
+        return f"{why}; it is being rebuilt"
+
+
+def _nothing(_: int) -> str | None:
     return None
+
+
+def _has_all(cursors: Mapping[int, Mark], report: Report) -> bool:
+    """Whether the books have all that a process was told, as far as it can be told: an event of an
+    epoch before a rebuild may not be among those that the books took over."""
+    return all(
+        at.epoch == cursors[part].epoch and at.seq <= cursors[part].seq
+        for part, at in report.done.items()
+        if at != NOWHERE
+    )

@@ -5,7 +5,7 @@ import structlog
 from corvus_proxy.books import wallets
 from corvus_proxy.books.db import Books
 from corvus_proxy.till.client import Till
-from corvus_proxy.till.reply import Credited, Duplicate, Fenced, KeyEntry, KeyRow
+from corvus_proxy.till.reply import Credited, Debited, Duplicate, Fenced, KeyEntry, KeyRow, Poor
 
 _log = structlog.get_logger()
 
@@ -31,17 +31,23 @@ async def push_wallet(till: Till, books: Books, wallet: str) -> bool:
 
 
 async def send(till: Till, books: Books, row: wallets.OutboxRow) -> object:
-    """Sends one change; the till's reply, or True for a key row that was taken."""
+    """Sends one change; the till's reply, or True for a key row that was taken. Raises
+    TillUnavailable."""
     if row.kind == "key":
         done = await push_wallet(till, books, row.wallet)
         if done:
             async with books.connection() as connection:
                 await wallets.mark_applied(connection, [row.id])
         return done
-    # The writer marks a credit applied, in the transaction that books its event.
-    return await till.credit(
-        row.id, row.wallet, row.amount_nanos, counter=row.counter, key=row.key_id, reason=row.reason
-    )
+    # The writer marks what moved money applied, in the transaction that books its event.
+    details = {"counter": row.counter, "key": row.key_id, "reason": row.reason}
+    if row.kind == "credit":
+        return await till.credit(row.id, row.wallet, row.amount_nanos, **details)
+    reply = await till.debit(row.id, row.wallet, row.amount_nanos, up_to=False, **details)
+    if isinstance(reply, Poor):  # an answer: what is refused is not tried again
+        async with books.connection() as connection:
+            await wallets.mark_applied(connection, [row.id])
+    return reply
 
 
 async def tick(till: Till, books: Books) -> int:
@@ -51,8 +57,8 @@ async def tick(till: Till, books: Books) -> int:
     taken = 0
     for row in sorted(rows, key=lambda row: row.kind != "key"):
         reply = await send(till, books, row)
-        if reply is True or isinstance(reply, Credited | Duplicate):
+        if reply is True or isinstance(reply, Credited | Debited | Duplicate):
             taken += 1
-        elif not isinstance(reply, Fenced) and reply is not False:
+        elif not isinstance(reply, Fenced | Poor) and reply is not False:
             _log.error("outbox_refused", id=row.id, wallet=row.wallet, reply=repr(reply))
     return taken

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from corvus_proxy.books import entries, views
 from corvus_proxy.books.db import Books
-from corvus_proxy.money.event import PARTITIONS, Event, partition_of
+from corvus_proxy.money.event import PARTITIONS, Event, Mark, partition_of
 from corvus_proxy.till.client import Till
 from corvus_proxy.till.reply import WalletState
 
@@ -74,17 +74,19 @@ async def verify(till: Till, books: Books) -> VerifyReport:
 
 
 async def _redis_cut(
-    till: Till, wallet: str, at: dict[int, tuple[int, int]]
+    till: Till, wallet: str, at: dict[int, Mark]
 ) -> tuple[WalletState | None, list[Event]]:
     """A wallet's state and its events behind the cursor, taken while it stood still."""
     part = partition_of(wallet)
     for _ in range(ATTEMPTS):
         before = await till.wallet(wallet)
         behind: list[Event] = []
-        cursor = at.get(part, (1, 0))
+        cursor = at.get(part, Mark(1, 0))
         while batch := await till.events({part: cursor}, count=1000, block_ms=0):
-            behind += [event for event in batch if event.wallet == wallet]
-            cursor = (batch[-1].epoch, batch[-1].seq)
+            behind += [
+                event for event in batch if isinstance(event, Event) and event.wallet == wallet
+            ]
+            cursor = Mark(batch[-1].epoch, batch[-1].seq)
         after = await till.wallet(wallet)
         if before is None or after is None or before.wallet_seq == after.wallet_seq:
             return after, behind

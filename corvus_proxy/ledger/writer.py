@@ -2,19 +2,25 @@
 
 The cursor stands in the same transaction as the rows: a crash anywhere repeats the batch or does
 not, and never both. A second writer loses by lock or by cursor; the stream is trimmed only after
-the commit.
+the commit. An event that cannot be booked goes into quarantine with its wallet, and the others go
+on.
 """
 
 import asyncio
+from collections.abc import Sequence
+from typing import Any
 
 import asyncpg
 import structlog
 
-from corvus_proxy import metrics
+from corvus_proxy import clock, metrics
 from corvus_proxy.books import entries
 from corvus_proxy.books.db import Books, BooksUnavailable
-from corvus_proxy.money.event import Event
+from corvus_proxy.ledger import behind
+from corvus_proxy.ledger.archive import Archive
+from corvus_proxy.money.event import Event, Mark, Poison
 from corvus_proxy.till.client import Till, TillUnavailable
+from corvus_proxy.till.reply import Fenced
 
 BATCH = 500
 """Events read at a time from each partition: bounds the memory, whatever the lag."""
@@ -22,19 +28,34 @@ BLOCK_MS = 500
 GATHER_S = 0.1
 """A pause after a small batch lets the next one grow: every commit costs the disk a sync, and Redis
 syncs on the same one before it answers a request."""
+LOOK_AGAIN_S = 5.0
+"""A partition with a gap is tried again so often: its archive may have been put back."""
+_REFUSED = (
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.exceptions.DataError,
+)
+"""What Postgres says of a value that it will never take."""
 _log = structlog.get_logger()
 
 
 class Writer:
     """Writes events until it is cancelled."""
 
-    def __init__(self, till: Till, books: Books, *, keep: int) -> None:
+    def __init__(
+        self, till: Till, books: Books, *, keep: int, archive: Archive | None = None
+    ) -> None:
         self._till = till
         self._books = books
         self._keep = keep
-        self._cursors: dict[int, tuple[int, int]] = {}
+        self._archive = archive or Archive("", days=0)
+        self._cursors: dict[int, Mark] = {}
+        self._unacked: dict[int, Mark] = {}
+        self._gaps_seen_s = 0.0
         self.broken: dict[int, str] = {}
-        """Partitions whose chain does not hold, with what was found; they wait for an operator."""
+        """Partitions with a gap that neither stream nor archive fills, with what was found."""
+        self.behind: dict[int, str] = {}
+        """Partitions whose books are being brought forward after a restore."""
 
     async def run(self) -> None:
         """Writes for ever; survives every absence of Redis or Postgres."""
@@ -54,35 +75,125 @@ class Writer:
     async def tick(self, *, block_ms: int = BLOCK_MS) -> int:
         """One read over all partitions and one transaction for each that has events."""
         if not self._cursors:
-            async with self._books.connection() as connection:
-                self._cursors = await entries.cursors(connection)
+            await self._load()
+        if self.broken and clock.monotonic_s() - self._gaps_seen_s > LOOK_AGAIN_S:
+            await self._fill_gaps(list(self.broken))
         waiting = {part: at for part, at in self._cursors.items() if part not in self.broken}
         events = await self._till.events(waiting, count=BATCH, block_ms=block_ms)
-        by_partition: dict[int, list[Event]] = {}
+        by_partition: dict[int, list[Event | Poison]] = {}
         for event in events:
             by_partition.setdefault(event.partition, []).append(event)
+        gaps = []
         for part, batch in by_partition.items():
-            await self._write(part, batch)
+            try:
+                await self._write(part, batch)
+            except entries.ChainBroken as error:
+                _log.error("gap", partition=part, what=str(error))
+                gaps.append(part)
+        if gaps:
+            await self._fill_gaps(gaps)
+        await self._ack()
         return len(events)
 
-    async def _write(self, part: int, batch: list[Event]) -> None:
+    async def _load(self) -> None:
+        """Where the books are, and whether they are behind what Redis was told of."""
+        async with self._books.connection() as connection:
+            cursors = await entries.cursors(connection)
+        states = await self._till.partitions()
+        for part, why in behind.parts_behind(states, cursors).items():
+            if part not in self.behind:
+                _log.error("ledger_behind", what=why)
+                self.behind[part] = why
+        if self.behind:
+            await behind.restore_wallets(self._till, self._books)
+        self._cursors = cursors
+
+    async def _write(self, part: int, batch: Sequence[Event | Poison]) -> bool:
+        """Books a batch; False when another writer was there first. Raises ChainBroken."""
+        self._archive.append(batch)
         try:
-            async with self._books.transaction() as connection:
-                written = await entries.write(connection, part, batch)
-        except entries.ChainBroken as error:
-            self.broken[part] = str(error)
-            _log.error("chain_broken", partition=part, what=str(error))
-            return
-        if not written:
+            written = await self._book(part, batch)
+        except _REFUSED:
+            written = await self._one_by_one(part, batch)
+        if written is None:
             # Another writer was there first: read again from where the books are now.
             self._cursors.clear()
             await asyncio.sleep(0.05)
-            return
+            return False
         last = batch[-1]
-        self._cursors[part] = (last.epoch, last.seq)
-        for event in batch:
+        self._cursors[part] = self._unacked[part] = Mark(last.epoch, last.seq)
+        for event in written.sound:
             metrics.LEDGER_EVENTS.labels(event.type).inc()
-        await self._till.ack(part, last.seq, keep=self._keep)
+        for bad in written.quarantined:
+            metrics.QUARANTINED.inc()
+            at = str(Mark(bad.epoch, bad.seq))
+            _log.error("quarantined", wallet=bad.wallet, at=at, why=bad.why)
+        return True
+
+    async def _book(
+        self, part: int, batch: Sequence[Event | Poison], poison: dict[int, str] | None = None
+    ) -> entries.Written | None:
+        options: dict[str, Any] = {"poison": poison, "across_epochs": part in self.behind}
+        try:
+            async with self._books.transaction() as connection:
+                return await entries.write(connection, part, batch, **options)
+        except entries.WalletsUnknown as error:
+            await behind.restore_wallets(self._till, self._books, error.wallets)
+        async with self._books.transaction() as connection:
+            return await entries.write(connection, part, batch, restored=True, **options)
+
+    async def _one_by_one(
+        self, part: int, batch: Sequence[Event | Poison]
+    ) -> entries.Written | None:
+        """A batch in which Postgres refuses something: only that goes into quarantine."""
+        all_of_it = entries.Written([], [])
+        for event in batch:
+            try:
+                written = await self._book(part, [event])
+            except _REFUSED as error:
+                written = await self._book(part, [event], {event.seq: f"Postgres: {error}"})
+            if written is None:
+                return None
+            all_of_it.sound.extend(written.sound)
+            all_of_it.quarantined.extend(written.quarantined)
+        return all_of_it
+
+    async def _fill_gaps(self, parts: Sequence[int]) -> None:
+        """Brings partitions forward from the archive as far as it goes."""
+        self._gaps_seen_s = clock.monotonic_s()
+        async with self._books.connection() as connection:
+            cursors = await entries.cursors(connection)
+        found = await asyncio.to_thread(self._archive.read, {part: cursors[part] for part in parts})
+        for part in parts:
+            self.behind.setdefault(part, f"LEDGER_BEHIND p{part:02d}: brought forward by archive")
+            events = found.get(part, [])
+            for at in range(0, len(events), BATCH):
+                if not await self._write(part, events[at : at + BATCH]):
+                    return
+            end = Mark(events[-1].epoch, events[-1].seq) if events else cursors[part]
+            self._cursors[part] = end
+            after = await self._till.events({part: end}, count=1, block_ms=0)
+            if after and after[0].seq != end.seq + 1:
+                self.broken[part] = (
+                    f"LEDGER_BEHIND p{part:02d}: the books end at {end}, the stream goes on at"
+                    f" {after[0].epoch}-{after[0].seq}, and the archive has nothing between"
+                )
+                _log.error("ledger_behind", what=self.broken[part])
+            else:
+                self.broken.pop(part, None)
+
+    async def _ack(self) -> None:
+        """Tells Redis what the books have; again and again while a partition is closed."""
+        for part, at in list(self._unacked.items()):
+            answer = await self._till.ack(part, at.seq, keep=self._keep)
+            if isinstance(answer, Fenced):
+                continue
+            del self._unacked[part]
+            if part in self.behind:
+                state = (await self._till.partitions())[part]
+                if at.seq >= state.committed:
+                    _log.info("ledger_caught_up", partition=part, at=str(at))
+                    self.behind.pop(part, None)
 
     async def lag(self) -> int:
         """Events that the books do not have yet, over all partitions."""

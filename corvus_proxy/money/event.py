@@ -4,7 +4,7 @@ An event is self-contained: the request row and the postings are made from it al
 can be recomputed from `Meta` for ever.
 """
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -57,6 +57,27 @@ class Meta(
     dialect: str = ""
     input_bound: int = 0
     flags: list[str] = []
+
+
+class Mark(NamedTuple):
+    """The place of an event in its partition: `<epoch>-<seq>`."""
+
+    epoch: int
+    seq: int
+
+    def __str__(self) -> str:
+        return f"{self.epoch}-{self.seq}"
+
+
+class Poison(NamedTuple):
+    """A stream entry that cannot be booked as it stands, verbatim."""
+
+    partition: int
+    epoch: int
+    seq: int
+    wallet: str
+    raw: dict[str, str]
+    why: str
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):

@@ -134,7 +134,10 @@ class Stack:
             "site": {"host": options.host, "port": options.site_port},
             "console": {"port": options.console_port},
             "worker": {"status_port": options.status_port},
-            "ledger": {"journal_dir": str(state.folder / "journal")},
+            "ledger": {
+                "journal_dir": str(state.folder / "journal"),
+                "archive_dir": str(state.folder / "archive"),
+            },
             "secrets": {"pepper_file": str(state.pepper)},
             "metrics": {"dir": str(state.folder / "metrics")},
             "brand": {

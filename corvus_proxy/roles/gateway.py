@@ -27,7 +27,7 @@ from corvus_proxy.till.checks import check_server
 from corvus_proxy.till.client import Till, TillUnavailable
 from corvus_proxy.till.holds import Holds
 from corvus_proxy.till.journal import Node, file_system
-from corvus_proxy.till.report import Reporter
+from corvus_proxy.till.recovery.report import Reporter
 from corvus_proxy.upstream.pool import Pool
 from corvus_proxy.upstream.transport import HttptoolsTransport, Transport
 

@@ -10,6 +10,7 @@ import structlog
 from corvus_proxy import metrics
 from corvus_proxy.books.db import BooksUnavailable
 from corvus_proxy.ledger import outbox
+from corvus_proxy.ledger.archive import Archive
 from corvus_proxy.ledger.coordinator import Coordinator
 from corvus_proxy.ledger.writer import Writer
 from corvus_proxy.roles.process import serve_until, set_up_logs, stop_event
@@ -33,8 +34,9 @@ async def main(settings: Settings) -> None:
     stores = open_stores(settings)
     # Its own door: the writer's blocking reads must not wait behind anybody's calls.
     reading = Till.open(settings.redis.url, timeout_ms=2000, connections=4)
-    writer = Writer(reading, stores.books, keep=settings.ledger.keep)
-    coordinator = Coordinator(stores.till, stores.books)
+    archive = Archive(settings.ledger.archive_dir, days=settings.ledger.archive_days)
+    writer = Writer(reading, stores.books, keep=settings.ledger.keep, archive=archive)
+    coordinator = Coordinator(stores.till, stores.books, behind=writer.broken.get)
     sweeper = Sweeper(stores.till, lease_s=settings.ledger.lease_s)
     jobs = [
         writer.run(),

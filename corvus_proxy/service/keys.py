@@ -15,7 +15,7 @@ from corvus_proxy.ledger import outbox
 from corvus_proxy.money.amount import WALLET_NANOS_MAX
 from corvus_proxy.service.stores import Stores
 from corvus_proxy.till.client import TillUnavailable
-from corvus_proxy.till.reply import Cap, Credited, Debited, Duplicate, Fenced, NoKey, Poor
+from corvus_proxy.till.reply import Cap, Credited, Debited, Duplicate, Fenced, Poor
 
 STATUS = {1: "active", 0: "frozen", 2: "revoked"}
 GRACE_S = 24 * 3600
@@ -26,8 +26,8 @@ class ServiceRefused(CorvusError):
     """What was asked cannot be done; the text says why."""
 
 
-class CreditPending(ServiceRefused):
-    """The credit is in the books; Redis has it as soon as it serves."""
+class MovePending(ServiceRefused):
+    """The credit or debit is in the books; Redis has it as soon as it serves."""
 
 
 class Created(NamedTuple):
@@ -83,7 +83,7 @@ async def create(
     await _send_key(stores, row)
     balance = 0
     if credit_nanos:
-        with contextlib.suppress(CreditPending):  # the secret must reach its owner all the same
+        with contextlib.suppress(MovePending):  # the secret must reach its owner all the same
             balance = await credit(stores, key_id, credit_nanos, reason=reason, actor=actor)
     return Created(wallet, key_id, text, balance)
 
@@ -146,7 +146,7 @@ async def credit(
     match reply:
         case Credited():
             return reply.balance_nanos
-        case Duplicate():
+        case Duplicate():  # the worker's outbox was faster
             state = await stores.till.wallet(wallet)
             return state.balance_nanos if state else 0
         case Cap():
@@ -154,7 +154,7 @@ async def credit(
                 await wallets.mark_applied(connection, [credit_id])
             raise ServiceRefused("a wallet holds at most 1,000,000 USD")
         case _:
-            raise CreditPending(
+            raise MovePending(
                 "the credit is booked and reaches the key as soon as Redis serves again"
             )
 
@@ -168,32 +168,34 @@ async def debit(
     counter: str = "adjustments",
     actor: str = "cli",
 ) -> int:
-    """Takes free money from a key's wallet; the balance left. Raises ServiceRefused."""
+    """Takes free money from a key's wallet; the balance left. Raises ServiceRefused.
+
+    The intention is in the books before Redis is asked, so that it outlives a Redis that forgets.
+    """
     if nanos <= 0:
         raise ServiceRefused("an amount above zero is needed")
+    debit_id = f"adj:{clock.random_hex(12)}"
     async with stores.books.transaction() as connection:
         wallet = await _wallet(connection, key_id)
+        row = wallets.OutboxRow(debit_id, "debit", wallet, nanos, counter, key_id, reason)
+        await wallets.insert_outbox(connection, row)
         await _audit(connection, actor, "keys.debit", key_id, nanos=nanos, reason=reason)
-    reply = await stores.till.debit(
-        f"adj:{clock.random_hex(12)}",
-        wallet,
-        nanos,
-        up_to=False,
-        counter=counter,
-        key=key_id,
-        reason=reason,
-    )
+    try:
+        reply = await outbox.send(stores.till, stores.books, row)
+    except TillUnavailable:
+        reply = Fenced("", "")
     match reply:
         case Debited():
             return reply.balance_nanos
+        case Duplicate():
+            state = await stores.till.wallet(wallet)
+            return state.balance_nanos if state else 0
         case Poor():
             raise ServiceRefused(
                 f"only {reply.available_nanos} nanos are free; {reply.held_nanos} are held"
             )
-        case NoKey():
-            raise ServiceRefused("Redis does not know this wallet yet")
         case _:
-            raise ServiceRefused("Redis does not serve this wallet at the moment")
+            raise MovePending("the debit is booked and is taken as soon as Redis serves again")
 
 
 async def set_frozen(

@@ -16,9 +16,9 @@ from redis.exceptions import NoPermissionError, NoScriptError, RedisError
 
 from corvus_proxy import clock
 from corvus_proxy.errors import CorvusError
-from corvus_proxy.money.event import PARTITIONS, Event, partition_of
+from corvus_proxy.money.event import PARTITIONS, Event, Mark, Poison, partition_of
 from corvus_proxy.till import reply, scripts
-from corvus_proxy.till.events import event_of
+from corvus_proxy.till.events import read_event
 from corvus_proxy.till.reply import HoldState, PartitionState, WalletState
 
 NODES_KEY = "corvus:nodes"
@@ -46,6 +46,11 @@ class Till:
         self._redis = client
         self._timeout_s = timeout_ms / 1000
         self._epochs = ["1"] * PARTITIONS
+
+    @property
+    def redis(self) -> aioredis.Redis:
+        """The client, for `till.recovery.door`."""
+        return self._redis
 
     @classmethod
     def open(cls, url: str, *, timeout_ms: int, connections: int = 256) -> "Till":
@@ -106,38 +111,37 @@ class Till:
 
     async def renew(self, leases: Sequence[Lease], *, owner: str) -> list[Any]:
         """`extend` of many holds in one write, each at its present total: the leases' renewal."""
-        pipe = self._redis.pipeline(transaction=False)
+        calls = []
         for lease in leases:
             partition = partition_of(lease.wallet)
+            args = (lease.rid, lease.total_nanos, lease.checkpoint_nanos, owner, lease.meta)
             keys = scripts.money_keys(partition, lease.wallet)
-            pipe.evalsha(
-                scripts.SCRIPTS["extend"].sha,
-                len(keys),
-                *keys,
-                self._epochs[partition],
-                lease.rid,
-                lease.total_nanos,
-                lease.checkpoint_nanos,
-                owner,
-                lease.meta,
-            )
-        answers = await self._wait(pipe.execute(raise_on_error=False), extra_s=1.0)
-        if any(isinstance(answer, NoScriptError) for answer in answers):
-            await self._wait(self._redis.script_load(scripts.SCRIPTS["extend"].text))
-            return await self.renew(leases, owner=owner)
-        found = [
-            answer if isinstance(answer, Exception) else scripts.decode("extend", answer)
-            for answer in answers
-        ]
-        for lease, answer in zip(leases, found, strict=True):
+            calls.append((keys, (self._epochs[partition], *args)))
+        answers = await self.many("extend", calls)
+        for lease, answer in zip(leases, answers, strict=True):
             self._learn(partition_of(lease.wallet), answer)
-        return found
+        return answers
 
-    async def settle(
-        self, rid: str, wallet: str, *, actual_nanos: int, outcome: str, meta: bytes
-    ) -> Any:
+    async def settle(self, charge: reply.Charge) -> Any:
         """Settled, Duplicate, Unknown or Fenced."""
-        return await self._money("settle", wallet, rid, actual_nanos, outcome, meta)
+        return await self._money(
+            "settle", charge.wallet, charge.rid, charge.actual_nanos, charge.outcome, charge.meta
+        )
+
+    async def late(self, charge: reply.Charge) -> Any:
+        """Charges what an expired hold's request cost beyond its checkpoint: Settled, Duplicate
+        (nothing beyond it, or done before), Unknown or Fenced."""
+        return await self._money(
+            "late",
+            charge.wallet,
+            charge.rid,
+            charge.wallet,
+            charge.key,
+            charge.slug,
+            charge.actual_nanos,
+            charge.outcome,
+            charge.meta,
+        )
 
     async def expire(self, rid: str, wallet: str, *, renewals: int) -> Any:
         """Settled, Live, Duplicate, Unknown or Fenced."""
@@ -196,12 +200,17 @@ class Till:
 
     async def init(self, partition: int) -> Any:
         """`("OK", epoch)`, or `("EXISTS", epoch, state)`."""
-        return await self._call("init", [scripts.key(partition, "m")], (PARTITIONS,))
+        return await self.call("init", [scripts.key(partition, "m")], (PARTITIONS,))
 
-    async def open_partition(self, partition: int, seen: PartitionState) -> Any:
-        """Opens it if it is still as `seen`: `("OK", seq)`, `("MOVED", …)` or Fenced."""
-        return await self._call(
-            "open", [scripts.key(partition, "m")], (seen.epoch, seen.state, seen.seq, seen.stamp)
+    async def open_partition(
+        self, partition: int, seen: PartitionState, *, replid: str, to: str = "OPEN"
+    ) -> Any:
+        """Opens it if it is still as `seen`, and on the server `replid`: `("OK", seq)`,
+        `("MOVED", …)` or Fenced."""
+        return await self.call(
+            "open",
+            [scripts.key(partition, "m")],
+            (seen.epoch, seen.state, seen.seq, seen.stamp, replid, to),
         )
 
     async def ack(self, partition: int, committed: int, *, keep: int) -> Any:
@@ -213,54 +222,71 @@ class Till:
         """`m` of every partition, in one round trip."""
         pipe = self._redis.pipeline(transaction=False)
         for partition in range(PARTITIONS):
-            pipe.hmget(scripts.key(partition, "m"), "ep", "rs", "st", "sq", "cs")
+            pipe.hmget(scripts.key(partition, "m"), "ep", "rs", "st", "sq", "cs", "be")
         found = []
-        for row in await self._wait(pipe.execute()):
-            epoch, stamp, state, seq, committed = [(part or b"").decode() for part in row]
-            found.append(
-                PartitionState(int(epoch or 0), stamp, state, int(seq or 0), int(committed or 0))
-            )
+        for row in await self.wait(pipe.execute()):
+            epoch, stamp, state, seq, committed, base = [(part or b"").decode() for part in row]
+            numbers = (int(seq or 0), int(committed or 0), int(base or 0))
+            found.append(PartitionState(int(epoch or 0), stamp, state, *numbers))
         return found
 
     async def replid(self) -> str:
         """The replication id of the server that answers: the fence's identity."""
-        info = await self._wait(self._redis.info("replication"))
+        info = await self.wait(self._redis.info("replication"))
         return str(info["master_replid"])
 
     async def events(
-        self, cursors: Mapping[int, tuple[int, int]], *, count: int, block_ms: int
-    ) -> list[Event]:
+        self, cursors: Mapping[int, Mark], *, count: int, block_ms: int
+    ) -> list[Event | Poison]:
         """Events after each partition's (epoch, seq), in their order; waits up to `block_ms`."""
         streams: Any = {scripts.key(p, "l"): f"{e}-{s}" for p, (e, s) in cursors.items()}
-        answer = await self._wait(
+        answer = await self.wait(
             self._redis.xread(streams, count=count, block=block_ms or None), extra_s=block_ms / 1000
         )
         found = []
-        for name, entries in answer or ():
+        for name, rows in answer or ():
             partition = int(name[2:4])
-            found += [event_of(partition, entry_id, fields) for entry_id, fields in entries]
+            found += [read_event(partition, entry_id, fields) for entry_id, fields in rows]
         return found
+
+    async def last_event(self, partition: int) -> Mark | None:
+        """The end of a partition's stream, which may be there when `m` is not."""
+        rows = await self.wait(self._redis.xrevrange(scripts.key(partition, "l"), count=1))
+        return Mark(*map(int, rows[0][0].split(b"-"))) if rows else None
 
     async def holds(self, partition: int) -> dict[str, HoldState]:
         """Every hold of a partition by request id."""
-        rows = await self._wait(self._redis.hgetall(scripts.key(partition, "h")))
+        rows = await self.wait(self._redis.hgetall(scripts.key(partition, "h")))
         return {rid.decode(): _hold(text) for rid, text in rows.items()}
 
     async def has_holds(self, partition: int, rids: Sequence[str]) -> list[bool]:
         """Which of these holds exist."""
-        rows = await self._wait(self._redis.hmget(scripts.key(partition, "h"), list(rids)))
+        rows = await self.wait(self._redis.hmget(scripts.key(partition, "h"), list(rids)))
         return [row is not None for row in rows]
 
     async def wallet(self, wallet: str) -> WalletState | None:
         """A wallet's figures, or None."""
-        row = await self._wait(
-            self._redis.hmget(
-                scripts.key(partition_of(wallet), f"w:{wallet}"), "bal", "hld", "ws", "st", "spt"
+        return (await self.wallets([wallet]))[0]
+
+    async def wallets(self, wallets: Sequence[str]) -> list[WalletState | None]:
+        """The figures of many wallets in one round trip."""
+        pipe = self._redis.pipeline(transaction=False)
+        for wallet in wallets:
+            name = scripts.key(partition_of(wallet), f"w:{wallet}")
+            pipe.hmget(name, "bal", "hld", "ws", "st", "spt", "v")
+        return [
+            None
+            if row[0] is None
+            else WalletState(
+                int(row[0]),
+                int(row[1]),
+                int(row[2]),
+                (row[3] or b"1").decode(),
+                int(row[4] or 0),
+                int(row[5] or 0),
             )
-        )
-        if row[0] is None:
-            return None
-        return WalletState(int(row[0]), int(row[1]), int(row[2]), row[3].decode(), int(row[4]))
+            for row in await self.wait(pipe.execute(), extra_s=1.0)
+        ]
 
     async def wallet_ids(self) -> AsyncIterator[str]:
         """Every wallet that Redis has, each at least once."""
@@ -272,26 +298,34 @@ class Till:
     async def report(self, field: str, text: bytes | None) -> None:
         """Writes or removes (None) one process's report in `corvus:nodes`."""
         if text is None:
-            await self._wait(self._redis.hdel(NODES_KEY, field))
+            await self.wait(self._redis.hdel(NODES_KEY, field))
         else:
-            await self._wait(self._redis.hset(NODES_KEY, field, text))
+            await self.wait(self._redis.hset(NODES_KEY, field, text))
 
     async def reports(self) -> dict[str, bytes]:
         """All processes' reports."""
-        rows = await self._wait(self._redis.hgetall(NODES_KEY))
+        rows = await self.wait(self._redis.hgetall(NODES_KEY))
         return {field.decode(): text for field, text in rows.items()}
+
+    async def hand_in(self, name: str, rows: Mapping[str, bytes]) -> None:
+        """Claims of a partition that is rebuilt, by request id."""
+        texts = list(rows.items())
+        for at in range(0, len(texts), 1000):
+            await self.wait(
+                self._redis.hset(name, mapping=dict(texts[at : at + 1000])), extra_s=1.0
+            )
 
     async def simulated(self) -> bool:
         """Whether this Redis has ever held simulated money."""
-        return bool(await self._wait(self._redis.exists(SIMULATED_KEY)))
+        return bool(await self.wait(self._redis.exists(SIMULATED_KEY)))
 
     async def mark_simulated(self) -> None:
-        await self._wait(self._redis.set(SIMULATED_KEY, "1"))
+        await self.wait(self._redis.set(SIMULATED_KEY, "1"))
 
     async def config(self, name: str) -> str | None:
         """One server setting, or None where CONFIG is forbidden."""
         try:
-            rows = await self._wait(self._redis.config_get(name))
+            rows = await self.wait(self._redis.config_get(name))
         except TillUnavailable as error:
             why = error.__cause__
             if isinstance(why, NoPermissionError) or "unknown command" in str(why):
@@ -301,12 +335,33 @@ class Till:
 
     async def version(self) -> tuple[str, str]:
         """Name and version of the server."""
-        info = await self._wait(self._redis.info("server"))
+        info = await self.wait(self._redis.info("server"))
         if "valkey_version" in info:
             return "valkey", str(info["valkey_version"])
         return "redis", str(info["redis_version"])
 
     # -- calls ----------------------------------------------------------------------------------
+
+    async def reconnect(self) -> None:
+        """Ends every connection: none may go on talking to a server that was replaced."""
+        await self._redis.connection_pool.disconnect(inuse_connections=True)
+
+    async def many(
+        self, name: str, calls: Sequence[tuple[list[str], Sequence[Any]]], *, extra_s: float = 1.0
+    ) -> list[Any]:
+        """One script many times in one write; a reply each, or the exception of that call."""
+        script = scripts.SCRIPTS[name]
+        pipe = self._redis.pipeline(transaction=False)
+        for keys, args in calls:
+            pipe.evalsha(script.sha, len(keys), *keys, *args)
+        answers = await self.wait(pipe.execute(raise_on_error=False), extra_s=extra_s)
+        if any(isinstance(answer, NoScriptError) for answer in answers):
+            await self.wait(self._redis.script_load(script.text))
+            return await self.many(name, calls, extra_s=extra_s)
+        return [
+            answer if isinstance(answer, Exception) else scripts.decode(name, answer)
+            for answer in answers
+        ]
 
     async def _money(self, name: str, wallet: str, *args: Any) -> Any:
         partition = partition_of(wallet)
@@ -314,9 +369,9 @@ class Till:
 
     async def _fenced(self, name: str, partition: int, keys: list[str], args: Sequence[Any]) -> Any:
         """Calls with this partition's epoch, and once more when it has moved on and is open."""
-        answer = await self._call(name, keys, (self._epochs[partition], *args))
+        answer = await self.call(name, keys, (self._epochs[partition], *args))
         if self._learn(partition, answer):
-            return await self._call(name, keys, (self._epochs[partition], *args))
+            return await self.call(name, keys, (self._epochs[partition], *args))
         return answer
 
     def _learn(self, partition: int, answer: object) -> bool:
@@ -327,15 +382,17 @@ class Till:
         self._epochs[partition] = answer.epoch
         return True
 
-    async def _call(self, name: str, keys: list[str], args: Sequence[Any]) -> Any:
+    async def call(self, name: str, keys: list[str], args: Sequence[Any]) -> Any:
+        """One script. Raises TillUnavailable."""
         script = scripts.SCRIPTS[name]
         try:
-            answer = await self._wait(self._redis.evalsha(script.sha, len(keys), *keys, *args))
+            answer = await self.wait(self._redis.evalsha(script.sha, len(keys), *keys, *args))
         except NoScriptError:
-            answer = await self._wait(self._redis.eval(script.text, len(keys), *keys, *args))
+            answer = await self.wait(self._redis.eval(script.text, len(keys), *keys, *args))
         return scripts.decode(name, answer)
 
-    async def _wait(self, call: Any, *, extra_s: float = 0.0) -> Any:
+    async def wait(self, call: Any, *, extra_s: float = 0.0) -> Any:
+        """A command's answer within the deadline. Raises TillUnavailable."""
         try:
             async with asyncio.timeout(self._timeout_s + extra_s):
                 return await call

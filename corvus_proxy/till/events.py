@@ -3,7 +3,25 @@
 from collections.abc import Mapping
 from typing import Any
 
-from corvus_proxy.money.event import Event
+import msgspec
+
+from corvus_proxy.money.event import Event, Poison, decode_meta
+
+TYPES = frozenset("SXLCD")
+
+
+def read_event(partition: int, entry_id: bytes, fields: Mapping[bytes, bytes]) -> Event | Poison:
+    """The event in one entry, or what stands there in its place."""
+    try:
+        return event_of(partition, entry_id, fields)
+    except (KeyError, ValueError, msgspec.DecodeError) as error:
+        epoch, _, seq = entry_id.partition(b"-")
+        raw = {
+            name.decode("utf-8", "replace"): value.decode("utf-8", "replace")
+            for name, value in fields.items()
+        }
+        why = f"{type(error).__name__}: {error}"
+        return Poison(partition, int(epoch), int(seq), raw.get("w", ""), raw, why)
 
 
 def event_of(partition: int, entry_id: bytes, fields: Mapping[bytes, bytes]) -> Event:
@@ -15,6 +33,9 @@ def event_of(partition: int, entry_id: bytes, fields: Mapping[bytes, bytes]) -> 
         value: bytes = text.get(name, b"")
         return value.decode()
 
+    if word("t") not in TYPES:
+        raise ValueError(f"there is no event type {word('t')!r}")
+    decode_meta(text["u"])  # what cannot be read later is not booked now
     return Event(
         partition=partition,
         epoch=int(epoch),

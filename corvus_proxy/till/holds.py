@@ -15,13 +15,14 @@ from typing import Any
 import structlog
 
 from corvus_proxy import clock
-from corvus_proxy.money.event import partition_of
+from corvus_proxy.money.event import Mark, partition_of
 from corvus_proxy.till import reply
 from corvus_proxy.till.client import Lease, Till, TillUnavailable
-from corvus_proxy.till.journal import Journal
+from corvus_proxy.till.journal import NOWHERE, Journal
 
-RETRY_S = 0.1
-TOLD_EVERY = 300
+RETRY_S = 0.05
+RETRY_S_MAX = 1.0
+TOLD_EVERY = 30
 """A charge that waits is logged about every half minute."""
 WAKE_S = 0.25
 _log = structlog.get_logger()
@@ -36,6 +37,8 @@ class Hold:
     def __init__(self, holds: "Holds", ask: reply.Ask, granted: reply.Granted) -> None:
         self.rid = ask.rid
         self.wallet = ask.wallet
+        self.slug = ask.slug
+        self.price_version = ask.price_version
         self.key_id = granted.key_id
         self.granted_nanos = granted.granted_nanos
         self.available_nanos = granted.available_nanos
@@ -43,6 +46,11 @@ class Hold:
         self.renewed_s = clock.monotonic_s()
         self._holds = holds
         self._settled = False
+
+    @property
+    def owner(self) -> str:
+        """The process that it belongs to."""
+        return self._holds.owner
 
     def __repr__(self) -> str:
         state = "settled" if self._settled else "living"
@@ -63,7 +71,7 @@ class Hold:
     async def extend(self, total_nanos: int) -> Any:
         """Extended, NotOwner, Unknown or Fenced. Raises TillUnavailable."""
         spent, meta = self.progress() if self.progress else (0, b"")
-        self._holds.journal.checkpoint(self.rid, spent)
+        self._holds.journal.checkpoint(self.rid, self.key_id, spent, meta)
         answer = await self._holds.till.extend(
             self.rid,
             self.wallet,
@@ -87,7 +95,10 @@ class Hold:
         if self._settled:
             return None
         self._settled = True
-        return await self._holds.settle(self, actual_nanos, outcome, meta, wait_s)
+        charge = reply.Charge(
+            self.rid, self.wallet, self.key_id, self.slug, actual_nanos, outcome, meta
+        )
+        return await self._holds.settle(charge, wait_s)
 
 
 class Holds:
@@ -148,7 +159,7 @@ class Holds:
         if not self.journal.healthy:
             return reply.Backpressure()
         deadline_s = clock.monotonic_s() + self._wait_s
-        self.journal.opened(ask.rid, ask.wallet, ask.most_nanos)
+        self.journal.opened(ask)
         try:
             while True:
                 answer = await self._reserve_once(ask)
@@ -161,10 +172,10 @@ class Holds:
                     break
         except (TillUnavailable, asyncio.CancelledError):
             # It may have been granted unseen: the hold is released as soon as Redis answers.
-            self._settle_later(ask.rid, ask.wallet, 0, "gateway_fault", b"")
+            self._settle_later(reply.Charge(ask.rid, ask.wallet, "", ask.slug, 0, "gateway_fault"))
             raise
         if not isinstance(answer, reply.Granted):
-            self.journal.ended(ask.rid, partition_of(ask.wallet), 0)
+            self.journal.ended(ask.rid, partition_of(ask.wallet), NOWHERE)
             return answer
         hold = self.living[ask.rid] = Hold(self, ask, answer)
         return hold
@@ -191,34 +202,25 @@ class Holds:
                 self._waiting.pop(wallet, None)
         return True
 
-    async def settle(
-        self, hold: Hold, actual_nanos: int, outcome: str, meta: bytes, wait_s: float
-    ) -> reply.Settled | None:
+    async def settle(self, charge: reply.Charge, wait_s: float) -> reply.Settled | None:
         """See `Hold.settle`."""
-        task = self._settle_later(hold.rid, hold.wallet, actual_nanos, outcome, meta)
+        task = self._settle_later(charge)
         try:
             async with asyncio.timeout(wait_s):
                 return await asyncio.shield(task)
         except TimeoutError:
             return None
 
-    def _settle_later(
-        self, rid: str, wallet: str, actual_nanos: int, outcome: str, meta: bytes
-    ) -> asyncio.Task[reply.Settled | None]:
-        self.journal.settling(rid, wallet, actual_nanos, outcome, meta)
-        task = self._unsettled[rid] = asyncio.create_task(
-            self._settle_until_answered(rid, wallet, actual_nanos, outcome, meta)
-        )
+    def _settle_later(self, charge: reply.Charge) -> asyncio.Task[reply.Settled | None]:
+        self.journal.settling(charge)
+        task = self._unsettled[charge.rid] = asyncio.create_task(self._settle(charge))
         return task
 
-    async def _settle_until_answered(
-        self, rid: str, wallet: str, actual_nanos: int, outcome: str, meta: bytes
-    ) -> reply.Settled | None:
+    async def _settle(self, charge: reply.Charge) -> reply.Settled | None:
+        rid, wallet = charge.rid, charge.wallet
         try:
-            answer = await settle_until_answered(
-                self.till, rid, wallet, actual_nanos=actual_nanos, outcome=outcome, meta=meta
-            )
-            self.journal.ended(rid, partition_of(wallet), seq_of(answer))
+            answer = await settle_until_answered(self.till, charge)
+            self.journal.ended(rid, partition_of(wallet), mark_of(answer))
         finally:
             self.living.pop(rid, None)
             self._unsettled.pop(rid, None)
@@ -228,7 +230,7 @@ class Holds:
             if answer.shortfall_nanos:
                 _log.warning("shortfall", request_id=rid, shortfall_nanos=answer.shortfall_nanos)
             return answer
-        if actual_nanos:
+        if charge.actual_nanos:
             _log.warning("settle_found_no_hold", request_id=rid, answer=repr(answer))
         return None
 
@@ -257,7 +259,7 @@ class Holds:
         for hold in due:
             spent, meta = hold.progress() if hold.progress else (0, b"")
             if spent:
-                self.journal.checkpoint(hold.rid, spent)
+                self.journal.checkpoint(hold.rid, hold.key_id, spent, meta)
             leases.append(Lease(hold.rid, hold.wallet, hold.granted_nanos, spent, meta))
         answers = await self.till.renew(leases, owner=self.owner)
         for hold, answer in zip(due, answers, strict=True):
@@ -265,16 +267,18 @@ class Holds:
                 hold.renewed_s = now_s
 
 
-async def settle_until_answered(
-    till: Till, rid: str, wallet: str, *, actual_nanos: int, outcome: str, meta: bytes
-) -> Any:
-    """Repeats `settle` until Redis has an answer other than FENCED: Settled, Duplicate, Unknown."""
+async def settle_until_answered(till: Till, charge: reply.Charge) -> Any:
+    """Repeats `settle` until Redis has an answer other than FENCED: Settled, Duplicate, Unknown.
+
+    A hold that its lease has ended meanwhile was charged its last checkpoint: the rest is charged
+    by `late`.
+    """
     tries = 0
     while True:
         try:
-            answer = await till.settle(
-                rid, wallet, actual_nanos=actual_nanos, outcome=outcome, meta=meta
-            )
+            answer = await till.settle(charge)
+            if isinstance(answer, reply.Duplicate) and answer.text.startswith("X|"):
+                answer = await till.late(charge)
             if not isinstance(answer, reply.Fenced):
                 return answer
             why = f"fenced: epoch {answer.epoch} {answer.state}"
@@ -282,14 +286,15 @@ async def settle_until_answered(
             why = str(error)
         tries += 1
         if tries % TOLD_EVERY == 0:
-            _log.warning("settle_waits", request_id=rid, tries=tries, why=why)
-        await asyncio.sleep(RETRY_S)
+            _log.warning("settle_waits", request_id=charge.rid, tries=tries, why=why)
+        await asyncio.sleep(min(RETRY_S_MAX, RETRY_S * 2 ** min(tries, 6)))
 
 
-def seq_of(answer: object) -> int:
-    """The event's seq in an answer to settle; 0 where no event was made."""
+def mark_of(answer: object) -> Mark:
+    """The event in an answer to settle; `NOWHERE` where none was made."""
     if isinstance(answer, reply.Settled):
-        return answer.seq
+        return Mark(answer.epoch, answer.seq)
     if isinstance(answer, reply.Duplicate):
-        return int(answer.text.rpartition("|")[2] or 0)
-    return 0
+        parts = answer.text.split("|")
+        return Mark(int(parts[4]), int(parts[3])) if len(parts) == 5 else NOWHERE
+    return NOWHERE

@@ -6,11 +6,12 @@ Rule 2: each line carries an HMAC over the line before it; reading stops at the 
 Rule 3: a node is its folder. A process locks its own files; files nobody locks are a dead
         process's, and the node's speaker replays them.
 
-    O rid wallet nanos            a hold is about to be asked for
-    K rid nanos                   a checkpoint (extend)
-    S rid wallet nanos outcome meta    a charge is about to be settled
-    D rid partition seq           Redis answered; seq 0 where there was nothing to charge
-    N -                           nothing: a try whether the disk takes lines again
+    O rid wallet nanos slug price             a hold is about to be asked for
+    K rid key nanos meta                      a checkpoint (extend)
+    S rid wallet key slug nanos outcome meta  a charge is about to be settled
+    D rid partition epoch seq                 Redis answered; 0 where there was nothing to charge
+    R - partition epoch seq                   a partition was rebuilt: what it owed us is in it
+    N -                                       nothing: a try whether the disk takes lines again
 """
 
 import asyncio
@@ -18,16 +19,20 @@ import contextlib
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import structlog
 
 from corvus_proxy import clock
+from corvus_proxy.money.event import Mark
+from corvus_proxy.till.reply import Ask, Charge
 
-SEGMENT_BYTES_MAX = 64 * 1024 * 1024
+SEGMENT_BYTES_MAX = 16 * 1024 * 1024
 STALL_S = 0.05
+NOWHERE = Mark(0, 0)
+"""Before every event."""
 _log = structlog.get_logger()
 
 
@@ -46,13 +51,19 @@ def _chain(key: bytes, before: bytes, text: bytes) -> bytes:
 def read_lines(path: Path, key: bytes) -> Iterator[Line]:
     """The lines of a segment up to the first that was torn or altered."""
     before = path.name.encode()
-    for raw in path.read_bytes().split(b"\n"):
-        mac, _, text = raw.partition(b" ")
-        if not text or _chain(key, before, text) != mac:
-            return
-        before = mac
-        kind, rid, *fields = text.decode().split("\t")
-        yield Line(kind, rid, tuple(fields))
+    with path.open("rb") as file:
+        for raw in file:
+            mac, _, text = raw.rstrip(b"\n").partition(b" ")
+            if not text or _chain(key, before, text) != mac:
+                return
+            before = mac
+            kind, rid, *fields = text.decode().split("\t")
+            yield Line(kind, rid, tuple(fields))
+
+
+def covers(committed: Mapping[int, Mark], done: Mapping[int, Mark]) -> bool:
+    """Whether the books have everything that was answered."""
+    return all(at <= committed.get(partition, NOWHERE) for partition, at in done.items())
 
 
 class _Segment:
@@ -65,7 +76,7 @@ class _Segment:
         self.size = 0
         self.mac = path.name.encode()
         self.unsettled: set[str] = set()
-        self.done: dict[int, int] = {}
+        self.done: dict[int, Mark] = {}
 
 
 class Journal:
@@ -75,8 +86,8 @@ class Journal:
         self.incarnation = incarnation
         self.healthy = True
         """False once an append or a sync has failed or stalled: no new request is admitted."""
-        self.done: dict[int, int] = {}
-        """Highest seq that Redis has answered, by partition."""
+        self.done: dict[int, Mark] = {}
+        """Highest event that Redis has answered, by partition."""
         self._folder = folder
         self._key = key
         self._sync_s = sync_ms / 1000
@@ -91,35 +102,49 @@ class Journal:
         self._number += 1
         return _Segment(self._folder / f"{self.incarnation}.{self._number:06d}.journal")
 
-    def opened(self, rid: str, wallet: str, nanos: int) -> None:
-        """A hold of `nanos` is about to be asked for."""
-        self._segments[-1].unsettled.add(rid)
-        self._append("O", rid, wallet, str(nanos))
+    def opened(self, ask: Ask) -> None:
+        """A hold is about to be asked for."""
+        self._segments[-1].unsettled.add(ask.rid)
+        nanos = str(ask.most_nanos)
+        self._append("O", ask.rid, ask.wallet, nanos, ask.slug, ask.price_version)
 
-    def checkpoint(self, rid: str, nanos: int) -> None:
+    def checkpoint(self, rid: str, key: str, nanos: int, meta: bytes) -> None:
         """The request has cost `nanos` so far."""
-        self._append("K", rid, str(nanos))
+        self._append("K", rid, key, str(nanos), meta.decode())
 
-    def settling(self, rid: str, wallet: str, nanos: int, outcome: str, meta: bytes) -> None:
+    def settling(self, charge: Charge) -> None:
         """A charge is about to be settled."""
-        self._append("S", rid, wallet, str(nanos), outcome, meta.decode())
+        nanos, meta = str(charge.actual_nanos), charge.meta.decode()
+        self._append(
+            "S", charge.rid, charge.wallet, charge.key, charge.slug, nanos, charge.outcome, meta
+        )
 
-    def ended(self, rid: str, partition: int, seq: int) -> None:
-        """Redis has answered; `seq` is 0 where it had nothing to charge."""
-        self._append("D", rid, str(partition), str(seq))
+    def ended(self, rid: str, partition: int, at: Mark) -> None:
+        """Redis has answered; `NOWHERE` where it had nothing to charge."""
+        self._append("D", rid, str(partition), str(at.epoch), str(at.seq))
         for segment in self._segments:
             if rid in segment.unsettled:
                 segment.unsettled.discard(rid)
-                segment.done[partition] = max(seq, segment.done.get(partition, 0))
-        self.done[partition] = max(seq, self.done.get(partition, 0))
+                segment.done[partition] = max(at, segment.done.get(partition, NOWHERE))
+        self.done[partition] = max(at, self.done.get(partition, NOWHERE))
 
-    def prune(self, committed: dict[int, int]) -> None:
+    def rebuilt(self, partition: int, at: Mark) -> None:
+        """A partition was rebuilt with our claims in it: they stand at or before `at`."""
+        self._append("R", "-", str(partition), str(at.epoch), str(at.seq))
+        for segment in self._segments:
+            if partition in segment.done:
+                segment.done[partition] = at
+        if partition in self.done:
+            self.done[partition] = at
+
+    def paths(self) -> list[Path]:
+        """The files that stand, oldest first."""
+        return [segment.path for segment in self._segments]
+
+    def prune(self, committed: Mapping[int, Mark]) -> None:
         """Deletes full segments whose every request is in the books."""
         for segment in self._segments[:-1]:
-            kept = segment.unsettled or any(
-                seq > committed.get(partition, 0) for partition, seq in segment.done.items()
-            )
-            if kept:
+            if segment.unsettled or not covers(committed, segment.done):
                 return
             os.close(segment.fd)
             segment.path.unlink()
@@ -238,6 +263,10 @@ class Node:
         os.close(lock)
         return True
 
+    def paths(self, incarnation: str) -> list[Path]:
+        """Segments of one process, in order."""
+        return sorted(self.folder.glob(f"{incarnation}.*.journal"))
+
     def bury(self, incarnation: str) -> None:
         """Deletes a dead process's files: all of it is in the books."""
         for path in self.folder.glob(f"{incarnation}.*"):
@@ -256,7 +285,7 @@ def file_system(folder: Path) -> str:
     try:
         for line in Path("/proc/mounts").read_text().splitlines():
             _, point, found, *_ = line.split()
-            if str(folder.resolve()).startswith(point) and len(point) > len(best):
+            if folder.resolve().is_relative_to(point) and len(point) > len(best):
                 best, kind = point, found
     except OSError:
         return ""

@@ -20,6 +20,18 @@ class Ask(msgspec.Struct, frozen=True):
     request_tokens: int
 
 
+class Charge(msgspec.Struct, frozen=True):
+    """What a request has cost, as it is journalled and settled."""
+
+    rid: str
+    wallet: str
+    key: str
+    slug: str
+    actual_nanos: int
+    outcome: str
+    meta: bytes = b""
+
+
 class Granted(NamedTuple):
     granted_nanos: int
     available_nanos: int
@@ -54,7 +66,8 @@ class Backpressure(NamedTuple):
 
 
 class Duplicate(NamedTuple):
-    """It has been done before; `text` is the tombstone."""
+    """It has been done before; `text` is the tombstone: kind|moved|short|seq, and of a request's
+    end |epoch."""
 
     text: str
 
@@ -70,6 +83,8 @@ class Extended(NamedTuple):
     granted_total_nanos: int
     final: bool
     """There is no more: this was the last slice."""
+    reason: str = ""
+    """Why it was the last: `frozen`, `closed` or `revoked`; empty where the money is all."""
 
 
 class NotOwner(NamedTuple):
@@ -85,6 +100,13 @@ class Settled(NamedTuple):
     shortfall_nanos: int
     balance_nanos: int
     seq: int
+    epoch: int
+
+
+class Adopted(NamedTuple):
+    """A running request has its hold again, or as much of it as is free."""
+
+    held_nanos: int
 
 
 class Live(NamedTuple):
@@ -150,6 +172,8 @@ class PartitionState(NamedTuple):
     state: str
     seq: int
     committed: int
+    base_epoch: int = 0
+    """The epoch of `committed` when the present epoch began."""
 
 
 class HoldState(NamedTuple):
@@ -166,3 +190,4 @@ class WalletState(NamedTuple):
     wallet_seq: int
     status: str
     spent_nanos: int
+    version: int = 0

@@ -13,18 +13,24 @@ from corvus_proxy.till import reply
 
 NAMES = (
     "ack",
+    "adopt",
+    "close",
     "credit",
     "debit",
+    "direct",
     "expire",
     "extend",
     "init",
     "key",
+    "late",
+    "load",
     "look",
     "open",
+    "rebuild",
+    "recall",
     "reserve",
     "settle",
 )
-WHOLE_PARTITION = ("m", "h", "d", "dz", "l", "c")
 
 
 class Script(NamedTuple):
@@ -68,7 +74,7 @@ _WORDS: dict[str, Callable[..., Any]] = {
     "BACKPRESSURE": reply.Backpressure,
     "DUP": reply.Duplicate,
     "FENCED": reply.Fenced,
-    "FINAL": lambda total: reply.Extended(int(total), final=True),
+    "FINAL": lambda total, reason: reply.Extended(int(total), final=True, reason=reason),
     "NOTOWNER": reply.NotOwner,
     "UNKNOWN": reply.Unknown,
     "LIVE": lambda renewals: reply.Live(int(renewals)),
@@ -77,8 +83,8 @@ _WORDS: dict[str, Callable[..., Any]] = {
 }
 
 
-def _settled(charged: str, short: str, balance: str, seq: str) -> reply.Settled:
-    return reply.Settled(int(charged), int(short), int(balance), int(seq))
+def _settled(charged: str, short: str, balance: str, seq: str, epoch: str) -> reply.Settled:
+    return reply.Settled(int(charged), int(short), int(balance), int(seq), int(epoch))
 
 
 _OK: dict[str, Callable[..., Any]] = {
@@ -88,6 +94,9 @@ _OK: dict[str, Callable[..., Any]] = {
     "extend": lambda total: reply.Extended(int(total), final=False),
     "settle": _settled,
     "expire": _settled,
+    "late": _settled,
+    "direct": _settled,
+    "adopt": lambda held: reply.Adopted(int(held)),
     "look": lambda key_id, status, *amounts: reply.Look(key_id, status, *map(int, amounts)),
     "credit": lambda balance, seq: reply.Credited(int(balance), int(seq)),
     "debit": lambda taken, short, balance, seq: reply.Debited(

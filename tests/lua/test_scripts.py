@@ -10,6 +10,7 @@ from corvus_proxy.till.client import Till
 from corvus_proxy.till.reply import (
     Ask,
     Cap,
+    Charge,
     Credited,
     Debited,
     Denied,
@@ -42,12 +43,12 @@ async def reserve(till: Till, one: Ask, *, lag_limit: int = 1000) -> Any:
 
 
 async def settle(till: Till, rid: str, nanos: int) -> Any:
-    return await till.settle(rid, W, actual_nanos=nanos, outcome="completed", meta=b"{}")
+    return await till.settle(Charge(rid, W, "", "", nanos, "completed", b"{}"))
 
 
 async def extend(till: Till, rid: str, total: int, *, spent: int = 0, owner: str = "me") -> Any:
     return await till.extend(
-        rid, W, total_nanos=total, checkpoint_nanos=spent, owner=owner, meta=b"m"
+        rid, W, total_nanos=total, checkpoint_nanos=spent, owner=owner, meta=b'{"pv":"m"}'
     )
 
 
@@ -132,14 +133,14 @@ async def test_backpressure_when_the_books_are_behind(till: Till) -> None:
 @pytest.mark.parametrize(
     ("balance", "hold", "actual", "answer"),
     [
-        (1000, 100, 40, Settled(40, 0, 960, 2)),
-        (1000, 100, 100, Settled(100, 0, 900, 2)),
-        (1000, 100, 0, Settled(0, 0, 1000, 2)),
+        (1000, 100, 40, Settled(40, 0, 960, 2, 1)),
+        (1000, 100, 100, Settled(100, 0, 900, 2, 1)),
+        (1000, 100, 0, Settled(0, 0, 1000, 2, 1)),
         # Above the hold the free balance pays, and no more than that.
-        (1000, 100, 700, Settled(700, 0, 300, 2)),
-        (1000, 100, 1500, Settled(1000, 500, 0, 2)),
-        (BIG, 1, 1, Settled(1, 0, BIG - 1, 2)),
-        (MILLION_USD, BIG, BIG, Settled(BIG, 0, MILLION_USD - BIG, 2)),
+        (1000, 100, 700, Settled(700, 0, 300, 2, 1)),
+        (1000, 100, 1500, Settled(1000, 500, 0, 2, 1)),
+        (BIG, 1, 1, Settled(1, 0, BIG - 1, 2, 1)),
+        (MILLION_USD, BIG, BIG, Settled(BIG, 0, MILLION_USD - BIG, 2, 1)),
     ],
 )
 async def test_settle_charges_once(
@@ -150,7 +151,7 @@ async def test_settle_charges_once(
     await reserve(till, ask("r", hold, hold))
     assert await settle(till, "r", actual) == answer
     again = await settle(till, "r", actual)
-    assert again == Duplicate(f"S|{answer.charged_nanos}|{answer.shortfall_nanos}|2")
+    assert again == Duplicate(f"S|{answer.charged_nanos}|{answer.shortfall_nanos}|2|1")
     state = await till.wallet(W)
     assert state is not None
     assert (state.balance_nanos, state.held_nanos) == (answer.balance_nanos, 0)
@@ -162,8 +163,8 @@ async def test_settle_never_touches_another_requests_hold(till: Till) -> None:
     await add_wallet(till, W, 1000)
     await reserve(till, ask("mine", 100, 100))
     await reserve(till, ask("other", 800, 800))
-    assert await settle(till, "mine", 5000) == Settled(200, 4800, 800, 2)
-    assert await settle(till, "other", 800) == Settled(800, 0, 0, 3)
+    assert await settle(till, "mine", 5000) == Settled(200, 4800, 800, 2, 1)
+    assert await settle(till, "other", 800) == Settled(800, 0, 0, 3, 1)
 
 
 async def test_settle_without_a_hold_charges_nothing(till: Till) -> None:
@@ -185,7 +186,11 @@ async def test_extend(till: Till) -> None:
     key = reply.KeyEntry(f"key_{W}", "0", [("digest", 0)])
     await till.credit("more", W, 5000, counter="grants")
     await till.push(reply.KeyRow(W, 9, "1", [key]))
-    assert await extend(till, "r", 2000) == Extended(1000, final=True)
+    assert await extend(till, "r", 2000) == Extended(1000, final=True, reason="frozen")
+    await till.push(reply.KeyRow(W, 10, "1", []))
+    assert await extend(till, "r", 2000) == Extended(1000, final=True, reason="revoked")
+    await till.push(reply.KeyRow(W, 11, "2", [key]))
+    assert await extend(till, "r", 2000) == Extended(1000, final=True, reason="closed")
 
 
 async def test_expire_charges_the_checkpoint_of_a_silent_owner(till: Till) -> None:
@@ -195,11 +200,12 @@ async def test_expire_charges_the_checkpoint_of_a_silent_owner(till: Till) -> No
     await extend(till, "r", 500, spent=70)
     await extend(till, "r", 500, spent=30)
     assert await till.expire("r", W, renewals=1) == Live(2)
-    assert await till.expire("r", W, renewals=2) == Settled(70, 0, 930, 2)
-    assert await till.expire("r", W, renewals=2) == Duplicate("X|70|0|2")
-    assert await settle(till, "r", 90) == Duplicate("X|70|0|2")
+    assert await till.expire("r", W, renewals=2) == Settled(70, 0, 930, 2, 1)
+    assert await till.expire("r", W, renewals=2) == Duplicate("X|70|0|2|1")
+    assert await settle(till, "r", 90) == Duplicate("X|70|0|2|1")
     event = (await till.events({partition_of(W): (1, 1)}, count=5, block_ms=0))[0]
-    assert (event.type, event.outcome, event.meta) == ("X", "gateway_crash", b"m")
+    assert (event.type, event.outcome) == ("X", "gateway_crash")
+    assert event.meta == b'{"pv":"m"}'
 
 
 async def test_credit_and_debit(till: Till) -> None:
@@ -220,7 +226,7 @@ async def test_the_last_digit_survives(till: Till) -> None:
     """250,000.000000001 USD keeps its last nano through credit, hold, charge and event."""
     await add_wallet(till, W, BIG)
     await reserve(till, ask("r", BIG, BIG))
-    assert await settle(till, "r", BIG - 2) == Settled(BIG - 2, 0, 2, 2)
+    assert await settle(till, "r", BIG - 2) == Settled(BIG - 2, 0, 2, 2, 1)
     events = await till.events({partition_of(W): (1, 0)}, count=5, block_ms=0)
     assert [event.delta_nanos for event in events] == [BIG, -(BIG - 2)]
     assert [event.balance_nanos for event in events] == [BIG, 2]
@@ -282,8 +288,10 @@ async def test_every_script_is_fenced_on_foreign_data(till: Till) -> None:
     assert await till.debit("d", W, 1, up_to=True, counter="refunds") == fenced
     assert await till.ack(part, 1, keep=0) == fenced
     state = (await till.partitions())[part]
-    assert (await till.open_partition(part, state._replace(seq=7)))[0] == "MOVED"
-    assert await till.open_partition(part, state) == ("OK", "1")
+    here = await till.replid()
+    for seen, replid in ((state._replace(seq=7), here), (state, "1" * 40)):
+        assert (await till.open_partition(part, seen, replid=replid))[0] == "MOVED"
+    assert await till.open_partition(part, state, replid=here) == ("OK", "1")
     assert isinstance(await settle(till, "held", 1), Settled)
 
 
@@ -303,7 +311,7 @@ async def test_scripts_come_back_after_a_flush_of_the_cache(till: Till) -> None:
     await till._redis.script_flush()
     assert isinstance(await reserve(till, ask("r", 1, 1)), Granted)
     await till._redis.script_flush()
-    assert await settle(till, "r", 1) == Settled(1, 0, 999, 2)
+    assert await settle(till, "r", 1) == Settled(1, 0, 999, 2, 1)
 
 
 @pytest.mark.parametrize(
@@ -376,7 +384,7 @@ async def test_a_full_memory_neither_closes_a_partition_nor_keeps_a_charge(till:
     state = (await till.partitions())[part]
     await till._redis.config_set("maxmemory", "1")
     try:
-        assert await till.open_partition(part, state) == ("OK", "1")
-        assert await settle(till, "r", 40) == Settled(40, 0, 960, 2)
+        assert await till.open_partition(part, state, replid=await till.replid()) == ("OK", "1")
+        assert await settle(till, "r", 40) == Settled(40, 0, 960, 2, 1)
     finally:
         await till._redis.config_set("maxmemory", "0")

@@ -22,10 +22,10 @@ SUFFIXES = {
 BROAD_EXCEPT = {
     "dev/http.py", "gateway/front/app.py", "gateway/front/asgi.py", "gateway/streaming/ticker.py",
     "ledger/coordinator.py",
-    "ledger/writer.py", "roles/worker.py", "till/holds.py", "till/report.py",
+    "ledger/writer.py", "roles/worker.py", "till/holds.py", "till/recovery/report.py",
 }  # fmt: skip
 ENVIRONMENT = {
-    "settings.py",
+    "settings/__init__.py",
     "ops/children.py",
     "ops/embedded.py",
     "ops/commands/common.py",

@@ -9,6 +9,7 @@ from typing import Any
 from corvus_proxy import errors, metrics, settings
 from corvus_proxy.catalogue import book, margin
 from corvus_proxy.money.usage import Usage
+from corvus_proxy.settings import reference
 from corvus_proxy.wire import refusal
 from corvus_proxy.wire.dialect import Dialect
 
@@ -17,13 +18,13 @@ ROOT = Path(__file__).parents[2]
 
 def test_configuration_reference_is_current() -> None:
     """`python -m corvus_proxy.settings > docs/configuration.md`."""
-    assert (ROOT / "docs" / "configuration.md").read_text() == settings.reference()
+    assert (ROOT / "docs" / "configuration.md").read_text() == reference.reference()
 
 
 def test_example_configuration_is_current_and_loads() -> None:
     """`python -m corvus_proxy.settings example > config/corvus.example.toml`."""
     path = ROOT / "config" / "corvus.example.toml"
-    assert path.read_text() == settings.example()
+    assert path.read_text() == reference.example()
     assert settings.load(path, {}) == settings.Settings()
 
 

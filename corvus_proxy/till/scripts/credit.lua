@@ -8,7 +8,8 @@ local m, w, h, d, dz, l, c = unpack(KEYS)
 local epoch, id, wallet, amount, counter, key, reason = unpack(ARGV)
 local me = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
 local part = redis.call('HMGET', m, 'ep', 'rs', 'st', 'sq', 'cs')
-if part[1] ~= epoch or part[2] ~= me or part[3] ~= 'OPEN' then
+-- REPLAY too: what was paid comes back before what was charged.
+if part[1] ~= epoch or part[2] ~= me or (part[3] ~= 'OPEN' and part[3] ~= 'REPLAY') then
   return {'FENCED', part[1] or '', part[3] or ''}
 end
 -- Lua numbers are doubles: amounts come as digits, at most 2^53 - 1, and leave by '%.0f'.

@@ -3,7 +3,7 @@
 --
 -- KEYS   m w h d dz l c
 -- ARGV   epoch rid renewals
--- REPLY  OK charged short balance seq | LIVE renewals | DUP tombstone | UNKNOWN |
+-- REPLY  OK charged short balance seq epoch | LIVE renewals | DUP tombstone | UNKNOWN |
 --        FENCED epoch state | BAD
 local m, w, h, d, dz, l, c = unpack(KEYS)
 local epoch, rid, renewals = unpack(ARGV)
@@ -51,9 +51,9 @@ local function finish(kind, hold, actual, outcome, meta)
   redis.call('HSET', w, 'bal', after, 'hld', digits(hld - hold.held), 'ws', digits(ws + 1),
     'spt', spent, 's:' .. hold.key, key_spent)
   redis.call('HDEL', h, rid)
-  redis.call('HSET', d, rid, kind .. '|' .. digits(charged) .. '|' .. digits(short) .. '|' .. seq)
+  redis.call('HSET', d, rid, table.concat({kind, digits(charged), digits(short), seq, epoch}, '|'))
   redis.call('ZADD', dz, seq, rid)
-  return {'OK', digits(charged), digits(short), after, seq}
+  return {'OK', digits(charged), digits(short), after, seq, epoch}
 end
 
 local seen = amount_of(renewals)

@@ -3,7 +3,8 @@
 --
 -- KEYS   m w h d dz l c
 -- ARGV   epoch rid total checkpoint owner meta
--- REPLY  OK granted_total | FINAL granted_total | NOTOWNER | UNKNOWN | FENCED epoch state | BAD
+-- REPLY  OK granted_total | FINAL granted_total reason | NOTOWNER | UNKNOWN |
+--        FENCED epoch state | BAD
 local m, w, h, d, dz, l, c = unpack(KEYS)
 local epoch, rid, total, checkpoint, owner, meta = unpack(ARGV)
 local me = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
@@ -37,9 +38,12 @@ local found = redis.call('HMGET', w, 'bal', 'hld', 'st', 'k:' .. hold.key)
 local free = tonumber(found[1]) - tonumber(found[2])
 local more = math.max(0, math.min(want - hold.held, free))
 -- A frozen wallet or a revoked key keeps what is held and gets nothing more.
-if found[3] ~= '1' or found[4] ~= '1' then more = 0 end
+local reason = found[4] ~= '1' and (found[4] == '0' and 'frozen' or 'revoked') or ''
+if found[3] ~= '1' then reason = found[3] == '0' and 'frozen' or 'closed' end
+if reason ~= '' then more = 0 end
 if spent < hold.checkpoint then spent, meta = hold.checkpoint, hold.meta end
 redis.call('HSET', h, rid, table.concat({hold.wallet, digits(hold.held + more), digits(spent),
   digits(hold.renewals + 1), owner, hold.price, hold.key, hold.slug, meta}, '|'))
 if more > 0 then redis.call('HSET', w, 'hld', digits(tonumber(found[2]) + more)) end
-return {hold.held + more < want and 'FINAL' or 'OK', digits(hold.held + more)}
+if hold.held + more < want then return {'FINAL', digits(hold.held + more), reason} end
+return {'OK', digits(hold.held + more)}

@@ -3,7 +3,7 @@
 --
 -- KEYS   m w h d dz l c
 -- ARGV   epoch rid actual outcome meta
--- REPLY  OK charged short balance seq | DUP tombstone | UNKNOWN | FENCED epoch state | BAD
+-- REPLY  OK charged short balance seq epoch | DUP tombstone | UNKNOWN | FENCED epoch state | BAD
 local m, w, h, d, dz, l, c = unpack(KEYS)
 local epoch, rid, actual, outcome, meta = unpack(ARGV)
 local me = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
@@ -50,9 +50,9 @@ local function finish(kind, hold, actual, outcome, meta)
   redis.call('HSET', w, 'bal', after, 'hld', digits(hld - hold.held), 'ws', digits(ws + 1),
     'spt', spent, 's:' .. hold.key, key_spent)
   redis.call('HDEL', h, rid)
-  redis.call('HSET', d, rid, kind .. '|' .. digits(charged) .. '|' .. digits(short) .. '|' .. seq)
+  redis.call('HSET', d, rid, table.concat({kind, digits(charged), digits(short), seq, epoch}, '|'))
   redis.call('ZADD', dz, seq, rid)
-  return {'OK', digits(charged), digits(short), after, seq}
+  return {'OK', digits(charged), digits(short), after, seq, epoch}
 end
 
 local charge = amount_of(actual)

@@ -11,15 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from corvus_proxy.books import entries, views, wallets
+from corvus_proxy import secret
+from corvus_proxy.books import entries, quarantine, views, wallets
 from corvus_proxy.books.db import Books
+from corvus_proxy.ledger import outbox
 from corvus_proxy.ledger.verify import verify
 from corvus_proxy.ledger.writer import Writer
 from corvus_proxy.money.event import Meta, encode_meta, partition_of
 from corvus_proxy.service import keys
 from corvus_proxy.service.stores import Stores
 from corvus_proxy.till.client import Till
-from corvus_proxy.till.reply import Ask
+from corvus_proxy.till.reply import Ask, Charge, Denied
 
 pytestmark = pytest.mark.anyio
 PEPPER = b"p" * 32
@@ -36,13 +38,11 @@ async def stores(valkey_till: Till, books: Books) -> Stores:
 
 
 async def spend(stores: Stores, made: keys.Created, rid: str, nanos: int) -> None:
-    from corvus_proxy import secret
-
     digest = secret.digest(made.secret, PEPPER)
     await stores.till.reserve(
         Ask(rid, made.wallet, digest, nanos, nanos, 0, "pv", "slug", 1), owner="o", lag_limit=10**6
     )
-    await stores.till.settle(rid, made.wallet, actual_nanos=nanos, outcome="completed", meta=META)
+    await stores.till.settle(Charge(rid, made.wallet, "", "", nanos, "completed", META))
 
 
 async def drain(writer: Writer) -> None:
@@ -77,13 +77,11 @@ async def test_a_key_its_money_and_its_charges_reach_the_books(stores: Stores) -
 async def test_a_shortfall_is_the_operators_loss(stores: Stores) -> None:
     """Charged down to zero; the rest stands in the loss account, and the books balance."""
     made = await keys.create(stores, credit_nanos=100)
-    from corvus_proxy import secret
-
     digest = secret.digest(made.secret, PEPPER)
     await stores.till.reserve(
         Ask("r", made.wallet, digest, 50, 50, 0, "pv", "s", 1), owner="o", lag_limit=9
     )
-    await stores.till.settle("r", made.wallet, actual_nanos=130, outcome="completed", meta=META)
+    await stores.till.settle(Charge("r", made.wallet, "", "", 130, "completed", META))
     await drain(Writer(stores.till, stores.books, keep=0))
     async with stores.books.connection() as connection:
         accounts = await views.accounts(connection)
@@ -108,26 +106,72 @@ async def test_verify_sees_a_single_wrong_nano(stores: Stores) -> None:
     assert not (await verify(stores.till, stores.books)).ok
 
 
-async def test_a_broken_chain_stops_its_partition_and_no_other(stores: Stores) -> None:
-    """An altered amount is found at its event; nothing wrong is written."""
-    one = await keys.create(stores, credit_nanos=1000)
-    two = one
-    while partition_of(two.wallet) == partition_of(one.wallet):
-        two = await keys.create(stores, credit_nanos=1000)
+async def two_of_one_partition(stores: Stores) -> tuple[keys.Created, keys.Created]:
+    """Two wallets that share a partition, so that one could stand in the other's way."""
+    seen: dict[int, keys.Created] = {}
+    while True:
+        made = await keys.create(stores, credit_nanos=1000)
+        part = partition_of(made.wallet)
+        if part in seen:
+            return seen[part], made
+        seen[part] = made
+
+
+async def test_an_altered_balance_stops_its_wallet_and_no_other(stores: Stores) -> None:
+    """One digit in Redis's log: found at the next event, quarantined, frozen; the partition goes
+    on."""
+    one, two = await two_of_one_partition(stores)
     writer = Writer(stores.till, stores.books, keep=10)
     await drain(writer)
     part = partition_of(one.wallet)
     await stores.till._redis.hset(f"{{p{part:02d}}}:w:{one.wallet}", "bal", "900")
     await spend(stores, one, "bad", 10)
     await spend(stores, two, "good", 10)
+    await spend(stores, one, "after", 10)
     await drain(writer)
-    assert set(writer.broken) == {part}
-    assert "the books reckon 990" in writer.broken[part]
+    assert writer.broken == {}
     async with stores.books.connection() as connection:
-        cursors = await entries.cursors(connection)
         rows = await views.requests(connection, two.wallet, limit=5)
-    assert cursors[part][1] == 1
+        found = await quarantine.waiting(connection, one.wallet)
     assert [row.request_id for row in rows] == ["good"]
+    assert [one.raw["id"] for one in found] == ["bad", "after"]
+    assert "the books reckon 990" in found[0].why
+    assert (await keys.show(stores, one.key_id)).status == "frozen"
+    assert (await keys.show(stores, two.key_id)).status == "active"
+    while await outbox.tick(stores.till, stores.books):
+        pass
+    reply = await stores.till.reserve(
+        Ask("next", one.wallet, secret.digest(one.secret, PEPPER), 1, 1, 0, "pv", "s", 1),
+        owner="o", lag_limit=9,
+    )  # fmt: skip
+    assert reply == Denied("frozen")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("u", b"{not json"), ("d", b"ten"), ("t", b"Z"), ("o", b"nul\0"), ("a", b"9" * 25)],
+)
+async def test_poison_is_quarantined(stores: Stores, field: str, value: bytes) -> None:
+    """What cannot be read, and what Postgres refuses: kept verbatim, the others go on."""
+    one, two = await two_of_one_partition(stores)
+    writer = Writer(stores.till, stores.books, keep=10)
+    await drain(writer)
+    part = partition_of(one.wallet)
+    stream = f"{{p{part:02d}}}:l"
+    await spend(stores, one, "poisoned", 10)
+    rows = await stores.till._redis.xrange(stream)
+    rows[-1][1][field.encode()] = value
+    await stores.till._redis.delete(stream)  # an entry cannot be changed, only written anew
+    for name, fields in rows:
+        await stores.till._redis.xadd(stream, fields, id=name)
+    await spend(stores, two, "good", 10)
+    await drain(writer)
+    async with stores.books.connection() as connection:
+        rows = await views.requests(connection, two.wallet, limit=5)
+        found = await quarantine.waiting(connection)
+        cursor = (await entries.cursors(connection))[part]
+    assert [row.request_id for row in rows] == ["good"]
+    assert [(row.wallet, row.seq) for row in found] == [(one.wallet, cursor.seq - 1)]
 
 
 async def test_facts_cannot_be_changed(stores: Stores) -> None:
@@ -201,8 +245,6 @@ async def test_two_writers_killed_at_random_write_every_event_once(
 
 async def test_keys_rotate_freeze_and_debit(stores: Stores) -> None:
     """The old secret has its grace; a frozen key is refused; a debit never touches holds."""
-    from corvus_proxy import secret
-
     made = await keys.create(stores, credit_nanos=1000)
     new = await keys.rotate(stores, made.key_id, grace_s=60)
     for text in (made.secret, new):

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from corvus_proxy.errors import ConfigurationError
-from corvus_proxy.money.event import partition_of
+from corvus_proxy.money.event import Mark, partition_of
 from corvus_proxy.ops import embedded
 from corvus_proxy.till.checks import check_server
 from corvus_proxy.till.client import Till, TillUnavailable
 from corvus_proxy.till.holds import Holds
 from corvus_proxy.till.journal import Node
+from corvus_proxy.till.recovery.report import Reporter, read_reports
 from corvus_proxy.till.reply import Ask, Fenced
-from corvus_proxy.till.report import Reporter, read_reports
 from tests.conftest import add_wallet, open_all
 
 pytestmark = pytest.mark.anyio
@@ -138,11 +138,11 @@ async def test_a_killed_redis_loses_nothing(
     assert report.replid == await till.replid() != before
     assert report.missing == {}
     for part, state in enumerate(await till.partitions()):
-        assert (await till.open_partition(part, state))[0] == "OK"
+        assert (await till.open_partition(part, state, replid=await till.replid()))[0] == "OK"
     await living.settle(20, "completed", b"{}", wait_s=2)
     assert await holds.drain(2)
     assert await figures(till) == (950, 0)
-    events = await till.events({PART: (1, 1)}, count=9, block_ms=0)
+    events = await till.events({PART: Mark(1, 1)}, count=9, block_ms=0)
     assert [event.id for event in events if event.delta_nanos] in (["a", "b"], ["b", "a"])
 
 

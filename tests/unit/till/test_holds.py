@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from corvus_proxy.money.event import partition_of
+from corvus_proxy.money.event import Mark, partition_of
 from corvus_proxy.till import reply
 from corvus_proxy.till.client import Till
 from corvus_proxy.till.holds import Hold, Holds
 from corvus_proxy.till.journal import Journal, Node, read_lines
-from corvus_proxy.till.replay import Replay, read_dead
-from corvus_proxy.till.reply import Ask, Poor, Settled
-from corvus_proxy.till.report import Reporter, read_reports
+from corvus_proxy.till.recovery.replay import Replay, read_dead
+from corvus_proxy.till.recovery.report import Reporter, read_reports
+from corvus_proxy.till.reply import Ask, Charge, Poor, Settled
 from corvus_proxy.till.sweeper import Sweeper
 from tests.conftest import add_wallet
 
@@ -42,7 +42,7 @@ async def test_leaving_the_block_releases(valkey_till: Till, tmp_path: Path) -> 
     await add_wallet(valkey_till, W, 1000)
     holds, _ = make(valkey_till, tmp_path)
     async with await holds.reserve(ask("a", 100)) as hold:
-        assert await hold.settle(30, "completed", b"{}", wait_s=1) == Settled(30, 0, 970, 2)
+        assert await hold.settle(30, "completed", b"{}", wait_s=1) == Settled(30, 0, 970, 2, 1)
     with pytest.raises(RuntimeError, match="boom"):
         async with await holds.reserve(ask("b", 100)):
             raise RuntimeError("boom")
@@ -81,7 +81,9 @@ async def test_a_charge_goes_on_while_redis_is_fenced(valkey_till: Till, tmp_pat
     part = partition_of(W)
     await valkey_till._redis.hset(f"{{p{part:02d}}}:m", "rs", "0" * 40)
     assert await hold.settle(50, "completed", b"{}", wait_s=0.2) is None
-    await valkey_till.open_partition(part, (await valkey_till.partitions())[part])
+    await valkey_till.open_partition(
+        part, (await valkey_till.partitions())[part], replid=await valkey_till.replid()
+    )
     assert await holds.drain(2)
     assert await balance(valkey_till) == (950, 0)
 
@@ -93,21 +95,21 @@ async def test_a_dead_process_is_replayed_once(valkey_till: Till, tmp_path: Path
     for rid in ("told", "untold", "running"):
         assert isinstance(await holds.reserve(ask(rid, 100)), Hold)
     await holds.living["told"].settle(10, "completed", b"{}", wait_s=1)
-    holds.journal.settling("untold", W, 40, "completed", b"{}")
+    holds.journal.settling(Charge("untold", W, f"key_{W}", "slug", 40, "completed", b"{}"))
     _kill(holds.journal)
     pending, done = read_dead(node.dead()["p1"], node.key)
     assert set(pending) == {"untold"}
-    assert done == {partition_of(W): 2}
+    assert done == {partition_of(W): Mark(1, 2)}
     other = Node(tmp_path, PEPPER)
     replay = Replay(other, valkey_till)
     assert await replay.run() == 1
     assert await balance(valkey_till) == (950, 100)
-    assert replay.highest_done() == {partition_of(W): 3}
+    assert replay.highest_done() == {partition_of(W): Mark(1, 3)}
     assert await Replay(Node(tmp_path, PEPPER), valkey_till).run() == 1
     assert await balance(valkey_till) == (950, 100)
-    replay.prune({partition_of(W): 2})
+    replay.prune({partition_of(W): Mark(1, 2)})
     assert list(tmp_path.glob("p1.*"))
-    replay.prune({partition_of(W): 3})
+    replay.prune({partition_of(W): Mark(1, 3)})
     assert not list(tmp_path.glob("p1.*"))
 
 
@@ -132,7 +134,7 @@ async def test_a_process_that_dies_later_is_replayed_by_the_living_speaker(
     await asyncio.sleep(0.05)
     other, other_node = make(valkey_till, tmp_path, "p2")
     await other.reserve(ask("late", 100))
-    other.journal.settling("late", W, 30, "completed", b"{}")
+    other.journal.settling(Charge("late", W, f"key_{W}", "slug", 30, "completed", b"{}"))
     await Reporter(valkey_till, other, other_node).tick()
     assert len(await read_reports(valkey_till)) == 2
     _kill(other.journal)
@@ -140,8 +142,8 @@ async def test_a_process_that_dies_later_is_replayed_by_the_living_speaker(
         await reporter.tick()
         await asyncio.sleep(0.05)
     assert await balance(valkey_till) == (970, 0)
-    (report,) = await read_reports(valkey_till)
-    assert (report.process, report.done) == ("p1", {partition_of(W): 2})
+    (report,) = [one for one in await read_reports(valkey_till) if not one.left]
+    assert (report.process, report.done) == ("p1", {partition_of(W): Mark(1, 2)})
     await valkey_till.ack(partition_of(W), 2, keep=0)
     await reporter.tick()
     assert not list(tmp_path.glob("p2.*"))
@@ -165,7 +167,7 @@ async def test_a_torn_or_altered_tail_is_ignored(valkey_till: Till, tmp_path: Pa
         # A line whose newline alone is missing is whole.
         assert found == lines[: len(found)]
         assert len(found) - whole[:at].count(b"\n") in (0, 1)
-    altered = whole.replace(b"\t10\n", b"\t99\n", 1)
+    altered = whole.replace(b"\t10\tslug", b"\t99\tslug", 1)
     path.write_bytes(altered)
     assert list(read_lines(path, node.key)) == []
 
@@ -191,7 +193,7 @@ async def test_a_stalled_journal_refuses_and_recovers_under_load(
     assert not holds.journal.healthy
     assert await holds.reserve(ask("b", 1)) == reply.Backpressure()
     for n in range(60):
-        holds.journal.checkpoint("a", n)
+        holds.journal.checkpoint("a", "key", n, b"{}")
         await asyncio.sleep(0.002)
     assert holds.journal.healthy
     await hold.settle(1, "completed", b"{}", wait_s=1)
@@ -240,9 +242,31 @@ async def test_reports_tell_the_coordinator_what_it_needs(
     await lost.settle(1, "completed", b"{}", wait_s=1)
     await reporter.tick()
     (report,) = await read_reports(valkey_till)
-    assert report.done == {partition_of(W): 2}
+    assert report.done == {partition_of(W): Mark(1, 2)}
     assert report.replayed
-    await reporter.stop(leave=True)
+    asyncio.get_running_loop().call_later(0.2, asyncio.ensure_future, _ack(valkey_till))
+    assert await reporter.stop(leave=True)
     holds.journal.retire()
-    assert await read_reports(valkey_till) == []
+    assert [one.left for one in await read_reports(valkey_till)] == [True]
     assert not list(tmp_path.glob("p1*"))
+
+
+async def _ack(till: Till) -> None:
+    await till.ack(partition_of(W), 2, keep=0)
+
+
+async def test_a_drain_keeps_the_journal_until_the_books_have_it(
+    valkey_till: Till, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With Postgres away the process ends all the same; its word and its journal stay."""
+    monkeypatch.setattr("corvus_proxy.till.recovery.report.LEAVE_S", 0.2)
+    await add_wallet(valkey_till, W, 1000)
+    holds, node = make(valkey_till, tmp_path)
+    reporter = Reporter(valkey_till, holds, node)
+    await reporter.tick()
+    await (await holds.reserve(ask("a", 100))).settle(1, "completed", b"{}", wait_s=1)
+    assert not await reporter.stop(leave=True)
+    (report,) = await read_reports(valkey_till)
+    assert (report.retired, report.left, report.done) == (
+        True, False, {partition_of(W): Mark(1, 2)})  # fmt: skip
+    assert list(tmp_path.glob("p1.*.journal"))

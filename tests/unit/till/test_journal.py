@@ -12,15 +12,21 @@ from corvus_proxy.money.event import partition_of
 from corvus_proxy.till.client import Till
 from corvus_proxy.till.holds import Holds
 from corvus_proxy.till.journal import Journal, Node, read_lines
-from corvus_proxy.till.replay import read_dead
-from corvus_proxy.till.reply import Ask
+from corvus_proxy.till.recovery.replay import read_dead
+from corvus_proxy.till.reply import Ask, Charge
 from corvus_proxy.till.sweeper import Sweeper
 from tests.conftest import add_wallet
 
 pytestmark = pytest.mark.anyio
 W = "w_journal00001"
 PEPPER = b"p" * 32
-ASK = Ask("a", W, "digest", 100, 100, 0, "pv", "slug", 1)
+
+
+def asked(rid: str) -> Ask:
+    return Ask(rid, W, "digest", 100, 100, 0, "pv", "slug", 1)
+
+
+ASK = asked("a")
 
 
 def lines_of(journal: Journal, node: Node) -> list[tuple[str, str]]:
@@ -34,14 +40,14 @@ async def test_half_a_line_never_hides_the_next(
     """A disk that fills up in the middle of a line: every later line is still read back."""
     node = Node(tmp_path, PEPPER)
     journal = node.journal("p1", sync_ms=5)
-    journal.opened("a", W, 1)
+    journal.opened(ASK)
     real = os.write
     for cut in (0, 1, 20, 40):
         monkeypatch.setattr(os, "write", lambda fd, data, cut=cut: real(fd, data[:cut]))
-        journal.opened(f"lost{cut}", W, 1)
+        journal.opened(asked(f"lost{cut}"))
         assert not journal.healthy
     monkeypatch.setattr(os, "write", real)
-    journal.settling("a", W, 7, "completed", b"{}")
+    journal.settling(Charge("a", W, f"key_{W}", "slug", 7, "completed", b"{}"))
     assert lines_of(journal, node) == [("O", "a"), ("S", "a")]
     pending, _ = read_dead([journal._segments[0].path], node.key)
     assert pending["a"].actual_nanos == 7
@@ -54,14 +60,14 @@ async def test_a_disk_that_was_full_opens_the_door_again_by_itself(
     """Closed while lines cannot be written, even while syncs succeed; open when they can."""
     node = Node(tmp_path, PEPPER)
     journal = node.journal("p1", sync_ms=5)
-    journal.opened("a", W, 1)
+    journal.opened(ASK)
     real = os.write
 
     def full(fd: int, data: bytes) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "write", full)
-    journal.opened("b", W, 1)
+    journal.opened(asked("b"))
     for _ in range(10):
         await asyncio.sleep(0.01)
         assert not journal.healthy

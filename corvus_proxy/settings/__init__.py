@@ -5,10 +5,7 @@ its path. `docs/configuration.md` and `config/corvus.example.toml` are written f
 `python -m corvus_proxy.settings`, and a test compares them.
 """
 
-import ast
-import inspect
 import os
-import sys
 import tomllib
 from collections.abc import Mapping
 from decimal import Decimal
@@ -146,6 +143,11 @@ class LedgerSettings(msgspec.Struct, frozen=True):
     """Events a partition may hold that the books do not; then new requests are refused."""
     keep: int = 5_000
     """Committed events kept in Redis per partition, for a database restored from a backup."""
+    archive_dir: str = ""
+    """Folder of the worker's archive of booked events, on another disk than the database's: what a
+    database restored from a backup is brought forward with. Empty: none."""
+    archive_days: int = 7
+    """Days of archive that are kept; more than the age of the oldest backup you would restore."""
     journal_dir: str = ""
     """Folder of a gateway's journals, on a disk that outlives the process. Required."""
     journal_sync_ms: int = 20
@@ -287,9 +289,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 FAMILIES = ("anthropic", "openai", "glm")
-_PLAIN_SECTIONS = tuple(
+PLAIN_SECTIONS = tuple(
     name for name in Settings.__struct_fields__ if name not in ("production", "upstream")
 )
+"""Sections that are one table each."""
 _ABOVE_ZERO = frozenset({
     "timeout_ms", "processes", "connect_s", "first_byte_s", "silence_s", "total_s", "lease_s",
     "slice_tokens", "letters_per_100_tokens", "symbols_per_100_tokens", "non_ascii_per_100_tokens",
@@ -312,8 +315,8 @@ def load(path: Path | None, environ: Mapping[str, str] | None = None) -> Setting
         except ValueError as error:  # no TOML, or not even UTF-8
             raise ConfigurationError(f"{path}: {error}") from None
     _reject_unknown(tree, str(path or "settings"))
-    for section in _PLAIN_SECTIONS:
-        for option in _struct_of(section).__struct_fields__:
+    for section in PLAIN_SECTIONS:
+        for option in struct_of(section).__struct_fields__:
             name = f"CORVUS_{section}_{option}".upper()
             if name in environ:
                 tree.setdefault(section, {})[option] = _from_variable(name, environ[name])
@@ -333,7 +336,8 @@ def config_path() -> Path | None:
     return Path(named) if named else None
 
 
-def _struct_of(section: str) -> type[msgspec.Struct]:
+def struct_of(section: str) -> type[msgspec.Struct]:
+    """The options of a plain section."""
     return cast(type[msgspec.Struct], type(getattr(Settings(), section)))
 
 
@@ -363,8 +367,8 @@ def _reject_unknown(tree: dict[str, Any], where: str) -> None:
         return found
 
     reject(tree, Settings, "")
-    for section in _PLAIN_SECTIONS:
-        reject(tree.get(section, {}), _struct_of(section), f"{section}.")
+    for section in PLAIN_SECTIONS:
+        reject(tree.get(section, {}), struct_of(section), f"{section}.")
     for upstream in rows(tree.get("upstream", []), "upstream"):
         reject(upstream, Upstream, "upstream.")
         for credential in rows(upstream.get("credential", []), "upstream.credential"):
@@ -372,7 +376,7 @@ def _reject_unknown(tree: dict[str, Any], where: str) -> None:
 
 
 def _check(settings: Settings) -> None:
-    for section in _PLAIN_SECTIONS:
+    for section in PLAIN_SECTIONS:
         for option, value in msgspec.structs.asdict(getattr(settings, section)).items():
             least = 0.001 if option in _ABOVE_ZERO else 0
             most = 65_535 if option in ("port", "status_port") else 2**53
@@ -407,94 +411,3 @@ def _read(path: Path, option: str) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise ConfigurationError(f"{option}: {path}: {error.strerror}") from None
-
-
-def _rows(kind: type[msgspec.Struct]) -> list[tuple[str, str, object, str]]:
-    """Name, type, default and reason of each option, the reasons read from this file's own text."""
-    body = cast(ast.ClassDef, ast.parse(inspect.getsource(kind)).body[0])
-    rows = []
-    fields = {field.name: field for field in msgspec.structs.fields(kind)}
-    for item, after in zip(body.body, body.body[1:], strict=False):
-        if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
-            reason = ""
-            if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
-                reason = " ".join(str(after.value.value).split())
-            field = fields[item.target.id]
-            default = field.default
-            if default is msgspec.NODEFAULT:
-                made = field.default_factory
-                default = None if made is msgspec.NODEFAULT else made()
-            rows.append((item.target.id, ast.unparse(item.annotation), default, reason))
-    return rows
-
-
-def _toml(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return "{}" if value == {} else msgspec.json.encode(value).decode()
-
-
-def reference() -> str:
-    """`docs/configuration.md`."""
-    out = [
-        "# Configuration",
-        "",
-        "Written by `python -m corvus_proxy.settings`; the source is `corvus_proxy/settings.py`.",
-        "One TOML file (`--config FILE` or `CORVUS_CONFIG`); each option of a plain section can be",
-        "overridden by a variable `CORVUS_<SECTION>_<OPTION>`, as `CORVUS_REDIS_URL` (a table as",
-        "JSON). An unknown key is an error, and so is a number that makes no sense.",
-        "",
-        "`production` (bool, default `false`): " + _rows(Settings)[0][3],
-        "",
-    ]
-    sections: list[tuple[str, type[msgspec.Struct]]] = [
-        (f"[{name}]", _struct_of(name)) for name in _PLAIN_SECTIONS
-    ]
-    sections += [("[[upstream]]", Upstream), ("[[upstream.credential]]", Credential)]
-    for title, kind in sections:
-        out += [
-            f"## `{title}`",
-            "",
-            str(kind.__doc__),
-            "",
-            "| option | type | default | reason |",
-            "|---|---|---|---|",
-        ]
-        for name, annotation, default, reason in _rows(kind):
-            shown = "required" if default is None else f"`{_toml(default)}`"
-            out.append(f"| `{name}` | {annotation} | {shown} | {reason} |")
-        out.append("")
-    return "\n".join(out)
-
-
-def example() -> str:
-    """`config/corvus.example.toml`: every option at its default, commented out."""
-    out = [
-        "# Every option at its default. Written by `python -m corvus_proxy.settings example`.",
-        "",
-        "# " + _rows(Settings)[0][3],
-        "# production = false",
-        "",
-    ]
-    for section in _PLAIN_SECTIONS:
-        kind = _struct_of(section)
-        out += [f"# {kind.__doc__}", f"[{section}]"]
-        for name, _, default, reason in _rows(kind):
-            out += [f"# {reason}", f"# {name} = {_toml(default)}"]
-        out.append("")
-    out += [
-        "# One for each family that is sold.",
-        "# [[upstream]]",
-        '# family = "anthropic"',
-        '# base_url = "https://api.anthropic.com"',
-        "# [[upstream.credential]]",
-        '# name = "a1"',
-        '# secret_env = "ANTHROPIC_API_KEY"',
-        "# weight = 1\n# cost_factor = 1.0",
-        "",
-    ]
-    return "\n".join(out)
-
-
-if __name__ == "__main__":
-    sys.stdout.write(example() if sys.argv[1:] == ["example"] else reference())

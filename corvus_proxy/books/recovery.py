@@ -1,0 +1,104 @@
+"""What a rebuild reads from the books: wallets with their keys, and what was done before."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+CREDITS_DAYS = 35
+"""How long the ids of credits and debits are known: longer than any payment service repeats."""
+
+WALLETS = """
+select wallet, version, status, balance_nanos, wallet_seq, spent_nanos from wallet
+where part = $1 order by wallet
+"""
+KEYS = """
+select k.wallet, k.key_id, k.status, k.spent_nanos,
+       coalesce(array_agg(row(s.digest, s.valid_until_ms)) filter (
+           where s.digest is not null), '{}') as secrets
+from key k join wallet w using (wallet) left join key_secret s using (key_id)
+where w.part = $1 group by k.key_id
+"""
+CREDITS = """
+select ext_id, type || '|' || abs(delta_nanos) || '|' || shortfall_nanos || '|' || seq as tombstone
+from event where part = $1 and type in ('C', 'D') and written_at > now() - make_interval(days => $2)
+order by epoch, seq
+"""
+ENDED = """
+select e.ext_id, e.type, e.actual_nanos,
+       e.type || '|' || -e.delta_nanos || '|' || e.shortfall_nanos || '|' || e.seq || '|' || e.epoch
+           as tombstone,
+       exists (select from event l where l.type = 'L' and l.ext_id = e.ext_id || ':L') as late
+from event e where e.type in ('S', 'X') and e.ext_id = any($1)
+"""
+
+
+class KeyBalance(NamedTuple):
+    """One key of a wallet, as Redis has to know it."""
+
+    key_id: str
+    status: int
+    spent_nanos: int
+    secrets: list[tuple[str, int]]
+    """Digest and the millisecond until which it is valid."""
+
+
+class WalletBalance(NamedTuple):
+    wallet: str
+    version: int
+    status: int
+    balance_nanos: int
+    wallet_seq: int
+    spent_nanos: int
+    keys: list[KeyBalance]
+
+
+class EndedRequest(NamedTuple):
+    """A request whose end the books have."""
+
+    kind: str
+    actual_nanos: int
+    tombstone: str
+    late: bool
+    """Whether the rest after an expired lease is booked too."""
+
+
+async def wallets(connection: Any, part: int) -> list[WalletBalance]:
+    """Every wallet of a partition with its keys."""
+    keys: dict[str, list[KeyBalance]] = {}
+    for row in await connection.fetch(KEYS, part):
+        secrets = [(secret[0], secret[1]) for secret in row["secrets"]]
+        keys.setdefault(row["wallet"], []).append(
+            KeyBalance(row["key_id"], row["status"], row["spent_nanos"], secrets)
+        )
+    return [
+        WalletBalance(
+            row["wallet"],
+            row["version"],
+            row["status"],
+            row["balance_nanos"],
+            row["wallet_seq"],
+            row["spent_nanos"],
+            keys.get(row["wallet"], []),
+        )
+        for row in await connection.fetch(WALLETS, part)
+    ]
+
+
+async def balances(connection: Any, part: int) -> dict[str, int]:
+    """Balance of every wallet of a partition."""
+    rows = await connection.fetch("select wallet, balance_nanos from wallet where part = $1", part)
+    return {row["wallet"]: row["balance_nanos"] for row in rows}
+
+
+async def recent_credits(connection: Any, part: int) -> list[tuple[str, str]]:
+    """Ids and tombstones of the credits and debits of the last weeks."""
+    rows = await connection.fetch(CREDITS, part, CREDITS_DAYS)
+    return [(row["ext_id"], row["tombstone"]) for row in rows]
+
+
+async def ended(connection: Any, rids: Sequence[str]) -> dict[str, EndedRequest]:
+    """Those of some requests whose end is booked."""
+    rows = await connection.fetch(ENDED, list(rids))
+    return {
+        row["ext_id"]: EndedRequest(row["type"], row["actual_nanos"], row["tombstone"], row["late"])
+        for row in rows
+    }

@@ -1,0 +1,104 @@
+"""What a dead gateway process had journalled and not heard an answer to is settled by the living.
+
+A SETTLE line without its DONE is settled by the ordinary script: the hold still exists, or it was
+charged before the crash (DUP), or its lease ended it (`late` charges the rest). An OPEN line
+without a SETTLE is left to its lease, which charges the last checkpoint.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import structlog
+
+from corvus_proxy.money.event import Mark, partition_of
+from corvus_proxy.till.client import Till
+from corvus_proxy.till.holds import mark_of, settle_until_answered
+from corvus_proxy.till.journal import NOWHERE, Node, covers, read_lines
+from corvus_proxy.till.reply import Charge
+
+_log = structlog.get_logger()
+
+
+def read_dead(paths: list[Path], key: bytes) -> tuple[dict[str, Charge], dict[int, Mark]]:
+    """Unsettled charges by request id, and the highest event answered per partition."""
+    pending: dict[str, Charge] = {}
+    done: dict[int, Mark] = {}
+    for path in paths:
+        for line in read_lines(path, key):
+            if line.kind == "S":
+                wallet, api_key, slug, nanos, outcome, meta = line.fields
+                pending[line.rid] = Charge(
+                    line.rid, wallet, api_key, slug, int(nanos), outcome, meta.encode()
+                )
+            elif line.kind in "DR":
+                pending.pop(line.rid, None)
+                partition, epoch, seq = map(int, line.fields)
+                at = Mark(epoch, seq)
+                rebuilt = line.kind == "R"
+                done[partition] = at if rebuilt else max(at, done.get(partition, NOWHERE))
+    return pending, done
+
+
+class Replay:
+    """The speaker's work for the dead processes of its node."""
+
+    def __init__(self, node: Node, till: Till) -> None:
+        self._node = node
+        self._till = till
+        self.done: dict[str, dict[int, Mark]] = {}
+        """Highest event per partition, by dead process; kept until the books have them."""
+        self.read = False
+        """All dead journals have been read: `done` is complete."""
+        self.finished = False
+        """All their charges have been answered."""
+
+    async def run(self) -> int:
+        """Settles what is unsettled in journals that died since the last run; how many charges.
+
+        Waits for Redis as long as it takes.
+        """
+        count = 0
+        waiting: dict[str, dict[str, Charge]] = {}
+        for incarnation, paths in self._node.dead().items():
+            if incarnation in self.done:
+                continue
+            waiting[incarnation], self.done[incarnation] = read_dead(paths, self._node.key)
+        self.read = True
+        self.finished = not waiting
+        for incarnation, pending in waiting.items():
+            done = self.done[incarnation]
+            for charge in pending.values():
+                answer = await settle_until_answered(self._till, charge)
+                partition = partition_of(charge.wallet)
+                done[partition] = max(mark_of(answer), done.get(partition, NOWHERE))
+                count += 1
+            _log.info("journal_replayed", process=incarnation, charges=len(pending))
+        self.finished = True
+        return count
+
+    def paths(self) -> list[Path]:
+        """The files of the dead processes that it speaks for."""
+        return [path for name in self.done for path in self._node.paths(name)]
+
+    def rebuilt(self, partition: int, at: Mark) -> None:
+        """A partition was rebuilt with the dead processes' claims in it."""
+        for done in self.done.values():
+            if partition in done:
+                done[partition] = at
+
+    def highest_done(self) -> dict[int, Mark]:
+        """Highest event per partition over all dead processes."""
+        highest: dict[int, Mark] = {}
+        for done in self.done.values():
+            for partition, at in done.items():
+                highest[partition] = max(at, highest.get(partition, NOWHERE))
+        return highest
+
+    def prune(self, committed: Mapping[int, Mark]) -> None:
+        """Deletes the files of dead processes whose every answer is in the books."""
+        if not self.finished:
+            return
+        for incarnation, done in list(self.done.items()):
+            if covers(committed, done):
+                self._node.bury(incarnation)
+                del self.done[incarnation]

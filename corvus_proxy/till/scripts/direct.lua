@@ -1,0 +1,54 @@
+#!lua flags=allow-oom
+-- Charges, in a partition that is rebuilt, what a journal proves: there is no hold any more.
+--
+-- KEYS   m w h d dz l c
+-- ARGV   epoch rid wallet key slug kind actual outcome meta
+-- REPLY  OK charged short balance seq epoch | DUP tombstone | NOKEY | FENCED epoch state | BAD
+local m, w, h, d, dz, l, c = unpack(KEYS)
+local epoch, rid, wallet, key, slug, kind, actual, outcome, meta = unpack(ARGV)
+local me = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
+local part = redis.call('HMGET', m, 'ep', 'rs', 'st', 'sq', 'cs')
+if part[1] ~= epoch or part[2] ~= me or part[3] ~= 'REPLAY' then
+  return {'FENCED', part[1] or '', part[3] or ''}
+end
+-- Lua numbers are doubles: amounts come as digits, at most 2^53 - 1, and leave by '%.0f'.
+local function amount_of(text)
+  if not string.match(text, '^%d+$') or #text > 16 then return nil end
+  local number = tonumber(text)
+  return number <= 9007199254740991 and number or nil
+end
+local function digits(number) return string.format('%.0f', number) end
+-- Totals that only grow may pass 2^53: they are added in two halves.
+local function plus(total, number)
+  local low = tonumber(string.sub(total, -9)) + number % 1e9
+  local high = (tonumber(string.sub(total, 1, -10)) or 0) + math.floor(number / 1e9)
+  if low >= 1e9 then low, high = low - 1e9, high + 1 end
+  return high > 0 and string.format('%.0f%09.0f', high, low) or digits(low)
+end
+-- Charges what the hold and the free balance cover, never another request's hold (T1, T3).
+local function finish(kind, hold, actual, outcome, meta)
+  local found = redis.call('HMGET', w, 'bal', 'hld', 'ws', 'spt', 's:' .. hold.key)
+  local bal, hld, ws = tonumber(found[1]), tonumber(found[2]), tonumber(found[3])
+  local charged = math.min(actual, bal - hld + hold.held)
+  local short = actual - charged
+  local spent, key_spent = plus(found[4] or '0', charged), plus(found[5] or '0', charged)
+  local seq, after = digits(tonumber(part[4]) + 1), digits(bal - charged)
+  redis.call('ZCARD', dz) -- a wrong type has to fail before the first write
+  redis.call('XADD', l, epoch .. '-' .. seq, 't', kind, 'id', rid, 'w', hold.wallet, 'k', hold.key,
+    'g', hold.slug, 'd', digits(-charged), 'b', after, 'ws', digits(ws + 1), 'a', digits(actual),
+    's', digits(short), 'o', outcome, 'sw', spent, 'sk', key_spent, 'u', meta)
+  redis.call('HSET', m, 'sq', seq)
+  redis.call('HSET', w, 'bal', after, 'hld', digits(hld - hold.held), 'ws', digits(ws + 1),
+    'spt', spent, 's:' .. hold.key, key_spent)
+  redis.call('HDEL', h, rid)
+  redis.call('HSET', d, rid, table.concat({kind, digits(charged), digits(short), seq, epoch}, '|'))
+  redis.call('ZADD', dz, seq, rid)
+  return {'OK', digits(charged), digits(short), after, seq, epoch}
+end
+
+local charge = amount_of(actual)
+if not charge then return {'BAD'} end
+local ended = redis.call('HGET', d, rid)
+if ended then return {'DUP', ended} end
+if not redis.call('HGET', w, 'bal') then return {'NOKEY'} end
+return finish(kind, {wallet = wallet, held = 0, key = key, slug = slug}, charge, outcome, meta)
