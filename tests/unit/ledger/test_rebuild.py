@@ -1,0 +1,362 @@
+"""A Redis that lost something: rebuilt from books, journals and running requests, to the nano."""
+
+import asyncio
+import contextlib
+import os
+import random
+import shutil
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from corvus_proxy import secret
+from corvus_proxy.books import nodes, views
+from corvus_proxy.books.db import Books
+from corvus_proxy.ledger.archive import Archive
+from corvus_proxy.ledger.coordinator import Coordinator
+from corvus_proxy.ledger.verify import verify
+from corvus_proxy.ledger.writer import Writer
+from corvus_proxy.money.event import Meta, encode_meta, partition_of
+from corvus_proxy.ops import embedded
+from corvus_proxy.service import keys
+from corvus_proxy.service.stores import Stores
+from corvus_proxy.till.client import Till
+from corvus_proxy.till.holds import Hold, Holds
+from corvus_proxy.till.journal import Node
+from corvus_proxy.till.recovery.report import Reporter
+from corvus_proxy.till.reply import Ask, Granted
+
+pytestmark = pytest.mark.anyio
+PEPPER = b"p" * 32
+META = encode_meta(Meta(price_version="pv", source="upstream", ended_ms=1_790_000_000_000))
+
+
+class Process:
+    """A gateway process: its holds, its journal, its reports."""
+
+    def __init__(self, till: Till, folder: Path, name: str) -> None:
+        self.node = Node(folder, PEPPER)
+        self.journal = self.node.journal(name, sync_ms=5)
+        self.holds = Holds(till, self.journal, lease_s=60, lag_limit=10**6, wait_s=0, waiters_max=1)
+        self.reporter = Reporter(till, self.holds, self.node)
+        self.reporter.start()
+
+    async def begin(self, made: keys.Created, rid: str, nanos: int) -> Hold:
+        digest = secret.digest(made.secret, PEPPER)
+        hold = await self.holds.reserve(
+            Ask(rid, made.wallet, digest, nanos, nanos, 0, "pv", "slug", 1)
+        )
+        assert isinstance(hold, Hold), hold
+        return hold
+
+    async def charge(self, made: keys.Created, rid: str, nanos: int) -> None:
+        hold = await self.begin(made, rid, nanos)
+        assert await hold.settle(nanos, "completed", META, wait_s=5)
+
+    async def kill(self) -> None:
+        """What the kernel does for a dead process."""
+        for task in (self.reporter._task, self.reporter._replaying):
+            if task is not None:
+                task.cancel()
+        for task in list(self.holds._unsettled.values()):
+            task.cancel()
+        await asyncio.sleep(0)
+        for segment in self.journal._segments:
+            os.close(segment.fd)
+        self.journal._segments = []
+        os.close(self.journal._lock)
+        self.node.leave()
+
+
+class World:
+    """One Redis of its own, books, worker jobs, two gateway processes on two nodes."""
+
+    def __init__(self, server: embedded.Redis, till: Till, books: Books, folder: Path) -> None:
+        self.server, self.till, self.books, self.folder = server, till, books, folder
+        self.stores = Stores(till, books, PEPPER)
+        self.one = Process(till, folder / "node1", "p1")
+        self.two = Process(till, folder / "node2", "p2")
+        self.archive = Archive(str(folder / "archive"), days=7)
+        self.writer = Writer(till, books, keep=5, archive=self.archive)
+        self.coordinator = Coordinator(till, books, behind=self.writer.broken.get)
+        self.jobs: list[asyncio.Task[None]] = []
+
+    def work(self, *, writer: bool = True) -> None:
+        self.jobs.append(asyncio.create_task(self.coordinator.run()))
+        if writer:
+            self.jobs.append(asyncio.create_task(self.writer.run()))
+
+    async def rest(self) -> None:
+        for job in self.jobs:
+            job.cancel()
+        await asyncio.gather(*self.jobs, return_exceptions=True)
+        self.jobs = []
+
+    async def until(self, what: Callable[[], Awaitable[bool]], *, timeout_s: float = 15) -> None:
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        while not await what():
+            assert asyncio.get_running_loop().time() < deadline, self.coordinator.closed
+            await asyncio.sleep(0.02)
+
+    async def opened(self) -> bool:
+        replid = await self.till.replid()
+        return all(
+            state.state == "OPEN" and state.stamp == replid
+            for state in await self.till.partitions()
+        )
+
+    async def drained(self) -> bool:
+        return await self.writer.lag() == 0
+
+    async def settle_down(self) -> None:
+        """Open, everything in the books, Redis and the books agree."""
+        await self.until(self.opened)
+        await self.until(self.drained)
+        report = await verify(self.till, self.books)
+        assert (report.ok, report.drift_nanos, report.undrained) == (True, 0, 0), report
+
+    async def booked(self, wallet: str) -> dict[str, int]:
+        """Charges in the books, by request."""
+        async with self.books.connection() as connection:
+            rows = await views.requests(connection, wallet, limit=100_000)
+        return {row.request_id: row.charge_nanos for row in rows}
+
+
+@pytest.fixture
+async def world(tmp_path: Path, books: Books) -> AsyncIterator[World]:
+    server = embedded.Redis(tmp_path / "data", tmp_path / "redis.log", port=embedded.free_port())
+    server.start()
+    await asyncio.to_thread(server.wait)
+    till = Till.open(server.url, timeout_ms=2000)
+    found = World(server, till, books, tmp_path)
+    found.work()
+    await found.until(found.opened)
+    yield found
+    await found.rest()
+    for process in (found.one, found.two):
+        await process.reporter.stop(leave=False)
+    with contextlib.suppress(Exception):
+        await till.close()
+    server.stop()
+
+
+async def test_a_flush_loses_nothing(world: World) -> None:
+    """FLUSHALL: charges that the books did not have, holds of running requests, unsent credits."""
+    made = await keys.create(world.stores, credit_nanos=10_000)
+    other = await keys.create(world.stores, credit_nanos=500)
+    await world.one.charge(made, "booked", 100)
+    await world.until(world.drained)
+    await world.rest()
+    await world.one.charge(made, "undrained", 200)
+    await world.two.charge(made, "elsewhere", 50)
+    await keys.credit(world.stores, made.key_id, 7_000, reason="paid, not booked")
+    await world.one.charge(made, "of the credit", 9_000)
+    running = await world.two.begin(made, "running", 300)
+    await world.till._redis.flushall()
+    world.work()
+    await world.until(world.opened)
+    state = await world.till.wallet(made.wallet)
+    assert state is not None
+    assert (state.balance_nanos, state.held_nanos) == (10_000 + 7_000 - 9_350, 300)
+    assert await running.settle(250, "completed", META, wait_s=5)
+    await world.one.charge(other, "next", 500)
+    await world.settle_down()
+    assert await world.booked(made.wallet) == {
+        "booked": 100, "undrained": 200, "elsewhere": 50, "of the credit": 9_000, "running": 250,
+    }  # fmt: skip
+    state = await world.till.wallet(made.wallet)
+    assert state is not None
+    assert (state.balance_nanos, state.spent_nanos) == (17_000 - 9_600, 9_600)
+
+
+async def test_a_replica_200_settles_behind_is_promoted(world: World, tmp_path: Path) -> None:
+    """Every acknowledged charge is in the books once, wherever the writer stood."""
+    made = [await keys.create(world.stores, credit_nanos=10**9) for _ in range(8)]
+    replica = embedded.Redis(tmp_path / "replica", tmp_path / "r.log", port=embedded.free_port())
+    replica.start()
+    await asyncio.to_thread(replica.wait)
+    follower = Till.open(replica.url, timeout_ms=2000)
+    await follower._redis.replicaof("127.0.0.1", str(world.server.port))
+    acked: dict[str, int] = {}
+    source = random.Random(11)
+
+    async def some(count: int) -> None:
+        for _ in range(count):
+            rid, nanos = f"r{len(acked)}", source.randrange(1, 10_000)
+            await source.choice([world.one, world.two]).charge(source.choice(made), rid, nanos)
+            acked[rid] = nanos
+
+    try:
+
+        async def synced() -> bool:
+            info = await follower._redis.info("replication")
+            return bool(info.get("master_link_status") == "up" and not info.get(
+                "master_sync_in_progress")) and await level()  # fmt: skip
+
+        async def level() -> bool:
+            ours = [state.seq for state in await world.till.partitions()]
+            return [state.seq for state in await follower.partitions()] == ours
+
+        await world.until(synced)  # a first replica changes the primary's replication id …
+        await world.until(world.opened)  # … so the fence was closed for a moment
+        await some(100)
+        await world.until(synced)
+        await follower._redis.replicaof("NO", "ONE")
+        await some(150)
+        await world.until(world.drained)  # the books are ahead of the replica …
+        await world.rest()
+        await some(50)  # … and the journals are ahead of the books
+        os.kill(world.server.child.pid, signal.SIGKILL)
+        world.server.child.wait()
+        pool = world.till._redis.connection_pool
+        pool.connection_kwargs["port"] = replica.port
+        pool.reset()  # as a name that leads elsewhere from now on
+        world.work()
+        await world.settle_down()
+        await some(20)
+        await world.settle_down()
+        booked: dict[str, int] = {}
+        for one in made:
+            booked |= await world.booked(one.wallet)
+        assert booked == acked
+        total = sum([(await world.till.wallet(one.wallet)).balance_nanos for one in made])  # type: ignore[union-attr]
+        assert total == 8 * 10**9 - sum(acked.values())
+    finally:
+        await follower.close()
+        replica.stop()
+        world.server.start()
+
+
+async def test_an_old_backup_is_put_back_and_a_process_died(world: World, tmp_path: Path) -> None:
+    """Redis's folder of an hour ago; one gateway process is dead, its node has a new one."""
+    made = await keys.create(world.stores, credit_nanos=10**6)
+    await world.one.charge(made, "early", 10)
+    backup = tmp_path / "backup"
+    shutil.copytree((tmp_path / "data"), backup)
+    await world.until(world.drained)
+    await world.one.charge(made, "booked", 20)
+    await world.until(world.drained)
+    await world.rest()
+    await world.two.charge(made, "acked", 40)
+    unsettled = await world.two.begin(made, "journalled", 80)
+    half = await world.two.begin(made, "checkpointed", 1000)
+    half.progress = lambda: (160, META)
+    await half.extend(1000)
+    silent = await world.two.begin(made, "silent", 320)
+    assert silent
+    os.kill(world.server.child.pid, signal.SIGKILL)
+    world.server.child.wait()
+    assert await unsettled.settle(80, "completed", META, wait_s=0.2) is None
+    await world.two.kill()
+    shutil.rmtree((tmp_path / "data"))
+    shutil.copytree(backup, (tmp_path / "data"))
+    world.server.start()
+    await asyncio.to_thread(world.server.wait)
+    world.work()
+    await asyncio.sleep(1)
+    assert not await world.opened()
+    assert "p2" in next(iter(world.coordinator.closed.values()))
+    world.two = Process(world.till, world.folder / "node2", "p3")
+    await world.settle_down()
+    assert await world.booked(made.wallet) == {
+        "early": 10, "booked": 20, "acked": 40, "journalled": 80, "checkpointed": 160}  # fmt: skip
+    async with world.books.connection() as connection:
+        assert {row.process for row in await nodes.known(connection)} == {"p1", "p3"}
+    await world.two.charge(made, "after", 5)
+    await world.settle_down()
+
+
+async def test_a_lost_node_waits_for_the_operator(world: World, tmp_path: Path) -> None:
+    """A process that never returns is named; forgotten, the rest is rebuilt without its journal."""
+    made = await keys.create(world.stores, credit_nanos=10**6)
+    await world.two.charge(made, "booked", 20)
+    await world.until(world.drained)
+    await asyncio.sleep(1.2)  # its word reaches the books' registry
+    await world.two.kill()
+    shutil.rmtree(world.folder / "node2")
+    await world.till._redis.flushall()
+    await asyncio.sleep(1.5)
+    assert not await world.opened()
+    async with world.books.connection() as connection:
+        await nodes.forget(connection, ["p2"])
+    await world.settle_down()
+    assert await world.booked(made.wallet) == {"booked": 20}
+    world.two = Process(world.till, world.folder / "node3", "p3")
+
+
+async def test_a_hold_that_expired_is_charged_the_rest_late(world: World) -> None:
+    """The owner was cut off, not dead: what it delivered beyond the checkpoint is charged once."""
+    made = await keys.create(world.stores, credit_nanos=10**6)
+    hold = await world.one.begin(made, "slow", 1000)
+    hold.progress = lambda: (100, META)
+    await hold.extend(1000)
+    answer = await world.till.expire("slow", made.wallet, renewals=1)
+    assert answer.charged_nanos == 100
+    settled = await hold.settle(700, "completed", META, wait_s=5)
+    assert settled is not None
+    assert settled.charged_nanos == 600
+    await world.settle_down()
+    assert await world.booked(made.wallet) == {"slow": 100, "slow:L": 600}
+
+
+async def test_books_of_a_backup_are_brought_forward(world: World, books: Books) -> None:
+    """Postgres as it was before a wallet was made: stream, archive and Redis's own keys."""
+    import asyncpg
+
+    made = await keys.create(world.stores, credit_nanos=10**6)
+    for n in range(20):
+        await world.one.charge(made, f"early{n}", 1)
+    await world.until(world.drained)
+    await world.rest()
+    admin_url, _, name = books._url.rpartition("/")
+    await books.close()
+    admin = await asyncpg.connect(f"{admin_url}/postgres")
+    await admin.execute(f"create database {name}_backup template {name}")
+    world.work()
+    later = await keys.create(world.stores, credit_nanos=10**6)
+    for n in range(60):  # far more than the stream keeps
+        await world.two.charge(later if n % 2 else made, f"late{n}", 2)
+    await keys.rotate(world.stores, made.key_id, grace_s=60)
+    await world.until(world.drained)
+    await world.rest()
+    await books.close()
+    await admin.execute(f"drop database {name} with (force)")
+    await admin.execute(f"alter database {name}_backup rename to {name}")
+    await admin.close()
+    world.writer = Writer(world.till, books, keep=5, archive=world.archive)
+    world.coordinator = Coordinator(world.till, books, behind=world.writer.broken.get)
+    world.work()
+    await world.two.charge(later, "now", 3)
+
+    async def caught_up() -> bool:
+        return len(await world.booked(later.wallet)) == 31
+
+    await world.until(caught_up)
+    await world.settle_down()
+    assert len(await world.booked(made.wallet)) == 50
+    assert not world.writer.broken
+    assert (await keys.show(world.stores, later.key_id)).balance_nanos == 10**6 - 63
+    await keys.set_frozen(world.stores, later.key_id, frozen=True)
+    digest = secret.digest(later.secret, PEPPER)
+    ask = Ask("x", later.wallet, digest, 1, 1, 0, "pv", "s", 1)
+    assert not isinstance(await world.till.reserve(ask, owner="o", lag_limit=9), Granted)
+
+
+async def test_a_hole_that_nothing_fills_is_named(world: World, books: Books) -> None:
+    """Without an archive the writer says which events are gone, and goes on with the others."""
+    made = await keys.create(world.stores, credit_nanos=10**6)
+    await world.until(world.drained)
+    part = partition_of(made.wallet)
+    for n in range(3):
+        await world.one.charge(made, f"r{n}", 1)
+    await world.until(world.drained)
+    await world.rest()
+    world.writer = Writer(world.till, books, keep=5)
+    await world.till._redis.hset(f"{{p{part:02d}}}:m", "sq", "40")
+    await world.one.charge(made, "behind the hole", 1)
+    for _ in range(3):
+        await world.writer.tick(block_ms=1)
+    assert set(world.writer.broken) == {part}
+    assert "LEDGER_BEHIND" in world.writer.broken[part]
