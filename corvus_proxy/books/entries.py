@@ -98,7 +98,7 @@ async def begin_epoch(connection: Any, part: int, cursor: Mark, epoch: int) -> b
     """Moves a partition's cursor to a new epoch at the same seq: events of the old one are refused
     from now on. False when the cursor is not `cursor` any more."""
     async with connection.transaction():
-        await connection.fetchval("select pg_advisory_xact_lock($1, $2)", _LOCK, part)
+        await lock(connection, part)
         done = await connection.execute(
             UPDATE_CURSOR, part, epoch, cursor.seq, cursor.epoch, cursor.seq
         )
@@ -139,7 +139,7 @@ async def write(
     if unknown and not restored:
         raise WalletsUnknown(sorted(unknown))
     sound, bad = await _move_wallets(connection, part, events, wallets, poison or {})
-    await _insert(connection, part, sound)
+    await insert(connection, part, sound)
     if bad:
         await quarantine.insert(connection, bad)
     done = await connection.execute(
@@ -150,7 +150,13 @@ async def write(
     return Written(sound, bad)
 
 
-async def _insert(connection: Any, part: int, events: Sequence[Event]) -> None:
+async def lock(connection: Any, part: int) -> None:
+    """Keeps every writer out of a partition until the transaction ends."""
+    await connection.fetchval("select pg_advisory_xact_lock($1, $2)", _LOCK, part)
+
+
+async def insert(connection: Any, part: int, events: Sequence[Event]) -> None:
+    """Rows, postings and requests of sound events; moves neither wallets nor the cursor."""
     await connection.executemany(INSERT_EVENTS, [_event_row(event) for event in events])
     await connection.executemany(
         INSERT_POSTINGS,

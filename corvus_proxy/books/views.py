@@ -3,6 +3,8 @@
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from corvus_proxy.money.event import Event, Mark
+
 
 class RequestRow(NamedTuple):
     """One request as its customer sees it."""
@@ -39,6 +41,7 @@ class WalletTotals(NamedTuple):
     wallet: str
     balance_nanos: int
     wallet_seq: int
+    spent_nanos: int
     events_nanos: int
     postings_nanos: int
     events: int
@@ -62,7 +65,7 @@ select k.key_id, k.label, case when w.status = 1 then k.status else w.status end
 from key k join wallet w using (wallet) where k.wallet = $1 and k.key_id = $2
 """
 TOTALS = """
-select w.wallet, w.balance_nanos, w.wallet_seq,
+select w.wallet, w.balance_nanos, w.wallet_seq, w.spent_nanos,
        coalesce(e.total, 0)::bigint as events_nanos,
        (coalesce(c.total, 0) - coalesce(d.total, 0))::bigint as postings_nanos,
        coalesce(e.events, 0)::bigint as events
@@ -91,6 +94,43 @@ async def key(connection: Any, wallet: str, key_id: str) -> dict[str, Any] | Non
     """One key of a wallet: id, label, status number, mask of its present secret, creation."""
     row = await connection.fetchrow(KEY, wallet, key_id)
     return None if row is None else dict(row)
+
+
+class Account(NamedTuple):
+    """A wallet in the books, and where they end."""
+
+    balance_nanos: int
+    cursor: Mark
+
+
+EVENTS = """
+select part, epoch, seq, type, ext_id, wallet, key_id, slug, delta_nanos, balance_nanos, wallet_seq,
+       actual_nanos, shortfall_nanos, outcome, counter, reason, wallet_spent_nanos, key_spent_nanos,
+       meta::text
+from event where wallet = $1 order by wallet_seq desc limit $2
+"""
+
+
+async def account(connection: Any, wallet: str) -> Account:
+    """A wallet's balance and its partition's cursor. Raises LookupError."""
+    row = await connection.fetchrow(
+        "select w.balance_nanos, c.epoch, c.seq from wallet w join cursor c using (part)"
+        " where w.wallet = $1",
+        wallet,
+    )
+    if row is None:
+        raise LookupError(f"the books have no wallet {wallet}")
+    return Account(row[0], Mark(row[1], row[2]))
+
+
+async def events(connection: Any, wallet: str, *, limit: int) -> list[Event]:
+    """A wallet's last events, oldest first."""
+    names = Event.__struct_fields__
+    rows = await connection.fetch(EVENTS, wallet, limit)
+    return [
+        Event(**{**dict(zip(names, row, strict=True)), "meta": row["meta"].encode()})
+        for row in reversed(rows)
+    ]
 
 
 async def totals(connection: Any, parts: list[int]) -> list[WalletTotals]:

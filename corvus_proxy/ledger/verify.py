@@ -7,7 +7,7 @@ stream, must give what Redis says. A wallet that moves while it is read is read 
 import asyncio
 from typing import NamedTuple
 
-from corvus_proxy.books import entries, views
+from corvus_proxy.books import entries, quarantine, views
 from corvus_proxy.books.db import Books
 from corvus_proxy.money.event import PARTITIONS, Event, Mark, partition_of
 from corvus_proxy.till.client import Till
@@ -30,8 +30,62 @@ class VerifyReport(NamedTuple):
     problems: list[str]
 
 
+class PartitionDrift(NamedTuple):
+    """Redis against the books with the stream, for one partition."""
+
+    wallets: int
+    undrained: int
+    drift_nanos: int
+
+
+class _Wallet(NamedTuple):
+    """One wallet compared."""
+
+    part: int
+    drift_nanos: int
+    undrained: int
+    held_nanos: int
+    problems: list[str]
+
+
 async def verify(till: Till, books: Books) -> VerifyReport:
     """Compares every wallet. Raises TillUnavailable, BooksUnavailable."""
+    found, events = await _compare_all(till, books)
+    problems = [problem for one in found for problem in one.problems]
+    async with books.connection() as connection:
+        stopped = await quarantine.waiting(connection)
+    problems += [
+        f"{wallet}: its events are in quarantine since {one.epoch}-{one.seq}: {one.why}"
+        for wallet, one in {one.wallet: one for one in reversed(stopped)}.items()
+    ]
+    problems += await _check_holds(till)
+    return VerifyReport(
+        not problems,
+        len(found),
+        events,
+        sum(one.drift_nanos for one in found),
+        sum(one.undrained for one in found),
+        sum(one.held_nanos for one in found),
+        problems,
+    )
+
+
+async def drift_by_partition(till: Till, books: Books) -> list[PartitionDrift]:
+    """The comparison, summed by partition. Raises TillUnavailable, BooksUnavailable."""
+    found, _ = await _compare_all(till, books)
+    by_part: list[list[_Wallet]] = [[] for _ in range(PARTITIONS)]
+    for one in found:
+        by_part[one.part].append(one)
+    return [
+        PartitionDrift(
+            len(some), sum(one.undrained for one in some), sum(one.drift_nanos for one in some)
+        )
+        for some in by_part
+    ]
+
+
+async def _compare_all(till: Till, books: Books) -> tuple[list[_Wallet], int]:
+    """Every wallet of either store, and how many events the books have."""
     # One snapshot: a batch that the writer commits between the two reads would be counted twice.
     async with (
         books.connection() as connection,
@@ -41,39 +95,42 @@ async def verify(till: Till, books: Books) -> VerifyReport:
         totals = {
             row.wallet: row for row in await views.totals(connection, list(range(PARTITIONS)))
         }
-    problems: list[str] = []
-    drift = events = undrained = held = 0
-    for row in totals.values():
-        events += row.events
-        if not row.balance_nanos == row.events_nanos == row.postings_nanos:
-            problems.append(
-                f"{row.wallet}: balance {row.balance_nanos}, events {row.events_nanos},"
-                f" postings {row.postings_nanos} in the books"
-            )
-            drift += abs(row.balance_nanos - row.events_nanos)
-            drift += abs(row.balance_nanos - row.postings_nanos)
     in_redis = {wallet async for wallet in till.wallet_ids()}
-    for wallet in sorted(in_redis | set(totals)):
-        state, behind = await _redis_cut(till, wallet, at)
-        undrained += len(behind)
-        known = totals.get(wallet)
-        booked = known.balance_nanos if known else 0
-        folded = booked + sum(event.delta_nanos for event in behind)
-        actual = state.balance_nanos if state else 0
-        if folded != actual:
-            drift += abs(folded - actual)
-            problems.append(f"{wallet}: the books and the stream give {folded}, Redis has {actual}")
-        if state is not None:
-            held += state.held_nanos
-            if not 0 <= state.held_nanos <= state.balance_nanos:
-                problems.append(f"{wallet}: {state.held_nanos} held of {state.balance_nanos}")
-    problems += await _check_holds(till)
-    return VerifyReport(
-        not problems, len(in_redis | set(totals)), events, drift, undrained, held, problems
-    )
+    found = [
+        await _compare(till, wallet, totals.get(wallet), at)
+        for wallet in sorted(in_redis | set(totals))
+    ]
+    return found, sum(row.events for row in totals.values())
 
 
-async def _redis_cut(
+async def _compare(
+    till: Till, wallet: str, row: views.WalletTotals | None, at: dict[int, Mark]
+) -> _Wallet:
+    problems: list[str] = []
+    drift = 0
+    if row is not None and not row.balance_nanos == row.events_nanos == row.postings_nanos:
+        problems.append(
+            f"{wallet}: balance {row.balance_nanos}, events {row.events_nanos},"
+            f" postings {row.postings_nanos} in the books"
+        )
+        drift += abs(row.balance_nanos - row.events_nanos)
+        drift += abs(row.balance_nanos - row.postings_nanos)
+    state, behind = await redis_cut(till, wallet, at)
+    folded = (row.balance_nanos if row else 0) + sum(event.delta_nanos for event in behind)
+    spent = behind[-1].wallet_spent_nanos if behind else (row.spent_nanos if row else 0)
+    actual, held = (state.balance_nanos, state.held_nanos) if state else (0, 0)
+    if folded != actual:
+        drift += abs(folded - actual)
+        problems.append(f"{wallet}: the books and the stream give {folded}, Redis has {actual}")
+    if state is not None:
+        if spent != state.spent_nanos:
+            problems.append(f"{wallet}: {spent} spent in the books, {state.spent_nanos} in Redis")
+        if not 0 <= held <= actual:
+            problems.append(f"{wallet}: {held} held of {actual}")
+    return _Wallet(partition_of(wallet), drift, len(behind), held, problems)
+
+
+async def redis_cut(
     till: Till, wallet: str, at: dict[int, Mark]
 ) -> tuple[WalletState | None, list[Event]]:
     """A wallet's state and its events behind the cursor, taken while it stood still."""

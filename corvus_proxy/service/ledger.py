@@ -1,9 +1,147 @@
-"""The operator's questions to the ledger."""
+"""The operator's questions to the ledger, and what may be asked of its recovery."""
 
+import json
+from typing import NamedTuple
+
+from corvus_proxy import clock
+from corvus_proxy.books import entries, nodes, release, wallets
+from corvus_proxy.ledger import explain as telling
 from corvus_proxy.ledger import verify as proof
+from corvus_proxy.ledger.verdict import judge
+from corvus_proxy.money.event import PARTITIONS, partition_of
 from corvus_proxy.service.stores import Stores
+from corvus_proxy.till.recovery.report import read_reports
+
+
+class PartitionPlan(NamedTuple):
+    """What a rebuild of one partition would begin with. Amounts in nanos."""
+
+    partition: int
+    state: str
+    redis_end: str
+    books_end: str
+    wallets: int
+    undrained: int
+    drift_nanos: int
+    """Redis against the books with the stream; a rebuild takes the books' side."""
+    step: str
+    """What the coordinator would do by itself."""
+    why: str
+
+
+class ProcessRow(NamedTuple):
+    """A gateway process on the list of those that recovery waits for."""
+
+    process: str
+    node: str
+    silent_s: int
+    living: int
+    replayed: bool
+    retired: bool
 
 
 async def verify(stores: Stores) -> proof.VerifyReport:
     """Compares Redis and the books. Raises TillUnavailable, BooksUnavailable."""
     return await proof.verify(stores.till, stores.books)
+
+
+async def explain(stores: Stores, key_id: str, *, limit: int = 20) -> telling.Explanation:
+    """A key's money, step by step. Raises LookupError, TillUnavailable, BooksUnavailable."""
+    async with stores.books.connection() as connection:
+        wallet = await wallets.wallet_of_key(connection, key_id)
+    if wallet is None:
+        raise LookupError(f"there is no key {key_id}")
+    return await telling.explain(stores.till, stores.books, wallet, limit=limit)
+
+
+async def rebuild_plan(stores: Stores, parts: list[int]) -> list[PartitionPlan]:
+    """What a rebuild would do; changes nothing. Raises TillUnavailable, BooksUnavailable."""
+    states = await stores.till.partitions()
+    replid = await stores.till.replid()
+    reports = [report for report in await read_reports(stores.till) if not report.left]
+    async with stores.books.connection() as connection:
+        cursors = await entries.cursors(connection)
+    by_part = await proof.drift_by_partition(stores.till, stores.books)
+    plans = []
+    for part in parts or range(PARTITIONS):
+        state = states[part]
+        verdict = judge(part, state, cursors[part], reports, replid, clock.wall_ms())
+        serves = state.state == "OPEN" and state.stamp == replid
+        found = by_part[part]
+        plans.append(
+            PartitionPlan(
+                part,
+                state.state if serves or state.state != "OPEN" else "FENCED",
+                f"{state.epoch}-{state.seq}",
+                str(cursors[part]),
+                found.wallets,
+                found.undrained,
+                found.drift_nanos,
+                "serves" if serves else verdict.step.value,
+                "" if serves else verdict.why,
+            )
+        )
+    return plans
+
+
+async def ask_rebuild(stores: Stores, parts: list[int], *, reason: str, actor: str = "cli") -> None:
+    """Has the worker rebuild partitions. Raises BooksUnavailable."""
+    async with stores.books.transaction() as connection:
+        await nodes.ask_rebuild(connection, parts)
+        details = json.dumps({"partitions": parts, "reason": reason})
+        await wallets.insert_audit(
+            connection, actor=actor, action="ledger.rebuild", subject="ledger", details=details
+        )
+
+
+async def processes(stores: Stores) -> list[ProcessRow]:
+    """The gateway processes that recovery would wait for. Raises BooksUnavailable."""
+    async with stores.books.connection() as connection:
+        rows = await nodes.known(connection)
+    return [
+        ProcessRow(
+            row.process,
+            row.node,
+            row.silent_s,
+            int(row.report.get("living", 0)),
+            bool(row.report.get("replayed")),
+            bool(row.report.get("retired")),
+        )
+        for row in rows
+    ]
+
+
+async def forget(stores: Stores, name: str, *, reason: str, actor: str = "cli") -> list[str]:
+    """Takes a process, or all of a node, off the list; its journal counts as lost. The processes.
+
+    Raises LookupError, TillUnavailable, BooksUnavailable.
+    """
+    async with stores.books.transaction() as connection:
+        rows = [row for row in await nodes.known(connection) if name in (row.process, row.node)]
+        if not rows:
+            raise LookupError(f"there is no process or node {name} on the list")
+        found = [row.process for row in rows]
+        await nodes.forget(connection, found)
+        details = json.dumps({"processes": found, "reason": reason})
+        await wallets.insert_audit(
+            connection, actor=actor, action="ledger.forget", subject=name, details=details
+        )
+    for row in rows:
+        await stores.till.report(f"{row.node}:{row.process}", None)
+    return found
+
+
+async def release_wallet(
+    stores: Stores, wallet: str, *, reason: str, actor: str = "cli"
+) -> release.Released:
+    """Books a wallet's events in quarantine and gives Redis the books' figures, by a rebuild of
+    its partition; only that unfreezes it there, together with its true balance. Raises LookupError,
+    BooksUnavailable."""
+    async with stores.books.transaction() as connection:
+        done = await release.release(connection, wallet)
+        await nodes.ask_rebuild(connection, [partition_of(wallet)])
+        details = json.dumps({"reason": reason, **done._asdict()})
+        await wallets.insert_audit(
+            connection, actor=actor, action="ledger.release", subject=wallet, details=details
+        )
+    return done

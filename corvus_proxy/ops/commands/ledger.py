@@ -1,7 +1,10 @@
-"""`corvus ledger …`: Redis against the books."""
+"""`corvus ledger …`: Redis against the books, and the operator's part in recovery."""
+
+from typing import Any
 
 from cyclopts import App
 
+from corvus_proxy.money.amount import format_usd
 from corvus_proxy.ops.commands.common import Common, on_stores, say
 
 app = App(name="ledger", help="Redis against the books.")
@@ -22,3 +25,137 @@ def verify(*, common: Common | None = None) -> None:
     say(common, report._asdict(), "\n".join(lines))
     if not report.ok:
         raise SystemExit(3)
+
+
+@app.command
+def explain(key_id: str, *, last: int = 20, common: Common | None = None) -> None:
+    """A key's money: Redis, the books, holds, and its last changes; exit code 3 if it disagrees."""
+    from corvus_proxy.ledger.explain import as_document
+    from corvus_proxy.service import ledger as service
+
+    common = common or Common()
+    found = on_stores(common, lambda stores: service.explain(stores, key_id, limit=last))
+    say(common, {"ok": not found.problems, **as_document(found)}, _told(found))
+    if found.problems:
+        raise SystemExit(3)
+
+
+def _told(found: Any) -> str:
+    redis = "nothing" if found.redis_nanos is None else f"{format_usd(found.redis_nanos)} USD"
+    lines = [
+        f"{found.wallet} in p{found.partition:02d} (epoch {found.epoch}, {found.state})",
+        f"Redis   {redis}, {format_usd(found.held_nanos)} USD held by {len(found.holds)} requests",
+        f"books   {format_usd(found.books_nanos)} USD, and"
+        f" {format_usd(found.undrained_nanos)} USD in the stream",
+        "",
+    ]
+    for step in found.steps:
+        mark = "" if step.booked else "  (in the stream)"
+        lines.append(
+            f"{step.at!s:>10}  {step.kind}  {format_usd(step.delta_nanos):>16}"
+            f"  {format_usd(step.balance_nanos):>16}  {step.outcome:22} {step.id}{mark}"
+        )
+        if step.formula:
+            lines.append(f"{'':14}{step.formula} picos")
+    lines += [f"held    {format_usd(hold.held_nanos)} USD by {rid} of process {hold.owner}"
+              for rid, hold in found.holds.items()]  # fmt: skip
+    lines += [f"waits   {row.kind} {format_usd(row.amount_nanos)} USD {row.id}"
+              for row in found.waiting]  # fmt: skip
+    lines += ["", *(found.problems or ["Everything agrees."])]
+    return "\n".join(lines)
+
+
+@app.command
+def rebuild(
+    *partitions: int,
+    dry_run: bool = False,
+    all_partitions: bool = False,
+    reason: str = "",
+    common: Common | None = None,
+) -> None:
+    """Rebuilds partitions from the books and the journals; the worker does it, in seconds.
+
+    Parameters
+    ----------
+    partitions: Numbers from 0 to 63.
+    dry_run: Only tell what each would begin with; without numbers, of all.
+    all_partitions: Every partition.
+    reason: For the audit.
+    """
+    from corvus_proxy.service import ledger as service
+
+    common = common or Common()
+    chosen = sorted(set(partitions))
+    if any(not 0 <= part < 64 for part in chosen):
+        raise ValueError("partitions are numbered from 0 to 63")
+    if dry_run:
+        plans = on_stores(common, lambda stores: service.rebuild_plan(stores, chosen))
+        lines = [_row("", "state", "redis", "books", "wallets", "undrained", "drift", "")]
+        lines += [
+            _row(
+                f"p{one.partition:02d}",
+                one.state,
+                one.redis_end,
+                one.books_end,
+                one.wallets,
+                one.undrained,
+                one.drift_nanos,
+                f"{one.step} {one.why}",
+            )
+            for one in plans
+        ]
+        document = {"partitions": [one._asdict() for one in plans]}
+        say(common, document, "\n".join(lines))
+        return
+    if all_partitions:
+        chosen = list(range(64))
+    if not chosen or not reason:
+        raise ValueError("name the partitions (or --all-partitions) and a --reason")
+    on_stores(common, lambda stores: service.ask_rebuild(stores, chosen, reason=reason))
+    say(common, {"partitions": chosen}, f"{len(chosen)} partitions are being rebuilt")
+
+
+def _row(name: str, state: str, *rest: object) -> str:
+    *figures, what = rest
+    widths = (10, 10, 9, 11, 14)
+    cells = [f"{figure!s:>{width}}" for figure, width in zip(figures, widths, strict=True)]
+    return f"{name:4}{state:9}{''.join(cells)}  {what}"
+
+
+@app.command
+def nodes(*, common: Common | None = None) -> None:
+    """The gateway processes that a rebuild would wait for, the longest silent first."""
+    from corvus_proxy.service import ledger as service
+
+    common = common or Common()
+    rows = on_stores(common, service.processes)
+    lines = [
+        f"{row.process}  node {row.node}  heard {row.silent_s} s ago  {row.living} requests"
+        f"{'  ended' if row.retired else ''}"
+        for row in rows
+    ]
+    say(common, {"processes": [row._asdict() for row in rows]}, "\n".join(lines))
+
+
+@app.command
+def forget(name: str, *, reason: str, common: Common | None = None) -> None:
+    """Stops waiting for a process, or for all of a node, whose journal is lost for good."""
+    from corvus_proxy.service import ledger as service
+
+    common = common or Common()
+    found = on_stores(common, lambda stores: service.forget(stores, name, reason=reason))
+    say(common, {"processes": found}, "forgotten: " + ", ".join(found))
+
+
+@app.command
+def release(wallet: str, *, reason: str, common: Common | None = None) -> None:
+    """Books a wallet's events in quarantine, unfreezes it, and rebuilds its partition."""
+    from corvus_proxy.service import ledger as service
+
+    common = common or Common()
+    done = on_stores(common, lambda stores: service.release_wallet(stores, wallet, reason=reason))
+    text = (
+        f"{wallet}: {done.booked} events booked, {done.dropped} could not be read; balance"
+        f" {format_usd(done.balance_nanos)} USD"
+    )
+    say(common, {"wallet": wallet, **done._asdict()}, text)

@@ -250,7 +250,7 @@ async def test_an_old_backup_is_put_back_and_a_process_died(world: World, tmp_pa
     world.server.child.wait()
     assert await unsettled.settle(80, "completed", META, wait_s=0.2) is None
     await world.two.kill()
-    shutil.rmtree((tmp_path / "data"))
+    shutil.rmtree(tmp_path / "data")
     shutil.copytree(backup, (tmp_path / "data"))
     world.server.start()
     await asyncio.to_thread(world.server.wait)

@@ -1,0 +1,114 @@
+"""Books what lies in quarantine, once an operator has looked at it.
+
+The amounts of the events are taken as they stand; balance and sequence are reckoned from the books,
+and no charge takes more than the wallet has. What cannot be read is dropped: the customer wins.
+"""
+
+from typing import Any, NamedTuple
+
+import msgspec
+
+from corvus_proxy.books import entries, quarantine
+from corvus_proxy.money.event import Event, decode_meta
+
+
+class Released(NamedTuple):
+    """What became of a wallet's events in quarantine."""
+
+    booked: int
+    dropped: int
+    balance_nanos: int
+
+
+async def release(connection: Any, wallet: str) -> Released:
+    """Books or drops all of a wallet's events in quarantine, in the caller's transaction. Raises
+    LookupError when the books have no such wallet or nothing of it is in quarantine."""
+    rows = await quarantine.waiting(connection, wallet)
+    if not rows:
+        raise LookupError(f"nothing of {wallet} is in quarantine")
+    await entries.lock(connection, rows[0].part)
+    found = await connection.fetchrow(
+        "select balance_nanos, wallet_seq, spent_nanos from wallet where wallet = $1", wallet
+    )
+    if found is None:
+        raise LookupError(f"the books have no wallet {wallet}")
+    balance, wallet_seq, spent = found
+    keys = {row["key_id"]: row["spent_nanos"] for row in await connection.fetch(
+        "select key_id, spent_nanos from key where wallet = $1", wallet)}  # fmt: skip
+    booked = []
+    for row in rows:
+        event = _event(row)
+        if event is None:
+            continue
+        wallet_seq += 1
+        delta, short = _amount(event, balance)
+        balance += delta
+        if event.type in "SXL":
+            spent -= delta
+            keys[event.key] = keys.get(event.key, 0) - delta
+        booked.append(
+            msgspec.structs.replace(
+                event,
+                delta_nanos=delta,
+                shortfall_nanos=short,
+                balance_nanos=balance,
+                wallet_seq=wallet_seq,
+                wallet_spent_nanos=spent,
+                key_spent_nanos=keys.get(event.key, 0),
+            )
+        )
+    await entries.insert(connection, rows[0].part, booked)
+    await connection.execute(
+        "update wallet set balance_nanos = $2, wallet_seq = $3, spent_nanos = $4 where wallet = $1",
+        wallet,
+        balance,
+        wallet_seq,
+        spent,
+    )
+    await connection.executemany(
+        "update key set spent_nanos = $2 where key_id = $1", list(keys.items())
+    )
+    await connection.execute(
+        "update wallet set status = 1, version = version + 1 where wallet = $1 and status = 0",
+        wallet,
+    )
+    await quarantine.release(connection, wallet)
+    return Released(len(booked), len(rows) - len(booked), balance)
+
+
+def _amount(event: Event, balance: int) -> tuple[int, int]:
+    """Change of the balance, and what it could not pay."""
+    if event.type == "C":
+        return event.actual_nanos, 0
+    taken = min(event.actual_nanos, balance)
+    return -taken, event.actual_nanos - taken
+
+
+def _event(row: quarantine.Quarantined) -> Event | None:
+    """The event in a row, where its amounts can be read."""
+    raw = row.raw
+    try:
+        meta = str(raw.get("meta", raw.get("u", ""))).encode()
+        decode_meta(meta)
+        event = Event(
+            partition=row.part,
+            epoch=row.epoch,
+            seq=row.seq,
+            type=raw.get("type") or raw["t"],  # type: ignore[arg-type]
+            id=raw["id"],
+            wallet=row.wallet,
+            key=raw.get("key", raw.get("k", "")),
+            slug=raw.get("slug", raw.get("g", "")),
+            delta_nanos=0,
+            balance_nanos=0,
+            wallet_seq=0,
+            actual_nanos=int(raw.get("actual_nanos") or raw["a"]),
+            shortfall_nanos=0,
+            outcome=raw.get("outcome", raw.get("o", "")),
+            counter=raw.get("counter", raw.get("n", "")),
+            reason=raw.get("reason", raw.get("r", "")),
+            meta=meta,
+        )
+    except (KeyError, ValueError, msgspec.DecodeError):
+        return None
+    return event if event.type in tuple("SXLCD") and 0 <= event.actual_nanos <= 10**15 else None
