@@ -14,6 +14,7 @@ from corvus_proxy.till.client import Till
 from corvus_proxy.till.reply import WalletState
 
 ATTEMPTS = 20
+AT_ONCE = 1000
 
 
 class VerifyReport(NamedTuple):
@@ -95,16 +96,50 @@ async def _compare_all(till: Till, books: Books) -> tuple[list[_Wallet], int]:
         totals = {
             row.wallet: row for row in await views.totals(connection, list(range(PARTITIONS)))
         }
-    in_redis = {wallet async for wallet in till.wallet_ids()}
-    found = [
-        await _compare(till, wallet, totals.get(wallet), at)
-        for wallet in sorted(in_redis | set(totals))
-    ]
+    by_part: dict[int, list[str]] = {}
+    for wallet in {wallet async for wallet in till.wallet_ids()} | set(totals):
+        by_part.setdefault(partition_of(wallet), []).append(wallet)
+    found = []
+    for part, wallets in sorted(by_part.items()):
+        for start in range(0, len(wallets), AT_ONCE):
+            some = sorted(wallets[start : start + AT_ONCE])
+            for wallet, cut in (await _cut_many(till, part, some, at)).items():
+                found.append(_compare(wallet, totals.get(wallet), *cut))
     return found, sum(row.events for row in totals.values())
 
 
-async def _compare(
-    till: Till, wallet: str, row: views.WalletTotals | None, at: dict[int, Mark]
+async def _cut_many(
+    till: Till, part: int, wallets: list[str], at: dict[int, Mark]
+) -> dict[str, tuple[WalletState | None, list[Event]]]:
+    """Each wallet's state and its events behind the cursor; those that moved meanwhile are read
+    again one by one."""
+    before = await till.wallets(wallets)
+    behind: dict[str, list[Event]] = {}
+    for event in await _events_behind(till, part, at):
+        behind.setdefault(event.wallet, []).append(event)
+    after = await till.wallets(wallets)
+    found = {}
+    for wallet, old, new in zip(wallets, before, after, strict=True):
+        stood = old is None or new is None or old.wallet_seq == new.wallet_seq
+        if stood:
+            found[wallet] = (new, behind.get(wallet, []))
+        else:
+            found[wallet] = await redis_cut(till, wallet, at)
+    return found
+
+
+async def _events_behind(till: Till, part: int, at: dict[int, Mark]) -> list[Event]:
+    """Events of a partition that the books do not have yet."""
+    found: list[Event] = []
+    cursor = at.get(part, Mark(1, 0))
+    while batch := await till.events({part: cursor}, count=1000, block_ms=0):
+        found += [event for event in batch if isinstance(event, Event)]
+        cursor = Mark(batch[-1].epoch, batch[-1].seq)
+    return found
+
+
+def _compare(
+    wallet: str, row: views.WalletTotals | None, state: WalletState | None, behind: list[Event]
 ) -> _Wallet:
     problems: list[str] = []
     drift = 0
@@ -115,7 +150,6 @@ async def _compare(
         )
         drift += abs(row.balance_nanos - row.events_nanos)
         drift += abs(row.balance_nanos - row.postings_nanos)
-    state, behind = await redis_cut(till, wallet, at)
     folded = (row.balance_nanos if row else 0) + sum(event.delta_nanos for event in behind)
     spent = behind[-1].wallet_spent_nanos if behind else (row.spent_nanos if row else 0)
     actual, held = (state.balance_nanos, state.held_nanos) if state else (0, 0)
@@ -137,13 +171,7 @@ async def redis_cut(
     part = partition_of(wallet)
     for _ in range(ATTEMPTS):
         before = await till.wallet(wallet)
-        behind: list[Event] = []
-        cursor = at.get(part, Mark(1, 0))
-        while batch := await till.events({part: cursor}, count=1000, block_ms=0):
-            behind += [
-                event for event in batch if isinstance(event, Event) and event.wallet == wallet
-            ]
-            cursor = Mark(batch[-1].epoch, batch[-1].seq)
+        behind = [one for one in await _events_behind(till, part, at) if one.wallet == wallet]
         after = await till.wallet(wallet)
         if before is None or after is None or before.wallet_seq == after.wallet_seq:
             return after, behind
