@@ -179,9 +179,8 @@ def test_reserve_and_settle(benchmark: BenchmarkFixture, open_till: OpenTill, ca
             lag_limit=10**9,
         )
         assert isinstance(held, reply.Granted)
-        settled = await till.settle(
-            rid, WALLET, actual_nanos=1, outcome="completed", meta=b'{"pv":"pv"}'
-        )
+        charge = reply.Charge(rid, WALLET, "key_bench", "gpt-4.1", 1, "completed", b'{"pv":"pv"}')
+        settled = await till.settle(charge)
         assert isinstance(settled, reply.Settled)
 
     async def all_at_once() -> None:

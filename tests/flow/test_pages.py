@@ -27,7 +27,7 @@ from corvus_proxy.settings import BrandSettings, DemoSettings, Settings
 from corvus_proxy.site import pages
 from corvus_proxy.site.app import create
 from corvus_proxy.till.client import Till
-from corvus_proxy.till.reply import Ask
+from corvus_proxy.till.reply import Ask, Charge
 from tests.stack import RunningStack
 
 PEPPER = b"p" * 32
@@ -73,7 +73,7 @@ async def spend(stores: Stores, made: keys.Created, rid: str, nanos: int, slug: 
         source="upstream", ended_ms=1_790_000_000_000, total_ms=1436, first_byte_ms=212,
     )  # fmt: skip
     await stores.till.settle(
-        rid, made.wallet, actual_nanos=nanos, outcome="completed", meta=encode_meta(meta)
+        Charge(rid, made.wallet, made.key_id, slug, nanos, "completed", encode_meta(meta))
     )
 
 
