@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from corvus_proxy.books.db import Books
 from corvus_proxy.ledger.verify import VerifyReport, verify
+from corvus_proxy.money.amount import parse_usd
 from corvus_proxy.ops import children, embedded
 from corvus_proxy.service.stores import Stores
 from corvus_proxy.till.client import Till
@@ -23,6 +24,7 @@ from tests.link import Link
 PEPPER = b"p" * 32
 UPSTREAMS = (("anthropic", ""), ("openai", ""), ("glm", "/api/paas/v4"))
 CHAT = "/v1/chat/completions"
+READY = b"GET /readyz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
 
 
 class Answer(NamedTuple):
@@ -35,14 +37,17 @@ class Answer(NamedTuple):
 
     @property
     def cost_nanos(self) -> int:
-        """What a whole answer says it cost."""
-        whole, _, rest = self.headers["x-corvus-cost-usd"].partition(".")
-        return int(whole) * 10**9 + int(rest.ljust(9, "0"))
+        """What it says it cost: a whole answer in its head, a stream in its last comment."""
+        if (told := self.headers.get("x-corvus-cost-usd")) is not None:
+            return parse_usd(told)
+        found = re.search(rb': corvus {.*"cost_usd":"([0-9.]+)"', self.body)
+        assert found, self.body[-300:]
+        return parse_usd(found[1].decode())
 
 
 class Roles:
     """`await start()`, and `await stop()` whatever happened. `redis` and `postgres` may be stopped
-    and started; gateways reach Redis through `link` when it is asked for."""
+    and started; everybody reaches Redis through `link` when it is asked for."""
 
     def __init__(self, folder: Path, *, linked: bool = False, **options: object) -> None:
         self.folder = folder
@@ -55,6 +60,10 @@ class Roles:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._options = {"LEDGER_LEASE_S": 2, "GATEWAY_DRAIN_S": 5, **options}
 
+    @property
+    def redis_url(self) -> str:
+        return self.link.url if self.link is not None else self.redis.url
+
     async def start(self, database_url: str, *, nodes: int = 2) -> None:
         """Starts everything and waits until each gateway serves."""
         self.database_url = database_url
@@ -63,7 +72,7 @@ class Roles:
         await asyncio.to_thread(self.redis.wait)
         if self.link is not None:
             await self.link.start()
-        self.till = Till.open(self.redis.url, timeout_ms=2000)
+        self.till = Till.open(self.redis_url, timeout_ms=2000)
         self.books = Books(database_url)
         self.stores = Stores(self.till, self.books, PEPPER)
         await asyncio.to_thread(self._start_providers)
@@ -81,17 +90,14 @@ class Roles:
             "gateway",
             GATEWAY_PORT=self.ports[number],
             LEDGER_JOURNAL_DIR=self.folder / f"node{number}",
-            REDIS_URL=self.link.url if self.link is not None else self.redis.url,
         )
 
     def start_role(self, name: str, role: str, **options: object) -> None:
         environment = {
             name: value for name, value in os.environ.items() if not name.startswith("CORVUS_")
         }
-        all_options = {
-            "REDIS_URL": self.redis.url, "DATABASE_URL": self.database_url, **self._options,
-            **options,
-        }  # fmt: skip
+        stores = {"REDIS_URL": self.redis_url, "DATABASE_URL": self.database_url}
+        all_options = {**stores, **self._options, **options}
         self.processes[name] = children.start(
             [sys.executable, "-m", "corvus_proxy.ops.role", role],
             self.folder / f"{name}.log",
@@ -146,8 +152,7 @@ class Roles:
             while True:
                 assert time.monotonic() < deadline_s, self.told(f"gateway{number}")
                 with contextlib.suppress(OSError, asyncio.IncompleteReadError, ValueError):
-                    if (await exchange(port, b"GET /readyz HTTP/1.1\r\nhost: x\r\n"
-                                             b"connection: close\r\n\r\n")).status == 200:  # fmt: skip
+                    if (await exchange(port, READY)).status == 200:
                         break
                 await asyncio.sleep(0.05)
 
@@ -225,10 +230,8 @@ async def exchange(port: int, request: bytes) -> Answer:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         took_s = time.monotonic() - began_s
         status = int(head.split(" ", 2)[1])
-        headers = dict(
-            (name.lower(), value)
-            for name, _, value in (line.partition(": ") for line in head.split("\r\n")[1:] if line)
-        )
+        lines = [line.partition(": ") for line in head.split("\r\n")[1:] if line]
+        headers = {name.lower(): value for name, _, value in lines}
         if headers.get("transfer-encoding") == "chunked":
             return Answer(status, headers, await _chunks(reader), took_s)
         body = await reader.readexactly(int(headers.get("content-length", 0)))

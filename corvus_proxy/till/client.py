@@ -53,8 +53,11 @@ class Till:
         return self._redis
 
     @classmethod
-    def open(cls, url: str, *, timeout_ms: int, connections: int = 256) -> "Till":
-        """A till over `url`; connects at the first call, so it opens while Redis is away."""
+    def open(cls, url: str, *, timeout_ms: int, connections: int = 16) -> "Till":
+        """A till over `url`; connects at the first call, so it opens while Redis is away.
+
+        Few connections on purpose: in a burst it costs longer to open another than to wait for one.
+        """
         pool = aioredis.BlockingConnectionPool.from_url(
             url,
             protocol=2,
@@ -65,6 +68,7 @@ class Till:
             socket_timeout=None,
             socket_connect_timeout=timeout_ms / 1000,
             retry=None,
+            driver_info=None,
         )
         return cls(aioredis.Redis(connection_pool=pool), timeout_ms=timeout_ms)
 

@@ -5,7 +5,6 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import pytest
 
 from corvus_proxy.ops import embedded, migrate
 from corvus_proxy.service import keys
-from tests.roles import Answer, Roles, fresh_database
+from tests.roles import Answer, Roles
 
 pytestmark = pytest.mark.anyio
 BODY: dict[str, Any] = {
@@ -34,9 +33,7 @@ class Load:
 
     async def _ask(self, number: int) -> None:
         while not self._stop:
-            answer = await self._roles.ask(
-                self._secret, BODY, node=number % len(self._roles.ports)
-            )
+            answer = await self._roles.ask(self._secret, BODY, node=number % len(self._roles.ports))
             self.told.append((time.monotonic(), answer))
             if answer.status == 200:
                 self.charged[answer.headers["x-request-id"]] = answer.cost_nanos
