@@ -16,15 +16,16 @@ from typing import Any
 import hiredis
 import httpx
 import pytest
-import redis as sync_redis
 
+from corvus_proxy.books.db import Books
 from corvus_proxy.money.amount import format_usd, parse_usd
 from corvus_proxy.money.event import partition_of
 from corvus_proxy.ops import embedded
 from corvus_proxy.service import keys
+from corvus_proxy.service.stores import Stores
 from corvus_proxy.till import scripts
 from corvus_proxy.till.client import Till
-from corvus_proxy.till.reply import Charge, Granted, Poor, Settled
+from corvus_proxy.till.reply import Charge, Settled
 from tests.conftest import add_wallet, open_all
 from tests.roles import Roles, fresh_database
 from tests.stack import RunningStack
@@ -230,49 +231,71 @@ async def test_200_parallel_requests_on_money_for_a_few(roles: Roles) -> None:
     )
 
 
+class Door:
+    """One connection on which many call `reserve` at once, as plain RESP."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._replies = hiredis.Reader()
+
+    async def open(self) -> None:
+        self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
+
+    async def knock(self, wallet: str, rids: list[str], *money: int) -> list[list[bytes]]:
+        """Each request's answer."""
+        keys_ = scripts.money_keys(partition_of(wallet), wallet)
+        before = _resp("EVALSHA", scripts.SCRIPTS["reserve"].sha, 7, *keys_, 1)
+        after = _resp(wallet, "digest", "owner", *money, "pv", "slug", 1, 10**6, "2026-01-01",
+                      "2026-01")  # fmt: skip
+        head = b"*%d\r\n" % (before.count(b"$") + after.count(b"$") + 1)
+        self._writer.write(b"".join(head + before + _resp(rid) + after for rid in rids))
+        found: list[list[bytes]] = []
+        while len(found) < len(rids):
+            self._replies.feed(await self._reader.read(65536))
+            while (answer := self._replies.gets()) is not False:
+                found.append(answer)
+        return found
+
+
+def _resp(*words: object) -> bytes:
+    return b"".join(b"$%d\r\n%s\r\n" % (len(word := str(one).encode()), word) for one in words)
+
+
 async def test_256_callers_with_money_for_one_call(redis_server: embedded.Redis) -> None:
     """1,000 rounds against a real Redis, from 16 connections at once: exactly one is served."""
-    rounds, callers, doors = 1000, 256, 16
-    tills = [Till.open(redis_server.url, timeout_ms=5000) for _ in range(doors)]
+    rounds, callers = 1000, 256
+    doors = [Door(redis_server.port) for _ in range(16)]
+    till = Till.open(redis_server.url, timeout_ms=5000)
     try:
-        await tills[0].redis.flushall()
-        await open_all(tills[0])
+        await till.redis.flushall()
+        await open_all(till)
+        await till.redis.script_load(scripts.SCRIPTS["reserve"].text)
+        await asyncio.gather(*(door.open() for door in doors))
         source = random.Random(3)
         served = Counter[int]()
         for number in range(rounds):
             wallet = f"w_{number:012d}"
             least = source.randrange(1, 10**12)
             credit = least + source.randrange(least)  # enough for one, never for two
-            await add_wallet(tills[0], wallet, credit)
-            floor = source.choice([0, least, 2 * least])
-            part = partition_of(wallet)
-
-            async def knock(door: int, part: int, wallet: str, least: int, floor: int) -> Any:
-                calls = [
-                    (scripts.money_keys(part, wallet),
-                     ("1", f"r{wallet}-{door}-{caller}", wallet, "digest", "owner", least,
-                      2 * least, floor, "pv", "slug", 1, 10**6, "2026-01-01", "2026-01"))
-                    for caller in range(callers // doors)
-                ]  # fmt: skip
-                return await tills[door].many("reserve", calls)
-
+            await add_wallet(till, wallet, credit)
+            money = (least, 2 * least, source.choice([0, least, 2 * least]))
+            rids = [f"r{number}-{caller}" for caller in range(callers)]
             answers = await asyncio.gather(
-                *(knock(door, part, wallet, least, floor) for door in range(doors))
+                *(door.knock(wallet, rids[at::16], *money) for at, door in enumerate(doors))
             )
-            flat = [(door, caller, answer) for door, found in enumerate(answers)
-                    for caller, answer in enumerate(found)]  # fmt: skip
-            granted = [found for found in flat if isinstance(found[2], Granted)]
-            poor = sum(isinstance(answer, Poor) for _, _, answer in flat)
+            by_rid = {rid: answer for at, found in enumerate(answers)
+                      for rid, answer in zip(rids[at::16], found, strict=True)}  # fmt: skip
+            granted = [rid for rid, answer in by_rid.items() if answer[0] == b"OK"]
             served[len(granted)] += 1
-            assert (len(granted), poor) == (1, callers - 1)
-            rid = f"r{wallet}-{granted[0][0]}-{granted[0][1]}"
-            done = await tills[0].settle(Charge(rid, wallet, "", "", least, "completed"))
+            assert Counter(answer[0] for answer in by_rid.values()) == {b"OK": 1, b"POOR": 255}
+            done = await till.settle(Charge(granted[0], wallet, "", "", least, "completed"))
             assert isinstance(done, Settled)
             assert (done.charged_nanos, done.balance_nanos) == (least, credit - least)
         print(f"{rounds} rounds of {callers} callers with money for one: {dict(served)} served")
     finally:
-        for till in tills:
-            await till.close()
+        for door in doors:
+            door._writer.close()
+        await till.close()
 
 
 async def test_256_clients_with_money_for_one_call(roles: Roles) -> None:
@@ -385,41 +408,53 @@ async def test_a_replica_200_settles_behind_takes_over(roles: Roles, tmp_path: P
         roles.redis.start()
 
 
-def test_a_quarter_of_a_million_keeps_its_last_digit(stack: RunningStack) -> None:
+async def test_a_quarter_of_a_million_keeps_its_last_digit(stack: RunningStack) -> None:
     """250,000.000000001 USD through script, books, API, command line and page."""
-    made = stack.new_key("250000.000000001")
-    store = sync_redis.Redis.from_url(stack.facts["redis"])
+    made = await asyncio.to_thread(stack.new_key, "250000.000000001")
+    pepper = (stack.state / "pepper").read_bytes().strip()
+    till = Till.open(stack.facts["redis"], timeout_ms=2000)
+    stores = Stores(till, Books(stack.facts["postgres"]), pepper)
+    site = httpx.AsyncClient(base_url=stack.facts["site"], trust_env=False, follow_redirects=True)
+    await site.post("/login", data={"key": made["secret"]})
     name = f"{{p{partition_of(made['wallet']):02d}}}:w:{made['wallet']}"
-    site = httpx.Client(base_url=stack.facts["site"], trust_env=False, follow_redirects=True)
-    site.post("/login", data={"key": made["secret"]})
 
-    def everywhere(nanos: int) -> None:
+    async def everywhere(nanos: int) -> None:
         text = format_usd(nanos)
-        assert stack.standing(made["key_id"])["balance_nanos"] == nanos
-        key = stack.ask_get("/v1/key", key=made["secret"]).json()
+        assert await till.redis.hget(name, "bal") == b"%d" % nanos
+        key = (await asyncio.to_thread(stack.ask_get, "/v1/key", key=made["secret"])).json()
         assert (key["balance"], key["balance_nanos"]) == (text, nanos)
-        assert store.hget(name, "bal") == b"%d" % nanos
-        told = stack.command("ledger", "explain", made["key_id"])
-        assert told["redis_nanos"] == told["books_nanos"] + told["undrained_nanos"] == nanos
-        page = re.search(r'data-figure="balance">(.*?)</span>', site.get("/dashboard").text)
+        page = re.search(r'data-figure="balance">(.*?)</span>', (await site.get("/dashboard")).text)
         assert page
         assert parse_usd(re.sub(r"<[^>]+>|,", "", page[1])) == nanos
 
+        async def booked() -> bool:
+            async with stores.books.connection() as connection:
+                return bool(nanos == await connection.fetchval(
+                    "select balance_nanos from wallet where wallet = $1", made["wallet"]
+                ))  # fmt: skip
+
+        await until(booked)
+
     whole = 250_000_000_000_001
     assert format_usd(whole) == "250000.000000001"
-    everywhere(whole)
-    for verb, usd, nanos in (
-        ("debit", "0.000000001", whole - 1),
-        ("credit", "0.000000002", whole + 1),
-        ("debit", "249999.999999999", 3),
-        ("credit", "999999.999999997", 10**15),
-        ("debit", "0.000000001", 10**15 - 1),
+    await everywhere(whole)
+    for move, asked, nanos in (
+        (keys.debit, 1, whole - 1),
+        (keys.credit, 2, whole + 1),
+        (keys.debit, whole - 2, 3),
+        (keys.credit, 10**15 - 3, 10**15),
+        (keys.debit, 1, 10**15 - 1),
     ):
-        stack.command("keys", verb, made["key_id"], usd, "--reason", "to the last digit")
-        everywhere(nanos)
-    answer = stack.ask("/v1/chat/completions", said("hi"), key=made["secret"])
+        await move(stores, made["key_id"], asked, reason="to the last digit")
+        await everywhere(nanos)
+    answer = await asyncio.to_thread(
+        stack.ask, "/v1/chat/completions", said("hi"), key=made["secret"]
+    )
     cost = parse_usd(answer.headers["x-corvus-cost-usd"])
-    assert cost % 1000 != 0  # a last digit of its own
-    stack.settled(made["key_id"])
-    everywhere(10**15 - 1 - cost)
+    await everywhere(10**15 - 1 - cost)
+    shown = await asyncio.to_thread(stack.standing, made["key_id"])
+    assert shown["balance_nanos"] == 10**15 - 1 - cost
+    assert shown["spent_nanos"] == cost
+    await site.aclose()
+    await stores.close()
     print(f"250,000.000000001 and 999,999.999999999 USD kept every digit, and so less {cost} nanos")
