@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 CREDITS_DAYS = 35
-"""How long the ids of credits and debits are known: longer than any payment service repeats."""
+"""How long the ids of credits and debits are known: longer than any payment service repeats. For as
+long changes of keys are looked at again."""
 
 WALLETS = """
 select wallet, version, status, balance_nanos, wallet_seq, spent_nanos from wallet
@@ -28,6 +29,12 @@ select e.ext_id, e.type, e.actual_nanos,
            as tombstone,
        exists (select from event l where l.type = 'L' and l.ext_id = e.ext_id || ':L') as late
 from event e where e.type in ('S', 'X') and e.ext_id = any($1)
+"""
+
+
+CHANGED = """
+select distinct w.part, w.wallet, w.version from outbox o join wallet w using (wallet)
+where o.kind = 'key' and o.created_at > now() - make_interval(days => $1)
 """
 
 
@@ -87,6 +94,20 @@ async def balances(connection: Any, part: int) -> dict[str, int]:
     """Balance of every wallet of a partition."""
     rows = await connection.fetch("select wallet, balance_nanos from wallet where part = $1", part)
     return {row["wallet"]: row["balance_nanos"] for row in rows}
+
+
+async def changed_keys(connection: Any) -> dict[int, list[tuple[str, int]]]:
+    """Wallets whose row of keys has changed in the last weeks, with its version, by partition."""
+    found: dict[int, list[tuple[str, int]]] = {}
+    for row in await connection.fetch(CHANGED, CREDITS_DAYS):
+        found.setdefault(row["part"], []).append((row["wallet"], row["version"]))
+    return found
+
+
+async def versions(connection: Any, part: int) -> dict[str, int]:
+    """Version of every wallet's row of keys in a partition."""
+    rows = await connection.fetch("select wallet, version from wallet where part = $1", part)
+    return {row["wallet"]: row["version"] for row in rows}
 
 
 async def recent_credits(connection: Any, part: int) -> list[tuple[str, str]]:

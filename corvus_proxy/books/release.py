@@ -4,6 +4,7 @@ The amounts of the events are taken as they stand; balance and sequence are reck
 and no charge takes more than the wallet has. What cannot be read is dropped: the customer wins.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -17,6 +18,7 @@ class Released(NamedTuple):
 
     booked: int
     dropped: int
+    """Those that cannot be read, and those that another one of them repeats."""
     balance_nanos: int
 
 
@@ -36,10 +38,7 @@ async def release(connection: Any, wallet: str) -> Released:
     keys = {row["key_id"]: row["spent_nanos"] for row in await connection.fetch(
         "select key_id, spent_nanos from key where wallet = $1", wallet)}  # fmt: skip
     booked = []
-    for row in rows:
-        event = _event(row)
-        if event is None:
-            continue
+    for event in await _standing(connection, rows):
         wallet_seq += 1
         delta, short = _amount(event, balance)
         balance += delta
@@ -74,6 +73,27 @@ async def release(connection: Any, wallet: str) -> Released:
     )
     await quarantine.release(connection, wallet)
     return Released(len(booked), len(rows) - len(booked), balance)
+
+
+async def _standing(connection: Any, rows: Sequence[quarantine.Quarantined]) -> list[Event]:
+    """What can be read and is not told by another: where a partition was rebuilt meanwhile, its
+    journals have charged the same request again, and its outbox has moved the same credit again."""
+    found = [event for row in rows if (event := _event(row)) is not None]
+    last: dict[str, int] = {}
+    for event in found:
+        name = event.id.removesuffix(":L")
+        last[name] = max(event.epoch, last.get(name, 0))
+    known = {
+        (row["type"], row["ext_id"])
+        for row in await connection.fetch(
+            "select type, ext_id from event where ext_id = any($1)", [event.id for event in found]
+        )
+    }
+    return [
+        event
+        for event in found
+        if event.epoch == last[event.id.removesuffix(":L")] and (event.type, event.id) not in known
+    ]
 
 
 def _amount(event: Event, balance: int) -> tuple[int, int]:

@@ -80,11 +80,16 @@ def _decoded(line: bytes) -> Event | None:
 
 
 def _dense(events: Sequence[Event], cursor: Mark) -> list[Event]:
-    """The events that follow `cursor` one after the other. Where an epoch began anew, an event of
-    the old one with the same seq never was in the books."""
-    by_seq: dict[int, Event] = {}
+    """The events that follow `cursor` one after the other. Where an epoch began anew, those of the
+    old one from there on never were in the books, also those beyond the new one's end."""
+    begins: dict[int, int] = {}
     for event in events:
-        by_seq[event.seq] = event
+        begins[event.epoch] = min(event.seq, begins.get(event.epoch, event.seq))
+    by_seq = {
+        event.seq: event
+        for event in events
+        if all(event.seq < seq for epoch, seq in begins.items() if epoch > event.epoch)
+    }
     found: list[Event] = []
     while (after := by_seq.get(cursor.seq + 1 + len(found))) is not None:
         found.append(after)

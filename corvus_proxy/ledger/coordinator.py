@@ -8,14 +8,14 @@ not spoken, or its claims are not in, the partition stays closed with a sentence
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import asyncpg
 import msgspec
 import structlog
 
 from corvus_proxy import clock, metrics
-from corvus_proxy.books import entries, nodes, wallets
+from corvus_proxy.books import entries, nodes, recovery, wallets
 from corvus_proxy.books.db import Books, BooksUnavailable
 from corvus_proxy.ledger import outbox, rebuild
 from corvus_proxy.ledger.verdict import Step, Verdict, judge
@@ -32,6 +32,18 @@ LOOK_EVERY = 10
 the data changes no id."""
 _LOCK = (0x636F7276, 1000)
 _log = structlog.get_logger()
+
+
+class _Look(NamedTuple):
+    """What is known of a partition that does not serve."""
+
+    part: int
+    state: PartitionState
+    cursor: Mark
+    reports: Sequence[Report]
+    replid: str
+    changed: Sequence[tuple[str, int]]
+    """Its wallets whose keys have changed lately, with their versions."""
 
 
 class Coordinator:
@@ -89,25 +101,35 @@ class Coordinator:
     async def _reports(self, connection: Any) -> list[Report]:
         """The word of every process that has to be heard: what Redis has, and what only the books
         remember. Those that have left are taken off both lists."""
-        cursors = await entries.cursors(connection)
+        cursors, left = await entries.cursors(connection), await nodes.left(connection)
         heard = await read_reports(self._till)
         gone = [
             report
             for report in heard
-            if report.left or (report.retired and _has_all(cursors, report))
+            if report.left
+            or (report.retired and _has_all(cursors, report))
+            or report.at_ms <= left.get(report.process, -1)  # an old Redis has old words
         ]
-        await nodes.forget(connection, [report.process for report in gone])
+        await nodes.forget(
+            connection, {one.process: one.at_ms for one in gone if one.process not in left}
+        )
         for report in gone:
             await self._till.report(f"{report.node}:{report.process}", None)
-        left = {report.process for report in gone}
-        living = [report for report in heard if report.process not in left]
+        out = {report.process for report in gone}
+        living = [report for report in heard if report.process not in out]
         await nodes.keep(
             connection,
             [(r.process, r.node, msgspec.to_builtins(r, str_keys=True)) for r in living],
         )
         known = {report.process for report in heard}
-        silent = [row for row in await nodes.known(connection) if row.process not in known]
-        return living + [msgspec.convert(row.report, Report, strict=False) for row in silent]
+        silent = [
+            msgspec.convert(row.report, Report, strict=False)
+            for row in await nodes.known(connection)
+            if row.process not in known
+        ]
+        # What this Redis does not have was not said about it, whatever its replication id is: a
+        # flush changes no id.
+        return living + [msgspec.structs.replace(report, replid="") for report in silent]
 
     async def _open(
         self,
@@ -118,68 +140,84 @@ class Coordinator:
         asked: set[int],
         connection: Any,
     ) -> None:
-        cursors = await entries.cursors(connection) if waiting else {}
-        self.closed = {}
+        if not waiting:
+            self.closed = {}
+            return
+        cursors = await entries.cursors(connection)
+        changed = await recovery.changed_keys(connection)
+        # Closed until each was looked at: a fault in between must not look like an open ledger.
+        self.closed = {part: f"p{part:02d} waits for the coordinator" for part in waiting}
         for part in waiting:
-            verdict = judge(part, states[part], cursors[part], reports, replid, clock.wall_ms())
+            look = _Look(part, states[part], cursors[part], reports, replid, changed.get(part, []))
+            verdict = judge(part, look.state, look.cursor, reports, replid, clock.wall_ms())
             if part in asked and verdict.step is Step.OPEN:
                 verdict = Verdict(Step.REBUILD, f"p{part:02d}: an operator wants it rebuilt")
-            why = await self._take(
-                verdict, part, states[part], cursors[part], reports, replid, connection
-            )
+            why = await self._take_safely(verdict, look, connection)
             if why:
                 self.closed[part] = why
+            else:
+                del self.closed[part]
         told = next(iter(self.closed.values()), "")
-        if waiting and told != self._told:
+        if told != self._told:
             self._told = told
             (_log.warning if told else _log.info)(
                 "partitions", closed=len(self.closed), why=told, opened=len(waiting)
             )
 
-    async def _take(
-        self,
-        verdict: Verdict,
-        part: int,
-        state: PartitionState,
-        cursor: Mark,
-        reports: list[Report],
-        replid: str,
-        connection: Any,
-    ) -> str:
+    async def _take_safely(self, verdict: Verdict, look: _Look, connection: Any) -> str:
+        """One partition's defect is its own: the others are opened all the same."""
+        try:
+            return await self._take(verdict, look, connection)
+        except (TillUnavailable, BooksUnavailable, asyncpg.PostgresError):
+            raise
+        except Exception as error:
+            _log.exception("partition_failed", partition=look.part)
+            return f"p{look.part:02d}: {error}"
+
+    async def _take(self, verdict: Verdict, look: _Look, connection: Any) -> str:
         """Takes one step with a partition; why it is still closed, or nothing."""
+        part, state, replid = look.part, look.state, look.replid
         if verdict.step is Step.WAIT:
             return verdict.why
         if verdict.step is Step.REBUILD:
-            return await self._rebuild(
-                part, state, cursor, reports, replid, connection, verdict.why
-            )
+            return await self._rebuild(look, connection, verdict.why)
         if verdict.step is Step.INIT:
             await self._till.init(part)
             state = (await self._till.partitions())[part]
         if state.state == "REBUILD":
             for wallet in await wallets.wallets_of_partition(connection, part):
                 await outbox.push_wallet(self._till, self._books, wallet)
+        elif stale := await self._stale_keys(look.changed):
+            # A key's row has no event: it may be missing where no money is.
+            reply = await self._till.open_partition(part, state, replid=replid, to="REPLAY")
+            if reply[0] != "OK":
+                return f"p{part:02d} changed while it was checked"
+            for wallet in stale:
+                await outbox.push_wallet(self._till, self._books, wallet)
+            _log.warning("keys_brought_back", partition=part, wallets=len(stale))
+            state = (await self._till.partitions())[part]
         reply = await self._till.open_partition(part, state, replid=replid)
         return "" if reply[0] == "OK" else f"p{part:02d} changed while it was checked"
 
-    async def _rebuild(
-        self,
-        part: int,
-        state: PartitionState,
-        cursor: Mark,
-        reports: Sequence[Report],
-        replid: str,
-        connection: Any,
-        why: str,
-    ) -> str:
+    async def _stale_keys(self, changed: Sequence[tuple[str, int]]) -> list[str]:
+        """Wallets whose row in this Redis is older than the books'."""
+        states = await self._till.wallets([wallet for wallet, _ in changed]) if changed else []
+        return [
+            wallet
+            for (wallet, version), state in zip(changed, states, strict=True)
+            if state is None or state.version < version
+        ]
+
+    async def _rebuild(self, look: _Look, connection: Any, why: str) -> str:
         """Begins a rebuild, waits for all claims, fills and opens; each call is one step.
 
         Whoever coordinates goes on where another stopped: every step may be repeated.
         """
+        part, state = look.part, look.state
         began = state.state in ("REBUILD", "REPLAY") and state.base_epoch
-        if not began or state.stamp != replid or state.epoch != cursor.epoch:
-            return await self._begin(part, state, cursor, reports, replid, connection, why)
-        for report in reports:
+        if not began or state.stamp != look.replid or state.epoch != look.cursor.epoch:
+            return await self._begin(look, connection, why)
+        for report in look.reports:
             needless = report.retired and report.done.get(part, NOWHERE).seq <= state.committed
             if report.claimed.get(part) != state.epoch and not needless:
                 silent_s = (clock.wall_ms() - report.at_ms) // 1000
@@ -187,12 +225,12 @@ class Coordinator:
                     f"p{part:02d} is being rebuilt and waits for the claims of process"
                     f" {report.process} of node {report.node}, last heard {silent_s} s ago"
                 )
-        done = await rebuild.fill(self._till, self._books, part, state, replid=replid)
+        done = await rebuild.fill(self._till, self._books, part, state, replid=look.replid)
         if done.problem:
             return done.problem
         epoch = state.epoch
         state = (await self._till.partitions())[part]
-        reply = await self._till.open_partition(part, state, replid=replid)
+        reply = await self._till.open_partition(part, state, replid=look.replid)
         if reply[0] != "OK":
             return f"p{part:02d} changed while it was rebuilt"
         await nodes.rebuild_done(connection, part)
@@ -200,24 +238,18 @@ class Coordinator:
         _log.warning("partition_rebuilt", partition=part, epoch=epoch, why=why, **done._asdict())
         return ""
 
-    async def _begin(
-        self,
-        part: int,
-        state: PartitionState,
-        cursor: Mark,
-        reports: Sequence[Report],
-        replid: str,
-        connection: Any,
-        why: str,
-    ) -> str:
+    async def _begin(self, look: _Look, connection: Any, why: str) -> str:
+        part, state = look.part, look.state
         if state.epoch and state.state == "OPEN":
             await door.close(self._till, part, state.epoch)
-        waits = self._behind(part) or await rebuild.drained(self._till, part, cursor)
+        waits = self._behind(part) or await rebuild.drained(self._till, part, look.cursor)
         if waits:
             return waits
-        told = [report.done[part].epoch for report in reports if part in report.done]
-        epoch = max([state.epoch, cursor.epoch, *told]) + 1
-        await rebuild.begin(self._till, connection, part, cursor=cursor, epoch=epoch, replid=replid)
+        told = [report.done[part].epoch for report in look.reports if part in report.done]
+        epoch = max([state.epoch, look.cursor.epoch, *told]) + 1
+        await rebuild.begin(
+            self._till, connection, part, cursor=look.cursor, epoch=epoch, replid=look.replid
+        )
         return f"{why}; it is being rebuilt"
 
 

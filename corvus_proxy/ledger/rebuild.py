@@ -5,6 +5,7 @@ since (the journals' claims), what is held by requests that still run. So every 
 money that was there when it was made, and nobody's hold is spent by another.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import structlog
@@ -16,7 +17,7 @@ from corvus_proxy.money.event import Event, Mark
 from corvus_proxy.till.client import Till
 from corvus_proxy.till.recovery import door
 from corvus_proxy.till.recovery.claims import Claim
-from corvus_proxy.till.reply import Duplicate, KeyEntry, KeyRow, PartitionState, Settled
+from corvus_proxy.till.reply import Adopted, Duplicate, KeyEntry, KeyRow, PartitionState, Settled
 
 AT_ONCE = 2000
 _log = structlog.get_logger()
@@ -88,18 +89,44 @@ async def fill(
         answer = await till.open_partition(part, state, replid=replid, to="REPLAY")
         if answer[0] != "OK":
             raise RefillFailed(f"p{part:02d} moved while it was filled: {answer!r}")
+    await _push_newer(till, books, part)
     for row in waiting:
-        if row.kind != "key":  # the wallets' keys have just been loaded
+        if row.kind != "key":
             await outbox.send(till, books, row)
     claims = await door.claims(till, part)
     charged, known, short = await _charge(till, books, part, epoch, claims)
-    living = [claim for claim in claims if claim.kind == "A"]
-    answers = await door.adopt(till, part, epoch, living)
-    for claim, answer in zip(living, answers, strict=True):
-        if getattr(answer, "held_nanos", claim.nanos) < claim.nanos:
-            _log.warning("hold_adopted_in_part", request_id=claim.rid, reply=repr(answer))
+    adopted = await _adopt(till, books, part, epoch, [one for one in claims if one.kind == "A"])
     count, problem = await _compare(till, books, part)
-    return Rebuilt(count, charged, known, len(living), short, problem)
+    return Rebuilt(count, charged, known, adopted, short, problem)
+
+
+async def _push_newer(till: Till, books: Books, part: int) -> None:
+    """Keys that were changed while the wallets were loaded: the load may have been the later."""
+    async with books.connection() as connection:
+        versions = await recovery.versions(connection, part)
+    ids = list(versions)
+    for at in range(0, len(ids), AT_ONCE):
+        some = ids[at : at + AT_ONCE]
+        for wallet, state in zip(some, await till.wallets(some), strict=True):
+            if state is None or state.version < versions[wallet]:
+                await outbox.push_wallet(till, books, wallet)
+
+
+async def _adopt(till: Till, books: Books, part: int, epoch: int, living: Sequence[Claim]) -> int:
+    """Gives running requests their holds again; how many."""
+    async with books.connection() as connection:
+        booked = await recovery.ended(connection, [claim.rid for claim in living])
+    ended = [(rid, one.tombstone) for rid, one in booked.items()]
+    await door.recall(till, part, epoch, ended=ended)  # one that has ended is not held again
+    adopted = 0
+    for claim, answer in zip(living, await door.adopt(till, part, epoch, living), strict=True):
+        if isinstance(answer, Adopted):
+            adopted += 1
+            if answer.held_nanos < claim.nanos:
+                _log.warning("hold_adopted_in_part", request_id=claim.rid, reply=repr(answer))
+        elif not isinstance(answer, Duplicate):
+            raise RefillFailed(f"p{part:02d}: the hold of {claim.rid} was answered {answer!r}")
+    return adopted
 
 
 def _row(one: recovery.WalletBalance) -> door.WalletRow:

@@ -9,6 +9,9 @@ from corvus_proxy.till.journal import NOWHERE
 from corvus_proxy.till.recovery.report import SILENT_S, Report
 from corvus_proxy.till.reply import PartitionState
 
+FIRST = Mark(1, 0)
+"""Where the books of a partition stand that has never had an event, and was never rebuilt."""
+
 
 class Step(StrEnum):
     """The next step with a partition."""
@@ -38,7 +41,7 @@ def judge(
     if (waiting := _waiting(part, reports, replid, now_ms)) is not None:
         return Verdict(Step.WAIT, waiting)
     if state.epoch == 0:
-        had = cursor.seq or any(report.done.get(part) or report.living for report in reports)
+        had = cursor > FIRST or any(report.done.get(part) or report.living for report in reports)
         if had:
             return Verdict(Step.REBUILD, f"p{part:02d} is gone from Redis")
         return Verdict(Step.INIT, "")
@@ -68,7 +71,7 @@ def judge(
 def _waiting(part: int, reports: Sequence[Report], replid: str, now_ms: int) -> str | None:
     """Which process has not spoken about this server yet."""
     for report in reports:
-        if report.retired or (report.replid == replid and report.replayed):
+        if report.retired or report.replid == replid:
             continue
         name = f"process {report.process} of node {report.node}"
         silent_s = (now_ms - report.at_ms) // 1000

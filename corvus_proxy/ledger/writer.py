@@ -56,6 +56,8 @@ class Writer:
         """Partitions with a gap that neither stream nor archive fills, with what was found."""
         self.behind: dict[int, str] = {}
         """Partitions whose books are being brought forward after a restore."""
+        self._targets: dict[int, int] = {}
+        """How far each of those has to be brought."""
 
     async def run(self) -> None:
         """Writes for ever; survives every absence of Redis or Postgres."""
@@ -79,6 +81,9 @@ class Writer:
         if self.broken and clock.monotonic_s() - self._gaps_seen_s > LOOK_AGAIN_S:
             await self._fill_gaps(list(self.broken))
         waiting = {part: at for part, at in self._cursors.items() if part not in self.broken}
+        if not waiting:
+            await asyncio.sleep(LOOK_AGAIN_S)
+            return 0
         events = await self._till.events(waiting, count=BATCH, block_ms=block_ms)
         by_partition: dict[int, list[Event | Poison]] = {}
         for event in events:
@@ -93,20 +98,37 @@ class Writer:
         if gaps:
             await self._fill_gaps(gaps)
         await self._ack()
+        self._note_caught_up()
         return len(events)
+
+    def why_behind(self, part: int) -> str | None:
+        """Why the books may not be what this partition is rebuilt from."""
+        return self.broken.get(part) or self.behind.get(part)
 
     async def _load(self) -> None:
         """Where the books are, and whether they are behind what Redis was told of."""
+        # In this order: what another writer commits in between must not look like a restore.
+        states = await self._till.partitions()
         async with self._books.connection() as connection:
             cursors = await entries.cursors(connection)
-        states = await self._till.partitions()
-        for part, why in behind.parts_behind(states, cursors).items():
+        found = behind.parts_behind(states, cursors)
+        for part, why in found.items():
             if part not in self.behind:
                 _log.error("ledger_behind", what=why)
-                self.behind[part] = why
+            self.behind[part] = why
+            self._targets[part] = max(self._targets.get(part, 0), states[part].committed)
         if self.behind:
             await behind.restore_wallets(self._till, self._books)
         self._cursors = cursors
+        if found:
+            await self._fill_gaps(list(found))
+
+    def _note_caught_up(self) -> None:
+        for part in list(self.behind):
+            at = self._cursors.get(part)
+            if at is not None and part not in self.broken and at.seq >= self._targets[part]:
+                _log.info("ledger_caught_up", partition=part, at=str(at))
+                del self.behind[part], self._targets[part]
 
     async def _write(self, part: int, batch: Sequence[Event | Poison]) -> bool:
         """Books a batch; False when another writer was there first. Raises ChainBroken."""
@@ -159,24 +181,31 @@ class Writer:
         return all_of_it
 
     async def _fill_gaps(self, parts: Sequence[int]) -> None:
-        """Brings partitions forward from the archive as far as it goes."""
+        """Brings partitions forward from the archive, to where the stream goes on."""
         self._gaps_seen_s = clock.monotonic_s()
         async with self._books.connection() as connection:
             cursors = await entries.cursors(connection)
+        states = await self._till.partitions()
         found = await asyncio.to_thread(self._archive.read, {part: cursors[part] for part in parts})
         for part in parts:
-            self.behind.setdefault(part, f"LEDGER_BEHIND p{part:02d}: brought forward by archive")
-            events = found.get(part, [])
+            after = await self._till.events({part: cursors[part]}, count=1, block_ms=0)
+            # From there on the archive may have what never was booked and was rebuilt otherwise.
+            upto = after[0].seq - 1 if after else states[part].seq
+            end = cursors[part]
+            if end.seq < upto:
+                self.behind.setdefault(part, f"LEDGER_BEHIND p{part:02d}: the books end at {end}")
+                self._targets[part] = max(self._targets.get(part, 0), upto + len(after))
+            events = [event for event in found.get(part, []) if event.seq <= upto]
             for at in range(0, len(events), BATCH):
                 if not await self._write(part, events[at : at + BATCH]):
                     return
-            end = Mark(events[-1].epoch, events[-1].seq) if events else cursors[part]
+                end = self._cursors[part]
             self._cursors[part] = end
-            after = await self._till.events({part: end}, count=1, block_ms=0)
-            if after and after[0].seq != end.seq + 1:
+            if end.seq < upto:
+                goes_on = f"{after[0].epoch}-{after[0].seq}" if after else "nothing"
                 self.broken[part] = (
                     f"LEDGER_BEHIND p{part:02d}: the books end at {end}, the stream goes on at"
-                    f" {after[0].epoch}-{after[0].seq}, and the archive has nothing between"
+                    f" {goes_on}, and the archive has nothing between"
                 )
                 _log.error("ledger_behind", what=self.broken[part])
             else:
@@ -189,11 +218,6 @@ class Writer:
             if isinstance(answer, Fenced):
                 continue
             del self._unacked[part]
-            if part in self.behind:
-                state = (await self._till.partitions())[part]
-                if at.seq >= state.committed:
-                    _log.info("ledger_caught_up", partition=part, at=str(at))
-                    self.behind.pop(part, None)
 
     async def lag(self) -> int:
         """Events that the books do not have yet, over all partitions."""

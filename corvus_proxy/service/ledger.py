@@ -36,7 +36,6 @@ class ProcessRow(NamedTuple):
     node: str
     silent_s: int
     living: int
-    replayed: bool
     retired: bool
 
 
@@ -104,7 +103,6 @@ async def processes(stores: Stores) -> list[ProcessRow]:
             row.node,
             row.silent_s,
             int(row.report.get("living", 0)),
-            bool(row.report.get("replayed")),
             bool(row.report.get("retired")),
         )
         for row in rows
@@ -121,7 +119,10 @@ async def forget(stores: Stores, name: str, *, reason: str, actor: str = "cli") 
         if not rows:
             raise LookupError(f"there is no process or node {name} on the list")
         found = [row.process for row in rows]
-        await nodes.forget(connection, found)
+        heard = {report.process: report.at_ms for report in await read_reports(stores.till)}
+        await nodes.forget(connection, {
+            row.process: max(int(row.report["at_ms"]), heard.get(row.process, 0)) for row in rows
+        })  # fmt: skip
         details = json.dumps({"processes": found, "reason": reason})
         await wallets.insert_audit(
             connection, actor=actor, action="ledger.forget", subject=name, details=details

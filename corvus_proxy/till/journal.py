@@ -31,6 +31,8 @@ from corvus_proxy.till.reply import Ask, Charge
 
 SEGMENT_BYTES_MAX = 16 * 1024 * 1024
 STALL_S = 0.05
+RETRY_S = 0.2
+"""Between two tries of a disk that failed to sync."""
 NOWHERE = Mark(0, 0)
 """Before every event."""
 _log = structlog.get_logger()
@@ -176,7 +178,10 @@ class Journal:
         segment.size += len(line)
         self._dirty = True
         if segment.size > SEGMENT_BYTES_MAX:
-            self._segments.append(self._new_segment())
+            try:
+                self._segments.append(self._new_segment())
+            except OSError as error:  # the old one goes on; the next line tries again
+                self._fail(f"new segment: {error.strerror}")
 
     def _write(self, segment: _Segment, line: bytes) -> bool:
         """Appends a whole line or nothing: reading would stop at half a line."""
@@ -192,25 +197,35 @@ class Journal:
         return False
 
     async def _sync(self) -> None:
-        """Syncs every 20 ms while there is something to sync; ends by itself."""
+        """Syncs every 20 ms while there is something to sync; ends by itself, but not before the
+        disk has taken everything: nothing else would try it again while no request comes in."""
+        failing = False
         try:
-            while (self._dirty or self._refused) and self._segments:
-                await asyncio.sleep(self._sync_s)
-                if self._refused:
-                    self._append("N", "-")
+            while (self._dirty or self._refused or failing) and self._segments:
+                await asyncio.sleep(RETRY_S if failing else self._sync_s)
+                if self._refused or failing:
+                    self._append("N", "-")  # a sync of nothing would succeed on any disk
                 if self._refused:
                     continue
                 self._dirty = False
-                fds = [segment.fd for segment in self._segments[-2:]]
-                for fd in fds:
-                    with contextlib.suppress(ValueError):
-                        await asyncio.to_thread(os.fdatasync, fd)
-                self.healthy = True  # what stalled has gone through; under load this never ends
-        except OSError as error:
-            if self._segments:
-                self._fail(f"sync: {error.strerror}")
+                try:
+                    await self._sync_files()
+                except OSError as error:
+                    failing = True
+                    self._fail(f"sync: {error.strerror}")
+                else:
+                    failing = False
+                    self.healthy = True  # what stalled has gone through
         finally:
             self._syncing = None
+
+    async def _sync_files(self) -> None:
+        for fd in [segment.fd for segment in self._segments[-2:]]:
+            try:
+                await asyncio.to_thread(os.fdatasync, fd)
+            except (OSError, ValueError):
+                if fd in [segment.fd for segment in self._segments]:
+                    raise  # not one that was closed meanwhile
 
     def _fail(self, why: str) -> None:
         if self.healthy:

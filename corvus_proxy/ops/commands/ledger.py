@@ -155,7 +155,7 @@ def release(wallet: str, *, reason: str, common: Common | None = None) -> None:
     common = common or Common()
     done = on_stores(common, lambda stores: service.release_wallet(stores, wallet, reason=reason))
     text = (
-        f"{wallet}: {done.booked} events booked, {done.dropped} could not be read; balance"
+        f"{wallet}: {done.booked} events booked, {done.dropped} unreadable or repeated; balance"
         f" {format_usd(done.balance_nanos)} USD"
     )
     say(common, {"wallet": wallet, **done._asdict()}, text)

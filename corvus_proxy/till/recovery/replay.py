@@ -5,6 +5,7 @@ charged before the crash (DUP), or its lease ended it (`late` charges the rest).
 without a SETTLE is left to its lease, which charges the last checkpoint.
 """
 
+import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -47,34 +48,38 @@ class Replay:
         self._till = till
         self.done: dict[str, dict[int, Mark]] = {}
         """Highest event per partition, by dead process; kept until the books have them."""
-        self.read = False
-        """All dead journals have been read: `done` is complete."""
-        self.finished = False
-        """All their charges have been answered."""
+        self.tasks: dict[str, asyncio.Task[None]] = {}
+        """By dead process, what settles its charges. Each by itself: a partition that is closed
+        keeps one waiting, and nobody else."""
 
-    async def run(self) -> int:
-        """Settles what is unsettled in journals that died since the last run; how many charges.
-
-        Waits for Redis as long as it takes.
-        """
-        count = 0
-        waiting: dict[str, dict[str, Charge]] = {}
+    async def look(self) -> None:
+        """Reads the journals of processes that died since the last look, and begins to settle what
+        they left. Never waits for Redis: what they had is claimed where a partition is rebuilt."""
         for incarnation, paths in self._node.dead().items():
             if incarnation in self.done:
                 continue
-            waiting[incarnation], self.done[incarnation] = read_dead(paths, self._node.key)
-        self.read = True
-        self.finished = not waiting
-        for incarnation, pending in waiting.items():
-            done = self.done[incarnation]
-            for charge in pending.values():
-                answer = await settle_until_answered(self._till, charge)
-                partition = partition_of(charge.wallet)
-                done[partition] = max(mark_of(answer), done.get(partition, NOWHERE))
-                count += 1
-            _log.info("journal_replayed", process=incarnation, charges=len(pending))
-        self.finished = True
-        return count
+            try:
+                pending, done = await asyncio.to_thread(read_dead, paths, self._node.key)
+            except FileNotFoundError:
+                continue  # it was not dead: it has just ended cleanly
+            self.done[incarnation] = done
+            self.tasks[incarnation] = asyncio.create_task(self._settle(incarnation, pending))
+
+    async def stop(self) -> None:
+        """Leaves the rest to the next speaker."""
+        for task in self.tasks.values():
+            task.cancel()
+        await asyncio.gather(*self.tasks.values(), return_exceptions=True)
+
+    async def _settle(self, incarnation: str, pending: Mapping[str, Charge]) -> None:
+        """Waits for Redis as long as it takes."""
+        await asyncio.gather(*(self._settle_one(incarnation, one) for one in pending.values()))
+        _log.info("journal_replayed", process=incarnation, charges=len(pending))
+
+    async def _settle_one(self, incarnation: str, charge: Charge) -> None:
+        answer = await settle_until_answered(self._till, charge)
+        done, partition = self.done[incarnation], partition_of(charge.wallet)
+        done[partition] = max(mark_of(answer), done.get(partition, NOWHERE))
 
     def paths(self) -> list[Path]:
         """The files of the dead processes that it speaks for."""
@@ -96,9 +101,7 @@ class Replay:
 
     def prune(self, committed: Mapping[int, Mark]) -> None:
         """Deletes the files of dead processes whose every answer is in the books."""
-        if not self.finished:
-            return
         for incarnation, done in list(self.done.items()):
-            if covers(committed, done):
+            if self.tasks[incarnation].done() and covers(committed, done):
                 self._node.bury(incarnation)
-                del self.done[incarnation]
+                del self.done[incarnation], self.tasks[incarnation]

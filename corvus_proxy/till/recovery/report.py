@@ -39,8 +39,6 @@ class Report(msgspec.Struct):
     done: dict[int, Mark]
     """Highest event that it was told of, by partition."""
     missing: dict[int, int]
-    replayed: bool
-    """Whether the node's dead processes have been read (their `done` is in the speaker's)."""
     living: int
     at_ms: int
     claimed: dict[int, int] = {}
@@ -59,10 +57,11 @@ class Reporter:
         self._holds = holds
         self._node = node
         self.replay = Replay(node, till)
-        self._replaying: asyncio.Task[int] | None = None
         self._replid = ""
         self._missing: dict[int, int] = {}
         self._claimed: dict[int, int] = {}
+        self._spoken_for: set[str] = set()
+        """The dead processes whose journals are in those claims."""
         self._committed: dict[int, Mark] = {}
         self._absorbed: set[str] = set()
         self._task: asyncio.Task[None] | None = None
@@ -83,11 +82,11 @@ class Reporter:
         """
         if leave:
             await self._wait_for_books()
-        for task in (self._task, self._replaying):
-            if task is not None:
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        await self.replay.stop()
         self._node.leave()
         if not leave:
             return False
@@ -127,13 +126,12 @@ class Reporter:
             self._missing = await self._count_missing()
             self._absorbed.clear()
             self._replid = replid
-        if self._node.speaks() and (self._replaying is None or self._replaying.done()):
-            # Again and again: a process of this node may die at any time.
-            self._replaying = asyncio.create_task(self.replay.run())
+        if self._node.speaks():
+            await self.replay.look()  # again and again: a process of this node may die at any time
         states = await self._till.partitions()
         self._note(states)
-        if self._replayed():
-            await self._claim(states, replid)
+        self._take_over(states)
+        await self._claim(states, replid)
         await self._till.report(self._field, msgspec.json.encode(self._report(replid)))
         metrics.HOLDS.set(len(self._holds.living))
         metrics.JOURNALS_BROKEN.set(not self._holds.journal.healthy)
@@ -149,7 +147,6 @@ class Reporter:
             replid=replid,
             done=self._done(),
             missing=self._missing,
-            replayed=self._replayed(),
             living=len(self._holds.living),
             at_ms=clock.wall_ms(),
             claimed=self._claimed,
@@ -160,11 +157,6 @@ class Reporter:
         for partition, at in self.replay.highest_done().items():
             done[partition] = max(at, done.get(partition, NOWHERE))
         return done
-
-    def _replayed(self) -> bool:
-        """A speaker has at least read all dead journals; settling them may have to wait for
-        OPEN."""
-        return self._replaying is None or self.replay.read
 
     def _note(self, states: list[PartitionState]) -> None:
         """What the books have, and which partitions have come back rebuilt."""
@@ -177,6 +169,18 @@ class Reporter:
                 self._holds.journal.rebuilt(part, at)
                 self.replay.rebuilt(part, at)
             self._committed[part] = Mark(state.epoch, state.committed)
+
+    def _take_over(self, states: list[PartitionState]) -> None:
+        """Where this process now speaks for one that died without claiming, it claims again: until
+        then nobody is told that the dead one need not be waited for."""
+        dead = set(self.replay.done)
+        if dead - self._spoken_for:
+            self._claimed = {
+                part: epoch
+                for part, epoch in self._claimed.items()
+                if states[part].state != "REBUILD"
+            }
+        self._spoken_for = dead
 
     async def _claim(self, states: list[PartitionState], replid: str) -> None:
         """Hands in the claims for every partition that is rebuilt."""
@@ -236,7 +240,7 @@ class Reporter:
         """This node's dead processes have left: the speaker has all of theirs."""
         for incarnation in self.replay.done:
             field = f"{self._node.id}:{incarnation}"
-            gone = Report(self._node.id, incarnation, "", {}, {}, True, 0, 0, left=True)
+            gone = Report(self._node.id, incarnation, "", {}, {}, 0, clock.wall_ms(), left=True)
             if field in self._absorbed:
                 continue
             await self._till.report(field, msgspec.json.encode(gone))

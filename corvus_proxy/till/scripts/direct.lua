@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Charges, in a partition that is rebuilt, what a journal proves: there is no hold any more.
+-- Charges, in a partition that is rebuilt, what a journal proves.
 --
 -- KEYS   m w h d dz l c
 -- ARGV   epoch rid wallet key slug kind actual outcome meta
@@ -18,6 +18,15 @@ local function amount_of(text)
   return number <= 9007199254740991 and number or nil
 end
 local function digits(number) return string.format('%.0f', number) end
+local function hold_of(id)
+  local text = redis.call('HGET', h, id)
+  if not text then return nil end
+  local wallet, held, checkpoint, renewals, owner, price, key, slug, meta = string.match(text,
+    '^([^|]*)|(%d+)|(%d+)|(%d+)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|(.*)$')
+  return {wallet = wallet, held = tonumber(held), checkpoint = tonumber(checkpoint),
+    renewals = tonumber(renewals), owner = owner, price = price, key = key, slug = slug,
+    meta = meta}
+end
 -- Totals that only grow may pass 2^53: they are added in two halves.
 local function plus(total, number)
   local low = tonumber(string.sub(total, -9)) + number % 1e9
@@ -51,4 +60,7 @@ if not charge then return {'BAD'} end
 local ended = redis.call('HGET', d, rid)
 if ended then return {'DUP', ended} end
 if not redis.call('HGET', w, 'bal') then return {'NOKEY'} end
-return finish(kind, {wallet = wallet, held = 0, key = key, slug = slug}, charge, outcome, meta)
+-- A hold that an attempt before this one adopted ends with the charge.
+local before = hold_of(rid)
+return finish(kind, {wallet = wallet, held = before and before.held or 0, key = key, slug = slug},
+  charge, outcome, meta)

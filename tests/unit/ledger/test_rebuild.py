@@ -57,9 +57,9 @@ class Process:
 
     async def kill(self) -> None:
         """What the kernel does for a dead process."""
-        for task in (self.reporter._task, self.reporter._replaying):
-            if task is not None:
-                task.cancel()
+        assert self.reporter._task
+        for task in (self.reporter._task, *self.reporter.replay.tasks.values()):
+            task.cancel()
         for task in list(self.holds._unsettled.values()):
             task.cancel()
         await asyncio.sleep(0)
@@ -80,7 +80,7 @@ class World:
         self.two = Process(till, folder / "node2", "p2")
         self.archive = Archive(str(folder / "archive"), days=7)
         self.writer = Writer(till, books, keep=5, archive=self.archive)
-        self.coordinator = Coordinator(till, books, behind=self.writer.broken.get)
+        self.coordinator = Coordinator(till, books, behind=self.writer.why_behind)
         self.jobs: list[asyncio.Task[None]] = []
 
     def work(self, *, writer: bool = True) -> None:
@@ -280,7 +280,8 @@ async def test_a_lost_node_waits_for_the_operator(world: World, tmp_path: Path) 
     await asyncio.sleep(1.5)
     assert not await world.opened()
     async with world.books.connection() as connection:
-        await nodes.forget(connection, ["p2"])
+        last = {row.process: row.report["at_ms"] for row in await nodes.known(connection)}
+        await nodes.forget(connection, {"p2": last["p2"]})
     await world.settle_down()
     assert await world.booked(made.wallet) == {"booked": 20}
     world.two = Process(world.till, world.folder / "node3", "p3")
@@ -326,7 +327,7 @@ async def test_books_of_a_backup_are_brought_forward(world: World, books: Books)
     await admin.execute(f"alter database {name}_backup rename to {name}")
     await admin.close()
     world.writer = Writer(world.till, books, keep=5, archive=world.archive)
-    world.coordinator = Coordinator(world.till, books, behind=world.writer.broken.get)
+    world.coordinator = Coordinator(world.till, books, behind=world.writer.why_behind)
     world.work()
     await world.two.charge(later, "now", 3)
 
