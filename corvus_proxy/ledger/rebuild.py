@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import structlog
 
-from corvus_proxy.books import entries, recovery, wallets
+from corvus_proxy.books import entries, quarantine, recovery, wallets
 from corvus_proxy.books.db import Books
 from corvus_proxy.ledger import outbox
 from corvus_proxy.money.event import Event, Mark
@@ -193,8 +193,12 @@ async def _compare(till: Till, books: Books, part: int) -> tuple[int, str]:
     ):
         cursor = (await entries.cursors(connection))[part]
         booked = await recovery.balances(connection, part)
+        stopped = {(one.epoch, one.seq) for one in await quarantine.waiting(connection)
+                   if one.part == part}  # fmt: skip
     for event in await door.stream(till, part):
-        if isinstance(event, Event) and Mark(event.epoch, event.seq) > cursor:
+        mark = Mark(event.epoch, event.seq)
+        # A wallet in quarantine gets its money and its charges again, and the books take neither.
+        if isinstance(event, Event) and (mark > cursor or mark in stopped):
             booked[event.wallet] = booked.get(event.wallet, 0) + event.delta_nanos
     ids = list(booked)
     for at in range(0, len(ids), AT_ONCE):

@@ -190,7 +190,8 @@ class Writer:
         for part in parts:
             after = await self._till.events({part: cursors[part]}, count=1, block_ms=0)
             # From there on the archive may have what never was booked and was rebuilt otherwise.
-            upto = after[0].seq - 1 if after else states[part].seq
+            known = max(states[part].seq, self._targets.get(part, 0))
+            upto = after[0].seq - 1 if after else known
             end = cursors[part]
             if end.seq < upto:
                 self.behind.setdefault(part, f"LEDGER_BEHIND p{part:02d}: the books end at {end}")

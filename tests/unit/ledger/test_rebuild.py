@@ -1,145 +1,28 @@
 """A Redis that lost something: rebuilt from books, journals and running requests, to the nano."""
 
 import asyncio
-import contextlib
 import os
 import random
 import shutil
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
 from corvus_proxy import secret
-from corvus_proxy.books import nodes, views
+from corvus_proxy.books import nodes
 from corvus_proxy.books.db import Books
-from corvus_proxy.ledger.archive import Archive
 from corvus_proxy.ledger.coordinator import Coordinator
 from corvus_proxy.ledger.verify import verify
 from corvus_proxy.ledger.writer import Writer
-from corvus_proxy.money.event import Meta, encode_meta, partition_of
+from corvus_proxy.money.event import partition_of
 from corvus_proxy.ops import embedded
 from corvus_proxy.service import keys
-from corvus_proxy.service.stores import Stores
 from corvus_proxy.till.client import Till
-from corvus_proxy.till.holds import Hold, Holds
-from corvus_proxy.till.journal import Node
-from corvus_proxy.till.recovery.report import Reporter
 from corvus_proxy.till.reply import Ask, Granted
+from tests.world import META, PEPPER, Process, World
 
 pytestmark = pytest.mark.anyio
-PEPPER = b"p" * 32
-META = encode_meta(Meta(price_version="pv", source="upstream", ended_ms=1_790_000_000_000))
-
-
-class Process:
-    """A gateway process: its holds, its journal, its reports."""
-
-    def __init__(self, till: Till, folder: Path, name: str) -> None:
-        self.node = Node(folder, PEPPER)
-        self.journal = self.node.journal(name, sync_ms=5)
-        self.holds = Holds(till, self.journal, lease_s=60, lag_limit=10**6, wait_s=0, waiters_max=1)
-        self.reporter = Reporter(till, self.holds, self.node)
-        self.reporter.start()
-
-    async def begin(self, made: keys.Created, rid: str, nanos: int) -> Hold:
-        digest = secret.digest(made.secret, PEPPER)
-        hold = await self.holds.reserve(
-            Ask(rid, made.wallet, digest, nanos, nanos, 0, "pv", "slug", 1)
-        )
-        assert isinstance(hold, Hold), hold
-        return hold
-
-    async def charge(self, made: keys.Created, rid: str, nanos: int) -> None:
-        hold = await self.begin(made, rid, nanos)
-        assert await hold.settle(nanos, "completed", META, wait_s=5)
-
-    async def kill(self) -> None:
-        """What the kernel does for a dead process."""
-        assert self.reporter._task
-        for task in (self.reporter._task, *self.reporter.replay.tasks.values()):
-            task.cancel()
-        for task in list(self.holds._unsettled.values()):
-            task.cancel()
-        await asyncio.sleep(0)
-        for segment in self.journal._segments:
-            os.close(segment.fd)
-        self.journal._segments = []
-        os.close(self.journal._lock)
-        self.node.leave()
-
-
-class World:
-    """One Redis of its own, books, worker jobs, two gateway processes on two nodes."""
-
-    def __init__(self, server: embedded.Redis, till: Till, books: Books, folder: Path) -> None:
-        self.server, self.till, self.books, self.folder = server, till, books, folder
-        self.stores = Stores(till, books, PEPPER)
-        self.one = Process(till, folder / "node1", "p1")
-        self.two = Process(till, folder / "node2", "p2")
-        self.archive = Archive(str(folder / "archive"), days=7)
-        self.writer = Writer(till, books, keep=5, archive=self.archive)
-        self.coordinator = Coordinator(till, books, behind=self.writer.why_behind)
-        self.jobs: list[asyncio.Task[None]] = []
-
-    def work(self, *, writer: bool = True) -> None:
-        self.jobs.append(asyncio.create_task(self.coordinator.run()))
-        if writer:
-            self.jobs.append(asyncio.create_task(self.writer.run()))
-
-    async def rest(self) -> None:
-        for job in self.jobs:
-            job.cancel()
-        await asyncio.gather(*self.jobs, return_exceptions=True)
-        self.jobs = []
-
-    async def until(self, what: Callable[[], Awaitable[bool]], *, timeout_s: float = 15) -> None:
-        deadline = asyncio.get_running_loop().time() + timeout_s
-        while not await what():
-            assert asyncio.get_running_loop().time() < deadline, self.coordinator.closed
-            await asyncio.sleep(0.02)
-
-    async def opened(self) -> bool:
-        replid = await self.till.replid()
-        return all(
-            state.state == "OPEN" and state.stamp == replid
-            for state in await self.till.partitions()
-        )
-
-    async def drained(self) -> bool:
-        return await self.writer.lag() == 0
-
-    async def settle_down(self) -> None:
-        """Open, everything in the books, Redis and the books agree."""
-        await self.until(self.opened)
-        await self.until(self.drained)
-        report = await verify(self.till, self.books)
-        assert (report.ok, report.drift_nanos, report.undrained) == (True, 0, 0), report
-
-    async def booked(self, wallet: str) -> dict[str, int]:
-        """Charges in the books, by request."""
-        async with self.books.connection() as connection:
-            rows = await views.requests(connection, wallet, limit=100_000)
-        return {row.request_id: row.charge_nanos for row in rows}
-
-
-@pytest.fixture
-async def world(tmp_path: Path, books: Books) -> AsyncIterator[World]:
-    server = embedded.Redis(tmp_path / "data", tmp_path / "redis.log", port=embedded.free_port())
-    server.start()
-    await asyncio.to_thread(server.wait)
-    till = Till.open(server.url, timeout_ms=2000)
-    found = World(server, till, books, tmp_path)
-    found.work()
-    await found.until(found.opened)
-    yield found
-    await found.rest()
-    for process in (found.one, found.two):
-        await process.reporter.stop(leave=False)
-    with contextlib.suppress(Exception):
-        await till.close()
-    server.stop()
 
 
 async def test_a_flush_loses_nothing(world: World) -> None:

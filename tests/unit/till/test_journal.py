@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from corvus_proxy import clock
-from corvus_proxy.money.event import partition_of
+from corvus_proxy.money.event import Mark, partition_of
 from corvus_proxy.till.client import Till
 from corvus_proxy.till.holds import Holds
 from corvus_proxy.till.journal import Journal, Node, read_lines
@@ -75,6 +75,54 @@ async def test_a_disk_that_was_full_opens_the_door_again_by_itself(
     await asyncio.sleep(0.1)
     assert journal.healthy
     assert lines_of(journal, node) == [("O", "a")]
+
+
+async def test_a_disk_that_failed_to_sync_is_tried_until_it_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Although nobody writes a line meanwhile: new requests are refused, so nobody would."""
+    journal = Node(tmp_path, PEPPER).journal("p1", sync_ms=5)
+    real, tries = os.fdatasync, []
+
+    def broken(fd: int) -> None:
+        tries.append(fd)
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fdatasync", broken)
+    journal.opened(ASK)
+    await asyncio.sleep(0.7)
+    assert not journal.healthy
+    assert len(tries) >= 3
+    monkeypatch.setattr(os, "fdatasync", real)
+    await asyncio.sleep(0.5)
+    assert journal.healthy
+    assert journal._syncing is None
+
+
+async def test_a_charge_is_settled_where_no_new_file_can_be_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The full file goes on; no error reaches the request whose line filled it."""
+    node = Node(tmp_path, PEPPER)
+    journal = node.journal("p1", sync_ms=5)
+    journal.opened(ASK)
+    real = os.open
+
+    def full(path: object, flags: int, mode: int = 0o777) -> int:
+        if str(path).endswith(".journal"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(str(path), flags, mode)
+
+    monkeypatch.setattr("corvus_proxy.till.journal.SEGMENT_BYTES_MAX", 10)
+    monkeypatch.setattr(os, "open", full)
+    journal.settling(Charge("a", W, f"key_{W}", "slug", 7, "completed", b"{}"))
+    assert not journal.healthy
+    monkeypatch.setattr(os, "open", real)
+    journal.ended("a", 1, Mark(1, 1))
+    assert len(journal.paths()) == 2
+    await asyncio.sleep(0.1)
+    assert journal.healthy
+    assert lines_of(journal, node) == [("O", "a"), ("S", "a"), ("D", "a")]
 
 
 async def test_the_name_of_a_new_journal_is_synced(
