@@ -131,49 +131,55 @@ def at_99(values: list[float]) -> float:
     return sorted(values)[-(-99 * len(values) // 100) - 1]
 
 
-@pytest.mark.parametrize("how", ["frozen", "refused"])
-async def test_redis_is_away(tmp_path: Path, postgres_server: embedded.Postgres, how: str) -> None:
-    """240 requests from 8 clients, each refused with 503 and a time to come back: 99 % within
-    300 ms of the request, in the best of three rounds (the machine is not ours alone)."""
+async def test_redis_is_away(tmp_path: Path, postgres_server: embedded.Postgres) -> None:
+    """Frozen, then refused: of 240 requests from 8 clients each gets 503 and a time to come back,
+    99 % within 300 ms of the request, in the best of three rounds (the machine is not ours
+    alone)."""
     roles = Roles(tmp_path / "roles")
     async with fresh_database(postgres_server) as url:
         try:
             await roles.start(url, nodes=1)
             made = await keys.create(roles.stores, credit_nanos=10**9)
-            assert (await roles.ask(made.secret, BODY)).status == 200
-            rounds = []
-            for _ in range(3):
-                pid = roles.redis.child.pid
-                os.kill(pid, signal.SIGSTOP if how == "frozen" else signal.SIGKILL)
-                told: list[Answer] = []
-
-                async def client(told: list[Answer]) -> None:
-                    for _ in range(30):
-                        told.append(await roles.ask(made.secret, BODY))
-
-                try:
-                    await asyncio.gather(*(client(told) for _ in range(8)))
-                finally:
-                    if how == "frozen":
-                        os.kill(pid, signal.SIGCONT)
-                    else:
-                        roles.redis.child.wait()
-                        roles.redis.start()
-                        await asyncio.to_thread(roles.redis.wait)
-                assert {answer.status for answer in told} == {503}
-                assert all(int(answer.headers["retry-after"]) > 0 for answer in told)
-                rounds.append(at_99([answer.took_s for answer in told]))
-                await roles.until_served()
-                assert (await roles.ask(made.secret, BODY)).status == 200
-                if rounds[-1] <= 0.3:
-                    break
+            served = 0
+            for how in ("frozen", "refused"):
+                rounds: list[float] = []
+                while len(rounds) < 3 and min(rounds, default=1) > 0.3:
+                    await roles.until_served()
+                    assert (await roles.ask(made.secret, BODY)).status == 200
+                    served += 1
+                    rounds.append(at_99(await refusals(roles, made.secret, how)))
+                shown = ", ".join(f"{took_s * 1000:.0f}" for took_s in rounds)
+                print(f"Redis {how}: refused within {shown} ms at p99 of 240 requests a round")
+                assert min(rounds) <= 0.3
+            await roles.until_served()
             report = await roles.agree()
-            shown = ", ".join(f"{took_s * 1000:.0f}" for took_s in rounds)
-            print(f"Redis {how}: refused within {shown} ms at p99 of {len(told)} requests a round")
-            assert min(rounds) <= 0.3
             # What Redis had granted unseen was released: an event of nothing.
             charges = [nanos for nanos in (await roles.booked(made.wallet)).values() if nanos]
-            assert len(charges) == 1 + len(rounds)
+            assert len(charges) == served
             assert report.drift_nanos == 0
         finally:
             await roles.stop()
+
+
+async def refusals(roles: Roles, secret: str, how: str) -> list[float]:
+    """Takes Redis away, asks, and brings it back: how long each refusal took."""
+    pid = roles.redis.child.pid
+    os.kill(pid, signal.SIGSTOP if how == "frozen" else signal.SIGKILL)
+    told: list[Answer] = []
+
+    async def client() -> None:
+        for _ in range(30):
+            told.append(await roles.ask(secret, BODY))
+
+    try:
+        await asyncio.gather(*(client() for _ in range(8)))
+    finally:
+        if how == "frozen":
+            os.kill(pid, signal.SIGCONT)
+        else:
+            roles.redis.child.wait()
+            roles.redis.start()
+            await asyncio.to_thread(roles.redis.wait)
+    assert {answer.status for answer in told} == {503}
+    assert all(int(answer.headers["retry-after"]) > 0 for answer in told)
+    return [answer.took_s for answer in told]

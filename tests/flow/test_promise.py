@@ -38,11 +38,13 @@ def said(words: str, **more: Any) -> dict[str, Any]:
     return {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": words}], **more}
 
 
-@pytest.fixture
-async def roles(tmp_path: Path, postgres_server: embedded.Postgres) -> AsyncIterator[Roles]:
+@pytest.fixture(scope="module")
+async def roles(
+    tmp_path_factory: pytest.TempPathFactory, postgres_server: embedded.Postgres
+) -> AsyncIterator[Roles]:
     """Two gateways on nodes of their own; everybody reaches Redis through a link."""
     # A busy machine is not what is measured here: nobody is refused because it is slow.
-    found = Roles(tmp_path / "roles", linked=True, REDIS_TIMEOUT_MS=2000)
+    found = Roles(tmp_path_factory.mktemp("promise"), linked=True, REDIS_TIMEOUT_MS=2000)
     async with fresh_database(postgres_server) as url:
         try:
             await found.start(url)
@@ -318,6 +320,58 @@ async def test_256_clients_with_money_for_one_call(roles: Roles) -> None:
     print(f"{rounds} rounds of 256 clients over HTTP with money for one: one served in each")
 
 
+async def test_a_quarter_of_a_million_keeps_its_last_digit(stack: RunningStack) -> None:
+    """250,000.000000001 USD through script, books, API, command line and page."""
+    made = await asyncio.to_thread(stack.new_key, "250000.000000001")
+    pepper = (stack.state / "pepper").read_bytes().strip()
+    till = Till.open(stack.facts["redis"], timeout_ms=2000)
+    stores = Stores(till, Books(stack.facts["postgres"]), pepper)
+    site = httpx.AsyncClient(base_url=stack.facts["site"], trust_env=False, follow_redirects=True)
+    await site.post("/login", data={"key": made["secret"]})
+    name = f"{{p{partition_of(made['wallet']):02d}}}:w:{made['wallet']}"
+
+    async def everywhere(nanos: int) -> None:
+        text = format_usd(nanos)
+        assert await till.redis.hget(name, "bal") == b"%d" % nanos
+        key = (await asyncio.to_thread(stack.ask_get, "/v1/key", key=made["secret"])).json()
+        assert (key["balance"], key["balance_nanos"]) == (text, nanos)
+        page = re.search(r'data-figure="balance">(.*?)</span>', (await site.get("/dashboard")).text)
+        assert page
+        assert parse_usd(re.sub(r"<[^>]+>|,", "", page[1])) == nanos
+
+        async def booked() -> bool:
+            async with stores.books.connection() as connection:
+                return bool(nanos == await connection.fetchval(
+                    "select balance_nanos from wallet where wallet = $1", made["wallet"]
+                ))  # fmt: skip
+
+        await until(booked)
+
+    whole = 250_000_000_000_001
+    assert format_usd(whole) == "250000.000000001"
+    await everywhere(whole)
+    for move, asked, nanos in (
+        (keys.debit, 1, whole - 1),
+        (keys.credit, 2, whole + 1),
+        (keys.debit, whole - 2, 3),
+        (keys.credit, 10**15 - 3, 10**15),
+        (keys.debit, 1, 10**15 - 1),
+    ):
+        await move(stores, made["key_id"], asked, reason="to the last digit")
+        await everywhere(nanos)
+    answer = await asyncio.to_thread(
+        stack.ask, "/v1/chat/completions", said("hi"), key=made["secret"]
+    )
+    cost = parse_usd(answer.headers["x-corvus-cost-usd"])
+    await everywhere(10**15 - 1 - cost)
+    shown = await asyncio.to_thread(stack.standing, made["key_id"])
+    assert shown["balance_nanos"] == 10**15 - 1 - cost
+    assert shown["spent_nanos"] == cost
+    await site.aclose()
+    await stores.close()
+    print(f"250,000.000000001 and 999,999.999999999 USD kept every digit, and so less {cost} nanos")
+
+
 async def synced(primary: Till, replica: Till) -> bool:
     """Whether the replica has all that the primary has."""
     info = await replica.redis.info("replication")
@@ -336,7 +390,7 @@ async def until(what: Any, *, timeout_s: float = 20) -> None:
 
 async def test_a_replica_200_settles_behind_takes_over(roles: Roles, tmp_path: Path) -> None:
     """Through two gateways: every charge that a client was told of is in the books once, and so is
-    what was running meanwhile."""
+    what was running meanwhile. Keep it the last of this module: the replica stays."""
     made = [await keys.create(roles.stores, credit_nanos=10**10) for _ in range(16)]
     server = embedded.Redis(tmp_path / "replica", tmp_path / "r.log", port=embedded.free_port())
     server.start()
@@ -404,57 +458,4 @@ async def test_a_replica_200_settles_behind_takes_over(roles: Roles, tmp_path: P
         )
     finally:
         await replica.close()
-        server.stop()
-        roles.redis.start()
-
-
-async def test_a_quarter_of_a_million_keeps_its_last_digit(stack: RunningStack) -> None:
-    """250,000.000000001 USD through script, books, API, command line and page."""
-    made = await asyncio.to_thread(stack.new_key, "250000.000000001")
-    pepper = (stack.state / "pepper").read_bytes().strip()
-    till = Till.open(stack.facts["redis"], timeout_ms=2000)
-    stores = Stores(till, Books(stack.facts["postgres"]), pepper)
-    site = httpx.AsyncClient(base_url=stack.facts["site"], trust_env=False, follow_redirects=True)
-    await site.post("/login", data={"key": made["secret"]})
-    name = f"{{p{partition_of(made['wallet']):02d}}}:w:{made['wallet']}"
-
-    async def everywhere(nanos: int) -> None:
-        text = format_usd(nanos)
-        assert await till.redis.hget(name, "bal") == b"%d" % nanos
-        key = (await asyncio.to_thread(stack.ask_get, "/v1/key", key=made["secret"])).json()
-        assert (key["balance"], key["balance_nanos"]) == (text, nanos)
-        page = re.search(r'data-figure="balance">(.*?)</span>', (await site.get("/dashboard")).text)
-        assert page
-        assert parse_usd(re.sub(r"<[^>]+>|,", "", page[1])) == nanos
-
-        async def booked() -> bool:
-            async with stores.books.connection() as connection:
-                return bool(nanos == await connection.fetchval(
-                    "select balance_nanos from wallet where wallet = $1", made["wallet"]
-                ))  # fmt: skip
-
-        await until(booked)
-
-    whole = 250_000_000_000_001
-    assert format_usd(whole) == "250000.000000001"
-    await everywhere(whole)
-    for move, asked, nanos in (
-        (keys.debit, 1, whole - 1),
-        (keys.credit, 2, whole + 1),
-        (keys.debit, whole - 2, 3),
-        (keys.credit, 10**15 - 3, 10**15),
-        (keys.debit, 1, 10**15 - 1),
-    ):
-        await move(stores, made["key_id"], asked, reason="to the last digit")
-        await everywhere(nanos)
-    answer = await asyncio.to_thread(
-        stack.ask, "/v1/chat/completions", said("hi"), key=made["secret"]
-    )
-    cost = parse_usd(answer.headers["x-corvus-cost-usd"])
-    await everywhere(10**15 - 1 - cost)
-    shown = await asyncio.to_thread(stack.standing, made["key_id"])
-    assert shown["balance_nanos"] == 10**15 - 1 - cost
-    assert shown["spent_nanos"] == cost
-    await site.aclose()
-    await stores.close()
-    print(f"250,000.000000001 and 999,999.999999999 USD kept every digit, and so less {cost} nanos")
+        roles.redis.child, server.child = server.child, roles.redis.child  # it is theirs now
