@@ -175,13 +175,14 @@ async def restore(
             await connection.execute(RESTORE_SECRET, digest, key_id, masked, until_ms)
 
 
-async def waiting(connection: Any, *, limit: int = 100) -> list[OutboxRow]:
-    """Changes that Redis has not confirmed, oldest first."""
+async def waiting(connection: Any, *, limit: int = 200, offset: int = 0) -> list[OutboxRow]:
+    """Changes that Redis has not confirmed, oldest first; of one moment, keys before money."""
     rows = await connection.fetch(
         """
         select id, kind, wallet, amount_nanos, counter, key_id, reason from outbox
-        where applied_at is null order by created_at limit $1""",
+        where applied_at is null order by created_at, kind desc, id limit $1 offset $2""",
         limit,
+        offset,
     )
     return [OutboxRow(*row) for row in rows]
 

@@ -4,9 +4,11 @@ import structlog
 
 from corvus_proxy.books import wallets
 from corvus_proxy.books.db import Books
+from corvus_proxy.money.event import partition_of
 from corvus_proxy.till.client import Till
 from corvus_proxy.till.reply import Credited, Debited, Duplicate, Fenced, KeyEntry, KeyRow, Poor
 
+PAGE = 200
 _log = structlog.get_logger()
 
 
@@ -51,14 +53,25 @@ async def send(till: Till, books: Books, row: wallets.OutboxRow) -> object:
 
 
 async def tick(till: Till, books: Books) -> int:
-    """Sends everything that waits, keys before credits; how many were taken."""
-    async with books.connection() as connection:
-        rows = await wallets.waiting(connection)
-    taken = 0
-    for row in sorted(rows, key=lambda row: row.kind != "key"):
-        reply = await send(till, books, row)
-        if reply is True or isinstance(reply, Credited | Debited | Duplicate):
-            taken += 1
-        elif not isinstance(reply, Fenced | Poor) and reply is not False:
-            _log.error("outbox_refused", id=row.id, wallet=row.wallet, reply=repr(reply))
-    return taken
+    """Sends everything that waits, keys before credits; how many were taken.
+
+    Page after page: what a closed partition or a full wallet keeps waiting stops nothing else.
+    """
+    taken = offset = 0
+    closed: set[int] = set()
+    while True:
+        async with books.connection() as connection:
+            rows = await wallets.waiting(connection, limit=PAGE, offset=offset)
+        for row in sorted(rows, key=lambda row: row.kind != "key"):
+            if (part := partition_of(row.wallet)) in closed:
+                continue
+            reply = await send(till, books, row)
+            if reply is True or isinstance(reply, Credited | Debited | Duplicate):
+                taken += 1
+            elif reply is False or isinstance(reply, Fenced):
+                closed.add(part)
+            elif not isinstance(reply, Poor):
+                _log.error("outbox_refused", id=row.id, wallet=row.wallet, reply=repr(reply))
+        if len(rows) < PAGE:
+            return taken
+        offset += PAGE

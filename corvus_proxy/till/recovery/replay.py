@@ -102,6 +102,8 @@ class Replay:
     def prune(self, committed: Mapping[int, Mark]) -> None:
         """Deletes the files of dead processes whose every answer is in the books."""
         for incarnation, done in list(self.done.items()):
-            if self.tasks[incarnation].done() and covers(committed, done):
+            task = self.tasks[incarnation]
+            ended = task.done() and not task.cancelled() and task.exception() is None
+            if ended and covers(committed, done):
                 self._node.bury(incarnation)
                 del self.done[incarnation], self.tasks[incarnation]

@@ -11,9 +11,9 @@ import msgspec
 import pytest
 
 from corvus_proxy import secret
-from corvus_proxy.books import nodes, quarantine, release
+from corvus_proxy.books import nodes, quarantine, release, wallets
 from corvus_proxy.books.db import Books
-from corvus_proxy.ledger import rebuild
+from corvus_proxy.ledger import outbox, rebuild
 from corvus_proxy.ledger.archive import Archive
 from corvus_proxy.ledger.coordinator import Coordinator
 from corvus_proxy.ledger.writer import Writer
@@ -358,3 +358,28 @@ async def test_a_drain_while_the_books_are_away_is_handed_over(world: World) -> 
 
     await world.until(buried)
     assert await after.reporter.stop(leave=True)
+
+
+async def test_what_waits_for_a_closed_partition_keeps_nothing_else(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More unsent credits than are looked at in one piece, and one of another partition."""
+    monkeypatch.setattr(outbox, "PAGE", 10)
+    made = await keys.create(world.stores, credit_nanos=0)
+    other = await keys.create(world.stores, credit_nanos=0)
+    while partition_of(other.wallet) == partition_of(made.wallet):
+        other = await keys.create(world.stores, credit_nanos=0)
+    await world.rest()
+    part = partition_of(made.wallet)
+    await door.close(world.till, part, 1)
+    async with world.books.transaction() as connection:
+        for n in range(25):
+            row = wallets.OutboxRow(f"c{n}", "credit", made.wallet, 1, "grants", "", "")
+            await wallets.insert_outbox(connection, row)
+    async with world.books.transaction() as connection:
+        row = wallets.OutboxRow("late", "credit", other.wallet, 5, "grants", "", "")
+        await wallets.insert_outbox(connection, row)
+    assert await outbox.tick(world.till, world.books) == 1
+    known = await world.till.wallet(other.wallet)
+    assert known
+    assert known.balance_nanos == 5
