@@ -5,7 +5,7 @@ launcher sets before they start; the console collects them. `answered` runs once
 children of its few label values are looked up once per process.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import NamedTuple
 
@@ -23,6 +23,9 @@ REFUSALS = Counter(
 )
 GONE_EARLY = Counter(
     "corvus_clients_gone_early_total", "Clients that closed before their request was complete."
+)
+FLAGGED = Counter(
+    "corvus_flagged_total", "Upstream's counts that cannot be true, or were lowered.", ["flag"]
 )
 TOKENS = Counter("corvus_tokens_total", "Tokens charged.", ["family", "usage_class"])
 CHARGED = Counter("corvus_charged_nanos_total", "Charges in nano-dollars.", ["family"])
@@ -67,6 +70,12 @@ HOLDS_EXPIRED = Counter("corvus_holds_expired_total", "Holds ended by the sweepe
 
 def refused(dialect: str, code: str) -> None:
     REFUSALS.labels(dialect, code).inc()
+
+
+def flagged(flags: Iterable[str]) -> None:
+    """Counts what is odd about one request's counts."""
+    for flag in flags:
+        FLAGGED.labels(flag).inc()
 
 
 def client_gone_early() -> None:
