@@ -37,8 +37,8 @@ from corvus_proxy.wire.dialect import Dialect
 
 ANSWER_BYTES_MAX = 256 * 1024 * 1024
 """A whole answer larger than this is no answer of any model."""
-STALLED_END_S = 1.0
-"""How long a client that was let go because it does not read may still take its error."""
+SHUTDOWN_END_S = 1.0
+"""How long the end of an answer waits for its client where the process has to end."""
 
 
 async def read_whole(
@@ -171,9 +171,9 @@ async def finish(exchange: Exchange, settled: Settled | None, settings: Settings
     elif not exchange.boundary:
         last = b"\n\n"
     last += refusal.final_comment(exchange.request_id, charged, settled=settled is not None)
-    stalled = ending.outcome is Outcome.SLOW_READER
     # Whoever does not take the end of an answer does not keep its request alive.
-    patience_s = STALLED_END_S if stalled else settings.relay.client_stall_s
+    stopping = ending.outcome is Outcome.GATEWAY_SHUTDOWN
+    patience_s = SHUTDOWN_END_S if stopping else settings.relay.client_stall_s
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(patience_s):
             await client.end(last)

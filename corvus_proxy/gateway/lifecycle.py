@@ -6,9 +6,8 @@ it is one phase. What a phase finds out stands in the `Exchange`; what it needs 
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from types import TracebackType
 
 import msgspec
 import structlog
@@ -61,7 +60,7 @@ async def serve(exchange: Exchange, using: Resources) -> None:
     try:
         await admit(exchange, using)
         quote(exchange, using)
-        async with await reserve(exchange, using) as hold, zero_on_fault(exchange, hold):
+        async with await reserve(exchange, using) as hold, ZeroOnFault(exchange, hold):
             async with await route(exchange, using) as answer:
                 await relay(exchange, answer, using)
             settled = await settle(exchange, hold, using)
@@ -180,18 +179,29 @@ def record(exchange: Exchange, settled: Settled | None) -> None:
         _log.warning("usage_flagged", request_id=exchange.request_id, flags=ending.flags)
 
 
-@asynccontextmanager
-async def zero_on_fault(exchange: Exchange, hold: Hold) -> AsyncIterator[None]:
+class ZeroOnFault:
     """Settles at zero, under the fault's own outcome code, when the block ends with an error."""
-    try:
-        yield
-    except Exception as error:
-        if not hold.settled:
-            ending = exchange.ending = Ending(_outcome_of(error), Usage(), "upstream", 0)
-            meta = forwarding.meta(exchange, ending)
-            settled = await hold.settle(0, ending.outcome, meta, wait_s=0.3)
-            record(exchange, settled)
-        raise
+
+    def __init__(self, exchange: Exchange, hold: Hold) -> None:
+        self._exchange = exchange
+        self._hold = hold
+
+    async def __aenter__(self) -> None:
+        pass
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if not isinstance(error, Exception) or self._hold.settled:
+            return
+        ending = Ending(_outcome_of(error), Usage(), "upstream", 0)
+        self._exchange.ending = ending
+        meta = forwarding.meta(self._exchange, ending)
+        settled = await self._hold.settle(0, ending.outcome, meta, wait_s=0.3)
+        record(self._exchange, settled)
 
 
 def _outcome_of(error: Exception) -> Outcome:

@@ -75,7 +75,7 @@ RULES: dict[Outcome, Rule] = {
     ),
     Outcome.CANCELLED: Rule(_METERED, "usage within 2 s, else meter", _REST, "–"),
     Outcome.SLOW_READER: Rule(
-        _METERED, _USAGE_OR_METER, _REST, "in-band error, if it reads again within a second"
+        _METERED, _USAGE_OR_METER, _REST, "in-band error, if it reads on in time"
     ),
     Outcome.OUT_OF_BALANCE: Rule(_METERED, _USAGE_OR_METER, _REST, _ERROR),
     Outcome.KEY_DISABLED: Rule(_METERED, _USAGE_OR_METER, _REST, _ERROR),
