@@ -10,6 +10,8 @@ from corvus_proxy.errors import (
     UpstreamUnavailable,
 )
 from corvus_proxy.gateway.ending import (
+    BYTES_PER_TOKEN_AT_LEAST,
+    CONTRADICTION_TOKENS,
     REFUSALS,
     Seen,
     Stop,
@@ -26,12 +28,13 @@ from corvus_proxy.gateway.quoting import input_estimate, may_reason_silently, ou
 from corvus_proxy.gateway.stopping import Stopping
 from corvus_proxy.money.amount import format_usd
 from corvus_proxy.money.outcome import Outcome
+from corvus_proxy.money.usage import Usage
 from corvus_proxy.settings import HoldSettings, Settings
 from corvus_proxy.till.reply import Settled
 from corvus_proxy.upstream.faults import Cut, TimedOut
 from corvus_proxy.upstream.transport import Answer
 from corvus_proxy.wire import headers, refusal
-from corvus_proxy.wire.answer import Whole
+from corvus_proxy.wire.answer import Whole, text_of
 from corvus_proxy.wire.answer import read_whole as read_answer
 from corvus_proxy.wire.dialect import Dialect
 
@@ -101,20 +104,33 @@ def _no_answer(stop: Stop) -> RequestError:
 
 def _seen(exchange: Exchange, whole: Whole, factors: HoldSettings) -> Seen:
     usage, flags = final_usage(exchange.dialect, None, whole.usage, has_output=whole.has_output)
-    text = whole.text
-    size = text.letters + text.symbols + text.non_ascii
-    most = text_at_most(text.letters, text.symbols, text.non_ascii, factors)
+    counted, most = 0, None
+    if usage is None or _is_odd(usage, whole):
+        text = text_of(exchange.dialect, whole.part)
+        size = text.letters + text.symbols + text.non_ascii
+        counted = output_at_least(Dialect.MESSAGES, int(whole.has_output), size)
+        if not counts_other_turns(whole.usage):
+            most = text_at_most(text.letters, text.symbols, text.non_ascii, factors)
     return Seen(
         started=True,
         complete=True,
         usage=usage,
         input_usage=None,
-        counted_output=output_at_least(Dialect.MESSAGES, int(whole.has_output), size),
+        counted_output=counted,
         has_output=whole.has_output,
         flags=flags,
-        output_at_most=None if counts_other_turns(whole.usage) else most,
+        output_at_most=most,
         silent=may_reason_silently(exchange),
         refusal=whole.reason if whole.reason in REFUSALS else "",
+    )
+
+
+def _is_odd(usage: Usage, whole: Whole) -> bool:
+    """Whether a report may contradict its text: only then is the text counted, which costs as much
+    as all other reading of an answer."""
+    return (
+        usage.output < max(len(whole.part) // BYTES_PER_TOKEN_AT_LEAST, 1)
+        or usage.output - usage.reasoning > CONTRADICTION_TOKENS
     )
 
 

@@ -30,8 +30,8 @@ class Whole(NamedTuple):
     id: str
     usage: Mapping[str, Any] | None
     has_output: bool
-    text: StreamMeter
-    """What the generated part has as text, by classes."""
+    part: bytes
+    """The generated part as JSON: `text_of` tells what it says."""
     reason: str
     """The stop reason; on chat the last choice's."""
     is_error: bool
@@ -60,16 +60,16 @@ def read_whole(dialect: Dialect, body: bytes) -> Whole | None:
     except (msgspec.DecodeError, RecursionError):
         return None
     is_error = bool(error) and usage is None
-    return Whole(answer_id or "", usage, said, _text_of(dialect, part), reason, is_error)
+    return Whole(answer_id or "", usage, said, bytes(part), reason, is_error)
 
 
-def _text_of(dialect: Dialect, part: bytes) -> StreamMeter:
-    """The meter's figures for a whole answer: read as a stream of one event."""
+def text_of(dialect: Dialect, part: bytes) -> StreamMeter:
+    """The meter's classes of the text in a whole answer: read as a stream of one event."""
     name = b'{"choices":' if dialect is Dialect.CHAT else b'{"delta":{"content":'
     end = b"}\n\n" if dialect is Dialect.CHAT else b"}}\n\n"
     meter = StreamMeter(dialect.value, strip_usage=False)
     # A line break is white space between members, and would end the event's line.
-    meter.feed(b"data: " + name + bytes(part).translate(_BLANKS) + end)
+    meter.feed(b"data: " + name + part.translate(_BLANKS) + end)
     return meter
 
 

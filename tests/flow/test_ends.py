@@ -706,6 +706,20 @@ def test_client_cancelled_midstream_shortly_before_the_end_is_charged_by_usage(
           source="upstream")  # fmt: skip
 
 
+def test_client_cancelled_midstream_is_read_on_to_the_end_of_its_slice_at_most(
+    ends: RunningStack, key: Key
+) -> None:
+    """A quick upstream could make 400 tokens within the drain; the slice has room for 100."""
+    path, body = request(OPUS, "tokens=900; delay_ms=1", stream=True)
+    with counted(ends, Outcome.CANCELLED):
+        seen = ask(ends, key, path, body, has_deltas(2))
+    (row,) = fetch(ends, "select * from request where request_id = $1", seen.request_id)
+    assert seen.deltas <= row["output_tokens"] <= 110
+    tokens = (usage(served(ends, seen.upstream_id))[0], row["output_tokens"])
+    check(ends, key, Outcome.CANCELLED, seen.request_id, slug=OPUS, tokens=tokens,
+          source="counted")  # fmt: skip
+
+
 def test_client_cancelled_midstream_of_a_whole_answer_that_was_made(
     ends: RunningStack, key: Key
 ) -> None:

@@ -118,7 +118,9 @@ class Stream:
             if tokens > self._allowance.ask_at and not await self._pay(tokens):
                 return self._stop or self._unpaid()
             if meter.failed and is_about_our_account(meter.error):
-                await self._write(self._before_error(chunk))
+                kept = before_error(chunk)
+                self._torn = kept is None
+                await self._write(kept or b"")
                 answer.abort()
                 return self._stop or Stop.CUT
             await self._write(chunk)
@@ -134,21 +136,14 @@ class Stream:
             return Stop.LEDGER_AWAY
         return Stop.KEY_DISABLED if self._allowance.disabled else Stop.OUT_OF_BALANCE
 
-    def _before_error(self, chunk: bytes) -> bytes:
-        """The part of a chunk ahead of its error event, whose words are about the operator's
-        account; nothing where the event began in a chunk before."""
-        ends = [blank.end() for blank in _BLANK_LINE.finditer(chunk, 0, chunk.find(b'"error"'))]
-        if ends:
-            return chunk[: ends[-1]]
-        self._torn = not chunk.startswith((b"event:", b"data:"))
-        return b""
-
     async def _pay(self, tokens: int) -> bool:
         """Whether the hold covers `tokens`, asking for more at the slice's end."""
+        gone = self._client.gone  # then nobody is served by another slice
         if tokens <= self._allowance.tokens:
-            self._allowance.ask(tokens)
+            if not gone:
+                self._allowance.ask(tokens)
             return True
-        if self._client.gone:  # nobody is served by another slice
+        if gone:
             self._answer.abort()
             return False
         if await self._allowance.reach(tokens):
@@ -268,3 +263,11 @@ class Stream:
             ),
             limit=limit,
         )
+
+
+def before_error(chunk: bytes) -> bytes | None:
+    """The part of a chunk ahead of its error event; None where that began in a chunk before."""
+    ends = [blank.end() for blank in _BLANK_LINE.finditer(chunk, 0, chunk.find(b'"error"'))]
+    if ends:
+        return chunk[: ends[-1]]
+    return b"" if chunk.startswith((b"event:", b"data:")) else None
