@@ -24,15 +24,17 @@ REFUSALS = Counter(
 GONE_EARLY = Counter(
     "corvus_clients_gone_early_total", "Clients that closed before their request was complete."
 )
-FLAGGED = Counter(
-    "corvus_flagged_total", "Upstream's counts that cannot be true, or were lowered.", ["flag"]
-)
 TOKENS = Counter("corvus_tokens_total", "Tokens charged.", ["family", "usage_class"])
 CHARGED = Counter("corvus_charged_nanos_total", "Charges in nano-dollars.", ["family"])
 SHORTFALL = Counter(
     "corvus_shortfall_nanos_total",
     "What charges exceeded the balance by, in nano-dollars.",
     ["family"],
+)
+FLAGGED = Counter(
+    "corvus_usage_flags_total",
+    "Answers whose own counts were remarkable, by flag.",
+    ["family", "flag"],
 )
 FIRST_BYTE = Histogram(
     "corvus_first_byte_seconds",
@@ -72,14 +74,14 @@ def refused(dialect: str, code: str) -> None:
     REFUSALS.labels(dialect, code).inc()
 
 
-def flagged(flags: Iterable[str]) -> None:
-    """Counts what is odd about one request's counts."""
-    for flag in flags:
-        FLAGGED.labels(flag).inc()
-
-
 def client_gone_early() -> None:
     GONE_EARLY.inc()
+
+
+def flagged(family: str, flags: Iterable[str]) -> None:
+    """Counts what was remarkable about one answer's counts."""
+    for flag in flags:
+        FLAGGED.labels(family, flag).inc()
 
 
 class _Family(NamedTuple):

@@ -174,8 +174,8 @@ def record(exchange: Exchange, settled: Settled | None) -> None:
         total_s=now_s - exchange.started_s,
         first_byte_s=max(0.0, exchange.first_byte_s - exchange.started_s),
     )
+    metrics.flagged(exchange.model.family, ending.flags)
     if ending.flags:
-        metrics.flagged(ending.flags)
         _log.warning("usage_flagged", request_id=exchange.request_id, flags=ending.flags)
 
 

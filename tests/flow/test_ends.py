@@ -394,7 +394,7 @@ def test_usage_missing_where_all_counts_are_zero(
     path, body = request(MINI, "tokens=30; zero_usage", stream=stream)
     with (
         counted(ends, Outcome.USAGE_MISSING),
-        moves(ends, "corvus_flagged_total", flag="usage_zero"),
+        moves(ends, "corvus_usage_flags_total", flag="usage_zero"),
     ):
         seen = ask(ends, key, path, body)
     tokens = (len(body) // 4, 30 if stream else 30 * 5 // 8)
@@ -411,7 +411,7 @@ def test_usage_contradiction_above_the_text(
     path, body = request(slug, "tokens=10; report_output=900", stream=stream)
     with (
         counted(ends, Outcome.USAGE_CONTRADICTION),
-        moves(ends, "corvus_flagged_total", flag="usage_above_text"),
+        moves(ends, "corvus_usage_flags_total", flag="usage_above_text"),
     ):
         seen = ask(ends, key, path, body)
     tokens = usage(served(ends, seen.upstream_id))
@@ -428,7 +428,7 @@ def test_usage_contradiction_above_the_limit_is_lowered_to_it(
     path, body = request(slug, "tokens=10; report_output=50000", stream=True)
     with (
         counted(ends, Outcome.USAGE_CONTRADICTION),
-        moves(ends, "corvus_flagged_total", flag="usage_lowered"),
+        moves(ends, "corvus_usage_flags_total", flag="usage_lowered"),
     ):
         seen = ask(ends, key, path, body)
     billed = usage(served(ends, seen.upstream_id))
@@ -445,7 +445,7 @@ def test_usage_contradiction_below_the_text(ends: RunningStack, key: Key, slug: 
     path, body = request(slug, "tokens=40; report_output=3", stream=True)
     with (
         counted(ends, Outcome.USAGE_CONTRADICTION),
-        moves(ends, "corvus_flagged_total", flag="usage_below_text"),
+        moves(ends, "corvus_usage_flags_total", flag="usage_below_text"),
     ):
         seen = ask(ends, key, path, body)
     tokens = usage(served(ends, seen.upstream_id))
