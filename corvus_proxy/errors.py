@@ -16,11 +16,13 @@
     │   ├── LimitReached        429  rate, concurrency or cap of the key
     │   ├── Unpriced            503  the model's price does not allow it to be sold now
     │   └── LedgerUnavailable   503  the till is closed, away or behind
-    └── UpstreamFault                a provider, or the way to it, broke
-        ├── UpstreamRefused     4xx  the provider refused the request as the client sent it
-        ├── UpstreamOverloaded  429  the provider is busy, or our account there is limited
-        ├── UpstreamUnavailable 502  no answer, or none that may be relayed
-        └── UpstreamTimeout     504
+    ├── UpstreamFault                a provider, or the way to it, broke
+    │   ├── UpstreamRefused     4xx  the provider refused the request as the client sent it
+    │   ├── UpstreamOverloaded  429  the provider is busy, or our account there is limited
+    │   ├── UpstreamUnavailable 502  no answer, or none that may be relayed
+    │   └── UpstreamTimeout     504
+    ├── SlowReader              408  we end an answer that nobody reads
+    └── GatewayStopping         503  we end what runs: the process was told to stop
 
 A class says status, code, whose fault and whether to retry *before* anyone asks; `wire.refusal`
 turns an instance into the caller's dialect. An expected "no" inside a package is a value; these
@@ -170,3 +172,15 @@ class UpstreamUnavailable(UpstreamFault):
 
 class UpstreamTimeout(UpstreamFault):
     status, code = 504, "upstream_timeout"
+
+
+class SlowReader(RequestError):
+    """In a stream alone: its client took no byte for too long."""
+
+    status, code, fault = 408, "slow_reader", Fault.CLIENT
+
+
+class GatewayStopping(RequestError):
+    """The process was told to stop, and the time that running requests have is over."""
+
+    status, code, fault, retry = 503, "gateway_stopping", Fault.GATEWAY, True

@@ -60,6 +60,8 @@ class StreamMeter:
     """The terminal event has come: message_stop, or [DONE]."""
     finished: bool
     """A finish or stop reason has come."""
+    reason: str
+    """The latest finish or stop reason; empty until one comes."""
     failed: bool
     """An error event has come: one of that type, or with a member `error` that says something."""
     boundary: bool

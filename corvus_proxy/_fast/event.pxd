@@ -94,7 +94,6 @@ cdef struct Event:
     bint has_text
     bint has_choices                      # choices is an array …
     bint choice_seen                      # … and is, or was, not empty
-    bint has_reason                       # finish_reason or stop_reason says something
     bint error_is_true                    # error is a bare `true`
     Kept usage
     Kept inner
@@ -103,6 +102,8 @@ cdef struct Event:
     Py_ssize_t id_size
     unsigned char model[WORD_MAX]
     Py_ssize_t model_size
+    unsigned char reason[WORD_MAX]        # the finish or stop reason
+    Py_ssize_t reason_size
 
 
 cdef inline void begin_kept(Kept *kept) noexcept nogil:
@@ -142,11 +143,11 @@ cdef inline void begin_event(Event *event) noexcept nogil:
     event.keeping = K_NOTHING
     event.type = T_OTHER
     event.has_text = event.has_choices = event.choice_seen = False
-    event.has_reason = event.error_is_true = False
+    event.error_is_true = False
     begin_kept(&event.usage)
     begin_kept(&event.inner)
     begin_kept(&event.error)
-    event.id_size = event.model_size = 0
+    event.id_size = event.model_size = event.reason_size = 0
 
 
 cdef inline int name_of(const unsigned char *data, Py_ssize_t size) noexcept nogil:
@@ -278,7 +279,8 @@ cdef inline void end_string(
         memcpy(event.model, word, most)
         event.model_size = most
     elif event.use == S_REASON and size:
-        event.has_reason = True
+        memcpy(event.reason, word, most)
+        event.reason_size = most
 
 
 cdef inline void take_piece(

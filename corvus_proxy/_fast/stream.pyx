@@ -183,6 +183,7 @@ cdef class StreamMeter:
     cdef readonly bytes usage_start
     cdef readonly bytes usage_last
     cdef readonly bytes error
+    cdef readonly str reason            # the latest finish or stop reason
     cdef readonly str upstream_id
     cdef readonly str model
 
@@ -201,7 +202,7 @@ cdef class StreamMeter:
         if dialect not in ("chat", "messages"):
             raise ValueError(f"there is no dialect {dialect!r}")
         self.usage_start = self.usage_last = self.error = b""
-        self.upstream_id = self.model = ""
+        self.upstream_id = self.model = self.reason = ""
         self._event.messages = dialect == "messages"
         self._event.usage.most = self._event.inner.most = USAGE_MAX
         self._event.error.most = ERROR_MAX
@@ -303,7 +304,9 @@ cdef class StreamMeter:
         if self._lines.has_data or self._lines.line >= LINE_SPACE:
             self.events += 1
             self.deltas += event.has_text
-            self.finished = self.finished or event.has_reason
+            if event.reason_size:
+                self.finished = True
+                self.reason = event.reason[:event.reason_size].decode("utf-8", "replace")
             self.overflow = self.overflow or (
                 event.usage.broken or event.inner.broken or event.error.broken)
             if event.messages:

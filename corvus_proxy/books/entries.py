@@ -53,8 +53,10 @@ values ($1, $2, $3, $4, $5, $6, $7)
 INSERT_REQUESTS = """
 insert into request (request_id, wallet, key_id, slug, outcome, charge_nanos, shortfall_nanos,
     cost_nanos, input_tokens, cache_read_tokens, cache_write_tokens, output_tokens, source,
-    credential, upstream_request_id, price_version, first_byte_ms, total_ms, attempts, ended_at)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)
+    credential, upstream_request_id, price_version, first_byte_ms, total_ms, attempts, ended_at,
+    flags)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
+    $21)
 """
 # Absolute figures, and only onto the ones that must stand there: an upsert that adds would fail the
 # check on its own proposed row, and would hide a lost event.
@@ -308,6 +310,7 @@ def _request_row(event: Event) -> tuple[Any, ...]:
         meta.total_ms,
         meta.attempts,
         ended,
+        meta.flags,
     )
 
 

@@ -50,7 +50,7 @@ class Plan(NamedTuple):
     text: list[str]
     tool: Tool | None
     finish: str
-    """`stop`, `length` or `tool`."""
+    """`stop`, `length`, `tool` or `refusal`."""
 
     @property
     def reasoning_tokens(self) -> int:
@@ -86,6 +86,8 @@ class Model:
             finish = "length" if room < asked.tokens else "stop"
         elif len(tool.pieces) > room:
             tool, finish = Tool(tool.name, tool.pieces[:room]), "length"
+        if asked.refusal:
+            finish = "refusal"
         options = body.get("stream_options") or {}
         return Plan(
             family=family,

@@ -21,7 +21,8 @@ class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     status: int = 0
     """Refuse with this status; 0 answers. With `replay`: the status of the recorded JSON body."""
     code: str = ""
-    """The refusal's code, such as insufficient_quota or (Z.AI) 1113."""
+    """The refusal's code, such as insufficient_quota or (Z.AI) 1113; with `error_after` the error
+    event's."""
     retry_after: str = ""
     """Its Retry-After header; a 429 without one says 1, `none` leaves the header out."""
     no_answer: bool = False
@@ -34,6 +35,12 @@ class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Fall silent after so many deltas, until the peer goes."""
     end_after: int = -1
     """End the body cleanly after so many deltas, with neither usage nor terminal event."""
+    cut_late: bool = False
+    """Close the socket behind the usage, ahead of the terminal event."""
+    refusal: bool = False
+    """The model refuses: its stop reason says so, behind so many `tokens`."""
+    report_output: int = -1
+    """Report so many output tokens, whatever was made."""
     no_usage: bool = False
     zero_usage: bool = False
     tokens: int = 64

@@ -12,8 +12,19 @@ from typing import Any, NamedTuple
 from corvus_proxy.dev.answers import Plan
 
 CREATED = 1_790_000_000
-_CHAT_FINISH = {"stop": "stop", "length": "length", "tool": "tool_calls"}
-_MESSAGES_STOP = {"stop": "end_turn", "length": "max_tokens", "tool": "tool_use"}
+_OPENAI_FINISH = {
+    "stop": "stop",
+    "length": "length",
+    "tool": "tool_calls",
+    "refusal": "content_filter",
+}
+_CHAT_FINISH = {"openai": _OPENAI_FINISH, "glm": {**_OPENAI_FINISH, "refusal": "sensitive"}}
+_MESSAGES_STOP = {
+    "stop": "end_turn",
+    "length": "max_tokens",
+    "tool": "tool_use",
+    "refusal": "refusal",
+}
 _PING = b'event: ping\ndata: {"type": "ping"}\n\n'
 _DONE = b"data: [DONE]\n\n"
 PING_EVERY_DELTAS = 48
@@ -124,7 +135,11 @@ def whole(plan: Plan) -> dict[str, Any]:
     if plan.tool:
         message["tool_calls"] = [_call(plan, "".join(plan.tool.pieces))]
     choices = [
-        {"index": index, "message": message, "finish_reason": _CHAT_FINISH[plan.finish]}
+        {
+            "index": index,
+            "message": message,
+            "finish_reason": _CHAT_FINISH[plan.family][plan.finish],
+        }
         for index in range(plan.choices)
     ]
     body: dict[str, Any] = {
@@ -326,7 +341,7 @@ def _openai(plan: Plan, index: int) -> Iterator[Frame]:
         yield delta({"role": "assistant", "content": "", "refusal": None})
         for piece in plan.text:
             yield delta({"content": piece}, tokens=1)
-    yield delta({}, finish=_CHAT_FINISH[plan.finish])
+    yield delta({}, finish=_CHAT_FINISH[plan.family][plan.finish])
 
 
 def _glm(plan: Plan, index: int) -> Iterator[Frame]:
@@ -349,7 +364,7 @@ def _glm(plan: Plan, index: int) -> Iterator[Frame]:
         [
             {
                 "index": index,
-                "finish_reason": _CHAT_FINISH[plan.finish],
+                "finish_reason": _CHAT_FINISH[plan.family][plan.finish],
                 "delta": {"role": "assistant", "content": ""},
             }
         ],

@@ -170,7 +170,7 @@ class Providers:
             await self._replay(exchange, served, asked)
         else:
             plan = self._model.plan(family, body, asked, served.credential)
-            served.usage = frames.usage(plan, plan.output_tokens)
+            served.usage = _claimed(frames.usage(plan, plan.output_tokens), asked)
             send = self._stream if plan.stream else self._whole
             await send(exchange, served, plan, asked)
             served.usage_made = frames.usage(plan, served.tokens_made)
@@ -191,6 +191,8 @@ class Providers:
             del body["usage"]
         elif asked.zero_usage:
             body["usage"] = _zeroed(body["usage"])
+        else:
+            body["usage"] = _claimed(body["usage"], asked)
         if asked.cut_after >= 0:
             served.outcome = "cut"
             exchange.raw_cut(200, "application/json", json.dumps(body).encode())
@@ -223,6 +225,10 @@ class Providers:
             served.usage_sent |= frame.usage and not asked.no_usage
             if data:
                 await exchange.write_paced(data)
+            if frame.usage and asked.cut_late:
+                served.outcome = "cut"
+                exchange.cut()
+                return
         served.outcome = "aborted" if exchange.gone else "completed"
         exchange.end()
 
@@ -234,7 +240,7 @@ class Providers:
             exchange.cut()
             return "cut"
         if served.deltas_sent == asked.error_after:
-            exchange.write(refusals.in_stream(served.family, served.request_id))
+            exchange.write(refusals.in_stream(served.family, served.request_id, asked.code))
             exchange.end()
             return "failed"
         if served.deltas_sent == asked.end_after:
@@ -297,18 +303,32 @@ def _refuse(exchange: Exchange, served: Served, refused: refusals.Refusal, asked
 
 def _spoiled(frame: frames.Frame, asked: Asked) -> bytes:
     """The frame's bytes with usage taken out or set to zero, where that was asked for."""
-    if not (asked.no_usage or asked.zero_usage) or b'"usage":{' not in frame.data:
+    lies = asked.no_usage or asked.zero_usage or (frame.usage and asked.report_output >= 0)
+    if not lies or b'"usage":{' not in frame.data:
         return frame.data
     head, _, text = frame.data.rpartition(b"data: ")
     body = json.loads(text)
     place = body.get("message", body)
     if asked.zero_usage:
         place["usage"] = _zeroed(place["usage"])
+    elif asked.report_output >= 0:
+        place["usage"] = _claimed(place["usage"], asked)
     elif body.get("choices") == []:
         return b""
     else:
         del place["usage"]
     return head + b"data: " + json.dumps(body, separators=(",", ":")).encode() + b"\n\n"
+
+
+def _claimed(usage: dict[str, Any], asked: Asked) -> dict[str, Any]:
+    """The usage with the output that is to be reported."""
+    if asked.report_output < 0:
+        return usage
+    name = "output_tokens" if "output_tokens" in usage else "completion_tokens"
+    claimed = {**usage, name: asked.report_output}
+    if "total_tokens" in usage:
+        claimed["total_tokens"] = usage["prompt_tokens"] + asked.report_output
+    return claimed
 
 
 def _zeroed(value: Any) -> Any:

@@ -120,14 +120,21 @@ def unknown_model(family: str, model: str) -> Refusal:
     )
 
 
-def in_stream(family: str, request_id: str) -> bytes:
-    """The error event of a stream that fails in its middle; nothing follows it."""
+def in_stream(family: str, request_id: str, code: str = "") -> bytes:
+    """The error event of a stream that fails in its middle; nothing follows it.
+
+    With the code insufficient_quota it speaks of the account, as real ones do.
+    """
+    empty = code == "insufficient_quota"
     if family == "anthropic":
         body: dict[str, Any] = {
             "type": "error",
-            "error": {"type": "overloaded_error", "message": "Overloaded"},
+            "error": {"type": "billing_error", "message": "Your credit balance is too low."}
+            if empty
+            else {"type": "overloaded_error", "message": "Overloaded"},
             "request_id": request_id,
         }
         return b"event: error\ndata: " + json.dumps(body).encode() + b"\n\n"
-    _, body = refusal(family, 500, "server_error", "The server had an error.")
+    message = "You exceeded your current quota." if empty else "The server had an error."
+    _, body = refusal(family, 500, code or "server_error", message)
     return b"data: " + json.dumps(body).encode() + b"\n\n"

@@ -1,58 +1,84 @@
 """What the client reads: heads, whole answers, the end of a stream, and refusals."""
 
 import asyncio
+import contextlib
 
-from corvus_proxy.errors import RequestError, UpstreamUnavailable
-from corvus_proxy.gateway.ending import Seen, Stop, conclude, final_usage, output_at_least
+from corvus_proxy.errors import (
+    GatewayStopping,
+    RequestError,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
+from corvus_proxy.gateway.ending import (
+    BYTES_PER_TOKEN_AT_LEAST,
+    CONTRADICTION_TOKENS,
+    REFUSALS,
+    Seen,
+    Stop,
+    conclude,
+    counts_other_turns,
+    final_usage,
+    output_at_least,
+    text_at_most,
+)
 from corvus_proxy.gateway.exchange import Exchange
 from corvus_proxy.gateway.forwarding import Relayed
 from corvus_proxy.gateway.front.client import Client, Headers
-from corvus_proxy.gateway.quoting import input_estimate
+from corvus_proxy.gateway.quoting import input_estimate, may_reason_silently, output_limit
+from corvus_proxy.gateway.stopping import Stopping
 from corvus_proxy.money.amount import format_usd
-from corvus_proxy.settings import RelaySettings
+from corvus_proxy.money.outcome import Outcome
+from corvus_proxy.money.usage import Usage
+from corvus_proxy.settings import HoldSettings, Settings
 from corvus_proxy.till.reply import Settled
 from corvus_proxy.upstream.faults import Cut, TimedOut
 from corvus_proxy.upstream.transport import Answer
 from corvus_proxy.wire import headers, refusal
+from corvus_proxy.wire.answer import Whole, text_of
 from corvus_proxy.wire.answer import read_whole as read_answer
 from corvus_proxy.wire.dialect import Dialect
 
 ANSWER_BYTES_MAX = 256 * 1024 * 1024
 """A whole answer larger than this is no answer of any model."""
+SHUTDOWN_END_S = 1.0
+"""How long the end of an answer waits for its client where the process has to end."""
 
 
-async def read_whole(exchange: Exchange, answer: Answer, relay: RelaySettings) -> None:
-    """Reads a JSON answer and concludes what it costs. Raises UpstreamUnavailable when there is
-    none.
+async def read_whole(
+    exchange: Exchange, answer: Answer, settings: Settings, stopping: Stopping
+) -> None:
+    """Reads a JSON answer and concludes what it costs.
 
-    When the client goes meanwhile, the upstream has a short while left to finish.
+    When the client goes meanwhile, the upstream has a short while left to finish. Raises
+    UpstreamUnavailable, UpstreamTimeout or GatewayStopping where there is no whole answer for a
+    client that is still there.
     """
     loop = asyncio.get_running_loop()
 
     def stop_soon() -> None:
-        loop.call_later(relay.cancel_drain_s, answer.abort)
+        drain_s = settings.relay.cancel_drain_s
+        loop.call_later(exchange.drain_left_s(loop.time(), drain_s), answer.abort)
 
     exchange.client.on_gone(stop_soon)
     stop = Stop.ENDED
     body = b""
     try:
-        body = await answer.read(ANSWER_BYTES_MAX)
+        with stopping.telling(answer.abort):
+            body = await answer.read(ANSWER_BYTES_MAX)
     except TimedOut:
-        stop = Stop.CLIENT_GONE if exchange.client.gone else Stop.TIMED_OUT
+        stop = Stop.TIMED_OUT
     except Cut:
-        stop = Stop.CLIENT_GONE if exchange.client.gone else Stop.CUT
+        stop = Stop.SHUTDOWN if stopping.over else Stop.CUT
     exchange.first_byte_s = loop.time()
     whole = read_answer(exchange.dialect, body)
-    if stop is not Stop.CLIENT_GONE and (stop is not Stop.ENDED or whole is None or whole.is_error):
-        raise UpstreamUnavailable(
-            "The upstream's answer was not complete; nothing was charged.", retry_after_s=2
-        )
+    if exchange.client.gone:
+        stop = Stop.CLIENT_GONE
+    elif stop is not Stop.ENDED or whole is None or whole.is_error:
+        raise _no_answer(stop)
     seen = Seen(False, False, None, None, 0, False)
-    if whole is not None:
-        usage, flags = final_usage(exchange.dialect, None, whole.usage, has_output=whole.has_output)
+    if whole is not None and not whole.is_error:
+        seen = _seen(exchange, whole, settings.hold)
         exchange.upstream_request_id = exchange.upstream_request_id or whole.id
-        counted = output_at_least(Dialect.MESSAGES, 1, whole.output_bytes)
-        seen = Seen(True, True, usage, None, counted, whole.has_output, flags)
     exchange.answer_body = body
     exchange.answer_head = [*headers.to_client(answer.headers), *own_headers(exchange)]
     exchange.ending = conclude(
@@ -60,7 +86,51 @@ async def read_whole(exchange: Exchange, answer: Answer, relay: RelaySettings) -
         stop,
         exchange.model.price,
         input_tokens=min(input_estimate(exchange.asked.scan), exchange.quote.bound.input_tokens),
-        limit=exchange.quote.bound.output_tokens,
+        limit=output_limit(exchange),
+    )
+
+
+def _no_answer(stop: Stop) -> RequestError:
+    if stop is Stop.SHUTDOWN:
+        return GatewayStopping("This gateway process had to stop; nothing was charged.")
+    if stop is Stop.TIMED_OUT:
+        return UpstreamTimeout(
+            "The upstream did not finish its answer in time; nothing was charged.", retry_after_s=2
+        )
+    return UpstreamUnavailable(
+        "The upstream's answer was not complete; nothing was charged.", retry_after_s=2
+    )
+
+
+def _seen(exchange: Exchange, whole: Whole, factors: HoldSettings) -> Seen:
+    usage, flags = final_usage(exchange.dialect, None, whole.usage, has_output=whole.has_output)
+    counted, most = 0, None
+    if usage is None or _is_odd(usage, whole):
+        text = text_of(exchange.dialect, whole.part)
+        size = text.letters + text.symbols + text.non_ascii
+        counted = output_at_least(Dialect.MESSAGES, int(whole.has_output), size)
+        if not counts_other_turns(whole.usage):
+            most = text_at_most(text.letters, text.symbols, text.non_ascii, factors)
+    return Seen(
+        started=True,
+        complete=True,
+        usage=usage,
+        input_usage=None,
+        counted_output=counted,
+        has_output=whole.has_output,
+        flags=flags,
+        output_at_most=most,
+        silent=may_reason_silently(exchange),
+        refusal=whole.reason if whole.reason in REFUSALS else "",
+    )
+
+
+def _is_odd(usage: Usage, whole: Whole) -> bool:
+    """Whether a report may contradict its text: only then is the text counted, which costs as much
+    as all other reading of an answer."""
+    return (
+        usage.output < max(len(whole.part) // BYTES_PER_TOKEN_AT_LEAST, 1)
+        or usage.output - usage.reasoning > CONTRADICTION_TOKENS
     )
 
 
@@ -89,7 +159,7 @@ def stream_headers(exchange: Exchange, answer: Answer) -> Headers:
     ]
 
 
-async def finish(exchange: Exchange, settled: Settled | None, site_url: str) -> None:
+async def finish(exchange: Exchange, settled: Settled | None, settings: Settings) -> None:
     """Ends the answer after `settle` has replied or its time is over."""
     client, ending = exchange.client, exchange.ending
     if client.gone:
@@ -108,13 +178,21 @@ async def finish(exchange: Exchange, settled: Settled | None, site_url: str) -> 
     if ending.error is not None:
         closing = b"" if exchange.boundary else b"\n\n"
         last = closing + refusal.in_band(
-            exchange.dialect, ending.error, exchange.request_id, site_url, charged_nanos=charged
+            exchange.dialect,
+            ending.error,
+            exchange.request_id,
+            settings.brand.site_url,
+            charged_nanos=charged,
         )
     elif not exchange.boundary:
         last = b"\n\n"
-    await client.end(
-        last + refusal.final_comment(exchange.request_id, charged, settled=settled is not None)
-    )
+    last += refusal.final_comment(exchange.request_id, charged, settled=settled is not None)
+    # Whoever does not take the end of an answer does not keep its request alive.
+    stopping = ending.outcome is Outcome.GATEWAY_SHUTDOWN
+    patience_s = SHUTDOWN_END_S if stopping else settings.relay.client_stall_s
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(patience_s):
+            await client.end(last)
 
 
 async def refuse(

@@ -5,6 +5,7 @@ from typing import NamedTuple
 from corvus_proxy.catalogue.book import Model
 from corvus_proxy.errors import RequestError
 from corvus_proxy.gateway.front.client import Client, Headers
+from corvus_proxy.money.outcome import Outcome
 from corvus_proxy.money.pricing import Bound
 from corvus_proxy.money.usage import Usage
 from corvus_proxy.till.holds import Hold
@@ -31,13 +32,17 @@ class Quote(NamedTuple):
 class Ending(NamedTuple):
     """How a request ended and what it costs."""
 
-    outcome: str
+    outcome: Outcome
     usage: Usage
+    """What is charged."""
     source: str
     charge_nanos: int
     error: RequestError | None = None
     """What to tell a client that is still there."""
     flags: tuple[str, ...] = ()
+    """What about the upstream's counts cannot be true, or was lowered."""
+    billed: Usage | None = None
+    """What the upstream bills as far as it is known, where that is not what is charged."""
 
 
 class Exchange:
@@ -56,6 +61,7 @@ class Exchange:
         "digest",
         "ending",
         "first_byte_s",
+        "gone_s",
         "hold",
         "lease",
         "limit_tokens",
@@ -90,9 +96,17 @@ class Exchange:
         self.upstream_request_id = ""
         # relay
         self.first_byte_s = 0.0
+        self.gone_s = 0.0
+        """When the client was seen to have gone."""
         self.ending: Ending
         self.boundary = True
         """A stream stands between two events, where we may write."""
         self.answer_head: Headers = []
         self.answer_body = b""
         """A whole answer, kept until `settle` has replied."""
+
+    def drain_left_s(self, now_s: float, drain_s: float) -> float:
+        """How long the upstream is still read for a client that has gone: `drain_s` in all, in
+        whichever phases it falls."""
+        self.gone_s = self.gone_s or now_s
+        return max(0.0, self.gone_s + drain_s - now_s)

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 from corvus_proxy.clock import wall_ms
 from corvus_proxy.errors import (
+    GatewayStopping,
     UpstreamFault,
     UpstreamOverloaded,
     UpstreamRefused,
@@ -13,9 +14,10 @@ from corvus_proxy.errors import (
     UpstreamUnavailable,
 )
 from corvus_proxy.gateway.admission import header
-from corvus_proxy.gateway.exchange import Exchange
+from corvus_proxy.gateway.exchange import Ending, Exchange
 from corvus_proxy.gateway.front.client import ClientGone, Headers
 from corvus_proxy.gateway.quoting import affordable_limit
+from corvus_proxy.gateway.stopping import Stopping
 from corvus_proxy.money.event import Meta, encode_meta
 from corvus_proxy.money.pricing import lines
 from corvus_proxy.settings import TimeoutSettings
@@ -95,15 +97,18 @@ def edited_body(exchange: Exchange) -> bytes:
     return edits.apply(body, splices)
 
 
-async def send(exchange: Exchange, timeouts: TimeoutSettings, cancel_drain_s: float) -> Answer:
+async def send(
+    exchange: Exchange, timeouts: TimeoutSettings, cancel_drain_s: float, stopping: Stopping
+) -> Answer:
     """Sends the request; returns the answer once its head says success.
 
-    Raises UpstreamFault, or ClientGone when the client left and the head did not come soon after.
+    Raises UpstreamFault, GatewayStopping, or ClientGone when the client left and the head did not
+    come soon after.
     """
     lease = exchange.lease
     sent = lease.request(headers.to_upstream(exchange.client.headers), edited_body(exchange))
     try:
-        async with _while_client_stays(exchange, cancel_drain_s):
+        async with _while_wanted(exchange, cancel_drain_s, stopping):
             answer = await lease.transport.open(lease.origin, sent, timeouts=timeouts)
     except TimedOut as error:
         raise UpstreamTimeout(
@@ -121,21 +126,30 @@ async def send(exchange: Exchange, timeouts: TimeoutSettings, cancel_drain_s: fl
 
 
 @asynccontextmanager
-async def _while_client_stays(exchange: Exchange, cancel_drain_s: float) -> AsyncIterator[None]:
-    """Ends the block a short while after the client has gone, with ClientGone."""
+async def _while_wanted(
+    exchange: Exchange, cancel_drain_s: float, stopping: Stopping
+) -> AsyncIterator[None]:
+    """Ends the block a short while after the client has gone, with ClientGone, or at once when the
+    process has to end, with GatewayStopping."""
     loop = asyncio.get_running_loop()
     patience = asyncio.timeout(None)
     waiting = True
 
     def on_gone() -> None:
         if waiting:
-            patience.reschedule(loop.time() + cancel_drain_s)
+            now_s = loop.time()
+            patience.reschedule(now_s + exchange.drain_left_s(now_s, cancel_drain_s))
 
     try:
         async with patience:
-            exchange.client.on_gone(on_gone)
-            yield
+            with stopping.telling(lambda: patience.reschedule(loop.time())):
+                exchange.client.on_gone(on_gone)
+                yield
     except TimeoutError:
+        if stopping.over:
+            raise GatewayStopping(
+                "This gateway process had to stop; nothing was charged."
+            ) from None
         raise ClientGone from None
     finally:
         waiting = False
@@ -155,7 +169,7 @@ async def _fault(answer: Answer) -> UpstreamFault:
             body = await answer.read(ERROR_BYTES_MAX)
         except UpstreamBroke:
             return UpstreamUnavailable("The upstream's error could not be read.", retry_after_s=2)
-        if not any(word in body.lower() for word in ABOUT_OUR_ACCOUNT):
+        if not is_about_our_account(body):
             return Relayed(status, answer.headers, body)
     if status in (429, 503, 529):
         return UpstreamOverloaded(
@@ -168,6 +182,12 @@ async def _fault(answer: Answer) -> UpstreamFault:
     )
 
 
+def is_about_our_account(error: bytes) -> bool:
+    """Whether an upstream's error speaks of the operator's own account."""
+    found = error.lower()
+    return any(word in found for word in ABOUT_OUR_ACCOUNT)
+
+
 def _retry_after(answer: Answer) -> int:
     value = header(answer.headers, b"retry-after") or b""
     return min(60, max(1, int(value))) if value.isdigit() else 5
@@ -178,9 +198,12 @@ def _request_id(found: Headers) -> str:
     return value.decode("latin-1")
 
 
-def meta(exchange: Exchange) -> bytes:
-    """The event's `u`: everything the charge was made from."""
-    ending, model = exchange.ending, exchange.model
+def meta(exchange: Exchange, ending: Ending) -> bytes:
+    """The event's `u`: everything the charge was made from, and what the upstream bills for it as
+    far as that is known."""
+    model = exchange.model
+    lease = getattr(exchange, "lease", None)
+    billed = ending.usage if ending.billed is None else ending.billed
     bill = lines(ending.usage, model.price)
     usage = {line.name: line.count for line in bill}
     if ending.usage.reasoning:
@@ -193,10 +216,10 @@ def meta(exchange: Exchange) -> bytes:
             picos={line.name: line.picos for line in bill},
             usage=usage,
             source=ending.source,
-            credential=exchange.lease.credential.name,
+            credential=lease.credential.name if lease else "",
             upstream_model=model.upstream_model,
             upstream_request_id=exchange.upstream_request_id,
-            cost_nanos=exchange.lease.cost_nanos(ending.usage, model),
+            cost_nanos=lease.cost_nanos(billed, model) if lease else 0,
             first_byte_ms=round(first_byte_s * 1000),
             total_ms=round((now_s - exchange.started_s) * 1000),
             attempts=exchange.attempts,
@@ -204,25 +227,5 @@ def meta(exchange: Exchange) -> bytes:
             dialect=exchange.dialect.value,
             input_bound=exchange.quote.bound.input_tokens,
             flags=list(ending.flags),
-        )
-    )
-
-
-def meta_of_nothing(exchange: Exchange) -> bytes:
-    """The `u` of a request that ended before an answer began."""
-    now_s = asyncio.get_running_loop().time()
-    lease = getattr(exchange, "lease", None)
-    return encode_meta(
-        Meta(
-            price_version=exchange.model.price.version,
-            source="upstream",
-            credential=lease.credential.name if lease else "",
-            upstream_model=exchange.model.upstream_model,
-            upstream_request_id=exchange.upstream_request_id,
-            total_ms=round((now_s - exchange.started_s) * 1000),
-            attempts=exchange.attempts,
-            ended_ms=wall_ms(),
-            dialect=exchange.dialect.value,
-            input_bound=exchange.quote.bound.input_tokens,
         )
     )

@@ -6,22 +6,30 @@ it is one phase. What a phase finds out stands in the `Exchange`; what it needs 
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from types import TracebackType
 
 import msgspec
 import structlog
 
 from corvus_proxy import clock, metrics
 from corvus_proxy.catalogue.book import Book
-from corvus_proxy.errors import LedgerUnavailable, RequestError, UpstreamFault
+from corvus_proxy.errors import (
+    GatewayStopping,
+    LedgerUnavailable,
+    RequestError,
+    UpstreamFault,
+    UpstreamRefused,
+)
 from corvus_proxy.gateway import admission, answering, forwarding, quoting
-from corvus_proxy.gateway.exchange import Exchange
+from corvus_proxy.gateway.exchange import Ending, Exchange
 from corvus_proxy.gateway.front.client import ClientGone
 from corvus_proxy.gateway.refusing import raise_refusal
+from corvus_proxy.gateway.stopping import Stopping
 from corvus_proxy.gateway.streaming.relay import Stream
 from corvus_proxy.gateway.streaming.ticker import Ticker
+from corvus_proxy.money.outcome import Outcome
+from corvus_proxy.money.usage import Usage
 from corvus_proxy.settings import Settings
 from corvus_proxy.till.client import TillUnavailable
 from corvus_proxy.till.holds import Hold, Holds
@@ -44,6 +52,7 @@ class Resources:
     pool: Pool
     ticker: Ticker
     ids: clock.RequestIds
+    stopping: Stopping
 
 
 async def serve(exchange: Exchange, using: Resources) -> None:
@@ -51,18 +60,23 @@ async def serve(exchange: Exchange, using: Resources) -> None:
     try:
         await admit(exchange, using)
         quote(exchange, using)
-        async with await reserve(exchange, using) as hold, zero_on_fault(exchange, hold):
+        async with await reserve(exchange, using) as hold, ZeroOnFault(exchange, hold):
             async with await route(exchange, using) as answer:
                 await relay(exchange, answer, using)
             settled = await settle(exchange, hold, using)
-            await answering.finish(exchange, settled, using.settings.brand.site_url)
-        record(exchange, settled)
+            record(exchange, settled)
+            await answering.finish(exchange, settled, using.settings)
     except ClientGone:
         metrics.client_gone_early()
     except RequestError as error:
         metrics.refused(exchange.dialect.value, error.code)
+        ending = getattr(exchange, "ending", None)
         _log.info(
-            "refused", request_id=exchange.request_id, code=error.code, wallet=exchange.wallet
+            "refused",
+            request_id=exchange.request_id,
+            code=error.code,
+            wallet=exchange.wallet,
+            outcome=ending.outcome if ending else Outcome.REFUSED_ADMISSION,
         )
         await answering.refuse(
             exchange.client,
@@ -117,22 +131,23 @@ async def route(exchange: Exchange, using: Resources) -> Answer:
     exchange.lease = using.pool.choose(exchange.model.family, exchange.dialect)
     exchange.attempts += 1
     settings = using.settings
-    return await forwarding.send(exchange, settings.timeouts, settings.relay.cancel_drain_s)
+    return await forwarding.send(
+        exchange, settings.timeouts, settings.relay.cancel_drain_s, using.stopping
+    )
 
 
 async def relay(exchange: Exchange, answer: Answer, using: Resources) -> None:
     """Lets the answer through, metered, and concludes what it costs."""
     settings = using.settings
     if not exchange.asked.stream:
-        await answering.read_whole(exchange, answer, settings.relay)
+        await answering.read_whole(exchange, answer, settings, using.stopping)
         return
     if not forwarding.is_event_stream(answer):
         raise UpstreamFault("The upstream answered a streaming request with something else.")
     await exchange.client.head(200, answering.stream_headers(exchange, answer))
     stream = Stream(exchange, answer, relay=settings.relay, hold=settings.hold)
-    with using.ticker.watching(stream):
+    with using.ticker.watching(stream), using.stopping.telling(stream.shut_down):
         exchange.ending = await stream.run()
-    exchange.boundary = stream.meter.boundary
 
 
 async def settle(exchange: Exchange, hold: Hold, using: Resources) -> Settled | None:
@@ -141,7 +156,7 @@ async def settle(exchange: Exchange, hold: Hold, using: Resources) -> Settled | 
     ending = exchange.ending
     wait_s = using.settings.relay.settle_wait_ms / 1000 if exchange.asked.stream else 2.0
     return await hold.settle(
-        ending.charge_nanos, ending.outcome, forwarding.meta(exchange), wait_s=wait_s
+        ending.charge_nanos, ending.outcome, forwarding.meta(exchange, ending), wait_s=wait_s
     )
 
 
@@ -159,20 +174,45 @@ def record(exchange: Exchange, settled: Settled | None) -> None:
         total_s=now_s - exchange.started_s,
         first_byte_s=max(0.0, exchange.first_byte_s - exchange.started_s),
     )
+    metrics.flagged(exchange.model.family, ending.flags)
     if ending.flags:
         _log.warning("usage_flagged", request_id=exchange.request_id, flags=ending.flags)
 
 
-@asynccontextmanager
-async def zero_on_fault(exchange: Exchange, hold: Hold) -> AsyncIterator[None]:
+class ZeroOnFault:
     """Settles at zero, under the fault's own outcome code, when the block ends with an error."""
-    try:
-        yield
-    except (RequestError, ClientGone) as error:
-        outcome = "upstream_error_before_first_byte"
-        if isinstance(error, ClientGone):
-            outcome = "client_cancelled_before_first_byte"
-        elif error.code == "upstream_refused":
-            outcome = "upstream_refused"
-        await hold.settle(0, outcome, forwarding.meta_of_nothing(exchange), wait_s=0.3)
-        raise
+
+    def __init__(self, exchange: Exchange, hold: Hold) -> None:
+        self._exchange = exchange
+        self._hold = hold
+
+    async def __aenter__(self) -> None:
+        pass
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if not isinstance(error, Exception) or self._hold.settled:
+            return
+        ending = Ending(_outcome_of(error), Usage(), "upstream", 0)
+        self._exchange.ending = ending
+        meta = forwarding.meta(self._exchange, ending)
+        settled = await self._hold.settle(0, ending.outcome, meta, wait_s=0.3)
+        record(self._exchange, settled)
+
+
+def _outcome_of(error: Exception) -> Outcome:
+    match error:
+        case ClientGone():
+            return Outcome.CANCELLED_EARLY
+        case UpstreamRefused():
+            return Outcome.UPSTREAM_REFUSED
+        case GatewayStopping():
+            return Outcome.GATEWAY_SHUTDOWN
+        case RequestError():
+            return Outcome.UPSTREAM_ERROR
+        case _:
+            return Outcome.GATEWAY_FAULT

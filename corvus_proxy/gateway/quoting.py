@@ -6,7 +6,7 @@ than the factors say, base64 media are counted by their parts instead (`[hold]` 
 
 from corvus_proxy._fast import BodyScan
 from corvus_proxy.catalogue.book import Model
-from corvus_proxy.gateway.exchange import Quote
+from corvus_proxy.gateway.exchange import Exchange, Quote
 from corvus_proxy.money.pricing import Bound, Price, affordable_output, ceiling
 from corvus_proxy.settings import HoldSettings
 from corvus_proxy.wire.request import Asked
@@ -60,6 +60,19 @@ def affordable_limit(asked: Asked, quote: Quote, price: Price, nanos: int) -> in
         return None
     limit = affordable_output(nanos, quote.bound, price) // asked.choices
     return max(limit, asked.thinking_budget_tokens + 1, 1)
+
+
+def output_limit(exchange: Exchange) -> int:
+    """Output tokens, of all answers together, that the upstream was given as the limit."""
+    if exchange.limit_tokens is None:
+        return exchange.quote.bound.output_tokens
+    return exchange.limit_tokens * exchange.asked.choices
+
+
+def may_reason_silently(exchange: Exchange) -> bool:
+    """Whether output may have been made that nobody sees: by such a model, or because the client
+    asked for thinking, of which a summary at most is shown."""
+    return exchange.model.silent_reasoning or "thinking" in exchange.asked.scan.members
 
 
 def _with_output(bound: Bound, output_tokens: int, price: Price) -> int:

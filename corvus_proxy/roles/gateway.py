@@ -6,6 +6,8 @@ It needs Redis and its journal folder, and never Postgres.
 import asyncio
 import functools
 import gc
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from corvus_proxy.errors import ConfigurationError
 from corvus_proxy.gateway.front.app import Gateway
 from corvus_proxy.gateway.front.asgi import application
 from corvus_proxy.gateway.lifecycle import Resources
+from corvus_proxy.gateway.stopping import Stopping
 from corvus_proxy.gateway.streaming.ticker import Ticker
 from corvus_proxy.roles.parent import die_with_parent
 from corvus_proxy.roles.process import set_up_logs
@@ -71,8 +74,17 @@ class Process:
             waiters_max=settings.hold.waiters_max,
         )
         self._reporter = Reporter(self._till, self._holds, node)
+        self._stopping = Stopping()
+        self._told_to_stop = False
         using = Resources(
-            settings, self._book, self._pepper, self._holds, self._pool, Ticker(), self._ids
+            settings,
+            self._book,
+            self._pepper,
+            self._holds,
+            self._pool,
+            Ticker(),
+            self._ids,
+            self._stopping,
         )
         self.engine = Gateway(
             using,
@@ -83,6 +95,7 @@ class Process:
         self._checking = asyncio.create_task(self._check())
         self._holds.start()
         self._reporter.start()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._on_stop)
         gc.collect()
         gc.freeze()  # what start-up made lives for ever; later collections need not walk it
 
@@ -104,6 +117,18 @@ class Process:
                 self.engine.closed = None
                 return
 
+    def _on_stop(self) -> None:
+        """SIGTERM: running requests have `drain_s`; the server takes no new ones.
+
+        The server has no hook for it, but treats SIGINT alike: it is told by that.
+        """
+        if self._told_to_stop:
+            return
+        self._told_to_stop = True
+        patience_s = self._settings.gateway.drain_s
+        asyncio.get_running_loop().call_later(patience_s, self._stopping.end)
+        os.kill(os.getpid(), signal.SIGINT)
+
     async def stop(self) -> None:
         """After the last stream: waits for the last charges, then hands over or keeps the
         journal."""
@@ -120,6 +145,8 @@ class Process:
         await self._till.close()
 
     def _ready(self) -> str | None:
+        if self._told_to_stop:
+            return "the process is stopping"
         if self.engine.closed is not None:
             return self.engine.closed
         if not self._reporter.open:

@@ -48,6 +48,8 @@ class Outcome(NamedTuple):
 OUTCOMES = {
     "completed": Outcome("completed", "good"),
     "usage_missing": Outcome("completed", "good"),
+    "usage_contradiction": Outcome("completed", "good"),
+    "content_refusal": Outcome("refused by the model", "good"),
     "zero_completion": Outcome("empty answer, free", "free"),
     "upstream_refused": Outcome("refused by the model's vendor", "free"),
     "upstream_error_before_first_byte": Outcome("vendor failed, free", "free"),
@@ -56,9 +58,11 @@ OUTCOMES = {
     "client_cancelled_midstream": Outcome("cancelled midway", "short"),
     "slow_reader_timeout": Outcome("client stopped reading", "short"),
     "out_of_balance_midstream": Outcome("ended with the balance", "short"),
+    "key_disabled_midstream": Outcome("ended: key frozen", "short"),
     "ledger_unavailable_midstream": Outcome("ended: ledger away", "short"),
     "gateway_timeout": Outcome("vendor fell silent", "short"),
-    "gateway_crash": Outcome("gateway restarted", "short"),
+    "gateway_shutdown": Outcome("gateway restarted", "short"),
+    "gateway_crash": Outcome("gateway failed midway", "short"),
     "gateway_fault": Outcome("gateway failed, free", "free"),
 }
 SOURCES = {

@@ -16,6 +16,7 @@ import structlog
 
 from corvus_proxy import clock
 from corvus_proxy.money.event import Mark, partition_of
+from corvus_proxy.money.outcome import Outcome
 from corvus_proxy.till import reply
 from corvus_proxy.till.client import Lease, Till, TillUnavailable
 from corvus_proxy.till.journal import NOWHERE, Journal
@@ -52,6 +53,11 @@ class Hold:
         """The process that it belongs to."""
         return self._holds.owner
 
+    @property
+    def settled(self) -> bool:
+        """Whether its end is decided."""
+        return self._settled
+
     def __repr__(self) -> str:
         state = "settled" if self._settled else "living"
         return f"<Hold {self.rid} {self.wallet} {self.granted_nanos} nanos {state}>"
@@ -66,7 +72,7 @@ class Hold:
         trace: TracebackType | None,
     ) -> None:
         if not self._settled:
-            await self.settle(0, "gateway_fault", b"", wait_s=0.3)
+            await self.settle(0, Outcome.GATEWAY_FAULT, b"", wait_s=0.3)
 
     async def extend(self, total_nanos: int) -> Any:
         """Extended, NotOwner, Unknown or Fenced. Raises TillUnavailable."""
@@ -172,7 +178,9 @@ class Holds:
                     break
         except (TillUnavailable, asyncio.CancelledError):
             # It may have been granted unseen: the hold is released as soon as Redis answers.
-            self._settle_later(reply.Charge(ask.rid, ask.wallet, "", ask.slug, 0, "gateway_fault"))
+            self._settle_later(
+                reply.Charge(ask.rid, ask.wallet, "", ask.slug, 0, Outcome.GATEWAY_FAULT)
+            )
             raise
         if not isinstance(answer, reply.Granted):
             self.journal.ended(ask.rid, partition_of(ask.wallet), NOWHERE)

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from corvus_proxy._fast import StreamMeter
 from corvus_proxy.wire.dialect import Dialect
 
 
@@ -20,6 +21,7 @@ class _Messages(msgspec.Struct):
     usage: dict[str, Any] | None = None
     error: Any = None
     content: msgspec.Raw = msgspec.Raw(b"[]")
+    stop_reason: str | None = None
 
 
 class Whole(NamedTuple):
@@ -28,14 +30,17 @@ class Whole(NamedTuple):
     id: str
     usage: Mapping[str, Any] | None
     has_output: bool
-    output_bytes: int
-    """Size of the generated part as JSON."""
+    part: bytes
+    """The generated part as JSON: `text_of` tells what it says."""
+    reason: str
+    """The stop reason; on chat the last choice's."""
     is_error: bool
     """An error object under status 200, without usage."""
 
 
 _CHAT = msgspec.json.Decoder(_Chat)
 _MESSAGES = msgspec.json.Decoder(_Messages)
+_BLANKS = bytes.maketrans(b"\r\n", b"  ")
 _COUNTS = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -45,15 +50,27 @@ def read_whole(dialect: Dialect, body: bytes) -> Whole | None:
         if dialect is Dialect.CHAT:
             chat = _CHAT.decode(body)
             part, answer_id, usage, error = chat.choices, chat.id, chat.usage, chat.error
-            said = _chat_says(bytes(part))
+            said, reason = _chat_says(bytes(part))
         else:
             messages = _MESSAGES.decode(body)
             part, answer_id = messages.content, messages.id
             usage, error = messages.usage, messages.error
+            reason = messages.stop_reason or ""
             said = len(bytes(part).strip(b"[] \n\r\t")) > 0
     except (msgspec.DecodeError, RecursionError):
         return None
-    return Whole(answer_id or "", usage, said, len(bytes(part)), bool(error) and usage is None)
+    is_error = bool(error) and usage is None
+    return Whole(answer_id or "", usage, said, bytes(part), reason, is_error)
+
+
+def text_of(dialect: Dialect, part: bytes) -> StreamMeter:
+    """The meter's classes of the text in a whole answer: read as a stream of one event."""
+    name = b'{"choices":' if dialect is Dialect.CHAT else b'{"delta":{"content":'
+    end = b"}\n\n" if dialect is Dialect.CHAT else b"}}\n\n"
+    meter = StreamMeter(dialect.value, strip_usage=False)
+    # A line break is white space between members, and would end the event's line.
+    meter.feed(b"data: " + name + part.translate(_BLANKS) + end)
+    return meter
 
 
 def decode_counts(raw: bytes) -> Mapping[str, Any] | None:
@@ -77,23 +94,23 @@ class _Message(msgspec.Struct):
 
 class _Choice(msgspec.Struct):
     message: _Message | None = None
+    finish_reason: str | None = None
 
 
 _CHOICES = msgspec.json.Decoder(list[_Choice])
 
 
-def _chat_says(choices: bytes) -> bool:
-    for choice in _CHOICES.decode(choices):
-        message = choice.message
-        if message is not None and any(
-            (
-                message.content,
-                message.tool_calls,
-                message.function_call,
-                message.reasoning_content,
-                message.refusal,
-                message.audio,
-            )
-        ):
-            return True
-    return False
+def _chat_says(part: bytes) -> tuple[bool, str]:
+    """Whether one of the choices says anything, and the last one's finish reason."""
+    choices = _CHOICES.decode(part)
+    says = any(
+        message.content
+        or message.tool_calls
+        or message.function_call
+        or message.reasoning_content
+        or message.refusal
+        or message.audio
+        for message in [choice.message for choice in choices]
+        if message is not None
+    )
+    return says, (choices[-1].finish_reason or "") if choices else ""

@@ -36,6 +36,7 @@ class Seen:
     started: bool = False
     ended: bool = False
     finished: bool = False
+    reason: str = ""
     failed: bool = False
     overflow: bool = False
     restarts: int = 0
@@ -164,6 +165,11 @@ def _word(owner: Node | None, name: str) -> str:
     return value if isinstance(value, str) else ""
 
 
+def _take_reason(seen: Seen, found: Node) -> None:
+    if found.is_text and found.value:
+        seen.finished, seen.reason = True, str(found.value)
+
+
 def _take_chat(seen: Seen, body: Node) -> None:
     choices = body.last("choices")
     if choices is not None and choices.items is not None:
@@ -171,10 +177,9 @@ def _take_chat(seen: Seen, body: Node) -> None:
     for choice in [
         c for m in body.members or () if m.name == "choices" for c in m.node.items or ()
     ]:
-        seen.finished = seen.finished or any(
-            member.name == "finish_reason" and member.node.is_text and member.node.value
-            for member in choice.members or ()
-        )
+        for member in choice.members or ():
+            if member.name == "finish_reason":
+                _take_reason(seen, member.node)
     seen.usage_last = _usage(seen, body) or seen.usage_last
     seen.model = seen.model or _word(body, "model")
     seen.upstream_id = seen.upstream_id or _word(body, "id")
@@ -182,12 +187,10 @@ def _take_chat(seen: Seen, body: Node) -> None:
 
 def _take_messages(seen: Seen, body: Node) -> None:
     kind, message = _word(body, "type"), body.last("message")
-    seen.finished = seen.finished or any(
-        inner.name == "stop_reason" and inner.node.is_text and inner.node.value
-        for member in body.members or ()
-        if member.name == "delta"
-        for inner in member.node.members or ()
-    )
+    for member in body.members or ():
+        for inner in (member.node.members or ()) if member.name == "delta" else ():
+            if inner.name == "stop_reason":
+                _take_reason(seen, inner.node)
     inside, outside = _usage(seen, message), _usage(seen, body)
     if kind == "message_start":
         seen.restarts += seen.started

@@ -8,6 +8,8 @@ from typing import Any
 
 from corvus_proxy import errors, metrics, settings
 from corvus_proxy.catalogue import book, margin
+from corvus_proxy.money.flags import FLAGS
+from corvus_proxy.money.outcome import RULES, Outcome
 from corvus_proxy.money.usage import Usage
 from corvus_proxy.settings import reference
 from corvus_proxy.wire import refusal
@@ -113,20 +115,33 @@ def words_of(path: str, *functions: str) -> set[str]:
     return found
 
 
-def test_every_outcome_and_source_is_told() -> None:
-    """What a request may end as stands in docs/money.md, and nothing else does."""
+def test_every_outcome_has_its_row() -> None:
+    """Code, what is charged, from which figure, who bears the rest, what the client reads."""
+    assert list(RULES) == list(Outcome)
+    expected = [f"| `{code}` | {' | '.join(rule)} |" for code, rule in RULES.items()]
+    assert [row for row in rows("money.md") if row.count("|") == 6] == expected
+
+
+def test_every_source_is_told() -> None:
+    """How sure a charge is, as the ending and the checkpoint spell it."""
     text = (ROOT / "docs" / "money.md").read_text()
-    spelled = words_of("gateway/ending.py", "conclude", "_outcome")
-    spelled |= words_of("gateway/lifecycle.py", "zero_on_fault")
-    assert len(spelled) > 10
+    spelled = words_of("gateway/ending.py", "conclude", "_free", "_metered")
+    spelled |= words_of("gateway/streaming/relay.py", "checkpoint")
+    assert spelled == {"upstream", "counted", "estimated", "checkpoint", "refusal"}
     assert [word for word in sorted(spelled) if f"`{word}`" not in text] == []
-    source = "".join(path.read_text() for path in (ROOT / "corvus_proxy").rglob("*.*y"))
-    source += "".join(path.read_text() for path in (ROOT / "corvus_proxy").rglob("*.lua"))
-    source += "client_cancelled_before_first_byte client_cancelled_midstream"
-    table = text.partition("| Outcome |")[2].partition("\n\n")[0]
-    told = [word for row in table.splitlines()[2:] for word in re.findall(r"`(\w+)`", row)]
-    assert len(told) > 10
-    assert [word for word in told if word not in source] == []
+
+
+def test_every_flag_is_told_and_used() -> None:
+    """The table of flags in docs/money.md is the one in the code; no other flag is spelled."""
+    assert [row for row in rows("money.md") if row.count("|") == 3] == [
+        f"| `{flag}` | {meaning} |" for flag, meaning in FLAGS.items()
+    ]
+    source = "".join(
+        path.read_text()
+        for path in (ROOT / "corvus_proxy").rglob("*.py")
+        if path.name != "flags.py"
+    )
+    assert [flag for flag in FLAGS if f'"{flag}"' not in source] == []
 
 
 def test_links_between_documents_exist() -> None:

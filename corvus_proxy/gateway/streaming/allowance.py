@@ -28,6 +28,7 @@ class Allowance:
         "_slice",
         "ask_at",
         "away",
+        "disabled",
         "final",
         "tokens",
     )
@@ -45,6 +46,8 @@ class Allowance:
         """The till has said that there is no more."""
         self.away = False
         """… because it could not be asked."""
+        self.disabled = False
+        """… because the key was frozen or revoked."""
         self.tokens = 0
         self.ask_at = 0
         self._set(hold.granted_nanos)
@@ -85,7 +88,7 @@ class Allowance:
         try:
             reply = await self._hold.extend(self._nanos(want))
             if isinstance(reply, Extended):
-                self.final = reply.final
+                self.final, self.disabled = reply.final, bool(reply.reason)
                 self._set(reply.granted_total_nanos)
             else:
                 self.final = self.away = True

@@ -9,14 +9,23 @@ R3  When the client goes, the upstream is read on for a short while for its true
 """
 
 import asyncio
+import re
 
 from corvus_proxy._fast import StreamMeter
-from corvus_proxy.gateway.ending import Seen, Stop, conclude, final_usage, output_at_least
+from corvus_proxy.gateway.ending import (
+    REFUSALS,
+    Seen,
+    Stop,
+    conclude,
+    counts_other_turns,
+    final_usage,
+    output_at_least,
+    text_at_most,
+)
 from corvus_proxy.gateway.exchange import Ending, Exchange
-from corvus_proxy.gateway.quoting import input_estimate
+from corvus_proxy.gateway.forwarding import is_about_our_account, meta
+from corvus_proxy.gateway.quoting import input_estimate, may_reason_silently, output_limit
 from corvus_proxy.gateway.streaming.allowance import Allowance
-from corvus_proxy.money.event import Meta, encode_meta
-from corvus_proxy.money.pricing import lines
 from corvus_proxy.money.usage import UsageInvalid, from_messages
 from corvus_proxy.settings import HoldSettings, RelaySettings
 from corvus_proxy.upstream.faults import Cut, TimedOut
@@ -25,6 +34,7 @@ from corvus_proxy.wire import refusal
 from corvus_proxy.wire.answer import decode_counts
 from corvus_proxy.wire.dialect import Dialect
 
+_BLANK_LINE = re.compile(rb"\n\r?\n")
 AFTER_TERMINAL_S = 1.0
 """How long an upstream may keep its connection open after the terminal event."""
 
@@ -50,9 +60,7 @@ class Stream:
         self._task = asyncio.current_task()
         strip = asked.dialect is Dialect.CHAT and not asked.include_usage
         self.meter = StreamMeter(asked.dialect.value, strip)
-        self._limit = quote.bound.output_tokens
-        if exchange.limit_tokens is not None:
-            self._limit = exchange.limit_tokens * asked.choices
+        self._limit = output_limit(exchange)
         self._allowance = Allowance(
             exchange.hold,
             quote.bound,
@@ -61,8 +69,11 @@ class Stream:
             slice_tokens=hold.slice_tokens,
         )
         self._stop: Stop | None = None
+        self._torn = False
+        """What was written last ends inside an event, whatever the meter has read since."""
         self._writing_since_s = 0.0
         self._written_s = self._loop.time()
+        self._cancelled_by_us = False
         self._silent_tokens = 0
         self._deltas_at_tick = 0
         self._ticked_s = self._loop.time()
@@ -76,13 +87,14 @@ class Stream:
         try:
             stop = await self._pump()
         except asyncio.CancelledError:
-            if self._stop is not Stop.CLIENT_STALLED or self._task is None:
+            if not self._cancelled_by_us or self._task is None:
                 raise
             self._task.uncancel()
-            stop = self._stop
+            stop = self._stop or Stop.CUT
         finally:
             self._allowance.close()
             self._exchange.hold.progress = None
+        self._exchange.boundary = self.meter.boundary and not self._torn
         return self._conclude(stop)
 
     async def _pump(self) -> Stop:
@@ -105,23 +117,33 @@ class Stream:
             tokens = self.output_at_most()
             if tokens > self._allowance.ask_at and not await self._pay(tokens):
                 return self._stop or self._unpaid()
+            if meter.failed and is_about_our_account(meter.error):
+                kept = before_error(chunk)
+                self._torn = kept is None
+                await self._write(kept or b"")
+                answer.abort()
+                return self._stop or Stop.CUT
             await self._write(chunk)
             if meter.ended and not ended:
                 ended = True
                 self._loop.call_later(AFTER_TERMINAL_S, answer.abort)
                 if self._client.gone:
                     answer.abort()
-                    return Stop.ENDED
+                    return self._stop or Stop.ENDED
 
     def _unpaid(self) -> Stop:
-        return Stop.LEDGER_AWAY if self._allowance.away else Stop.OUT_OF_BALANCE
+        if self._allowance.away:
+            return Stop.LEDGER_AWAY
+        return Stop.KEY_DISABLED if self._allowance.disabled else Stop.OUT_OF_BALANCE
 
     async def _pay(self, tokens: int) -> bool:
         """Whether the hold covers `tokens`, asking for more at the slice's end."""
+        gone = self._client.gone  # then nobody is served by another slice
         if tokens <= self._allowance.tokens:
-            self._allowance.ask(tokens)
+            if not gone:
+                self._allowance.ask(tokens)
             return True
-        if self._client.gone:  # nobody is served by another slice
+        if gone:
             self._answer.abort()
             return False
         if await self._allowance.reach(tokens):
@@ -139,12 +161,29 @@ class Stream:
     # -- what happens meanwhile -----------------------------------------------------------------
 
     def _on_gone(self) -> None:
+        if self.meter.ended:  # it has had it all
+            self._answer.abort()
+            return
         if self._stop is None:
             self._stop = Stop.CLIENT_GONE
-        if self.meter.ended:
-            self._answer.abort()
+        left_s = self._exchange.drain_left_s(self._loop.time(), self._relay.cancel_drain_s)
+        self._loop.call_later(left_s, self._answer.abort)
+
+    def shut_down(self) -> None:
+        """The process has to end: so does this stream."""
+        if self.meter.ended and not self._writing_since_s:
+            self._answer.abort()  # it has had it all
         else:
-            self._loop.call_later(self._relay.cancel_drain_s, self._answer.abort)
+            self._end(Stop.SHUTDOWN)
+
+    def _end(self, stop: Stop) -> None:
+        """Ends the stream from outside, also where it waits for its client."""
+        if self._stop is None:
+            self._stop = stop
+        self._answer.abort()
+        if self._writing_since_s and self._task and not self._cancelled_by_us:
+            self._cancelled_by_us = self._torn = True
+            self._task.cancel()
 
     def tick(self, now_s: float) -> None:
         """Keep-alive in silence, an end to stalled clients, tokens for silent reasoning."""
@@ -152,10 +191,8 @@ class Stream:
         if self._client.gone:
             return
         if self._writing_since_s:
-            if now_s - self._writing_since_s > self._relay.client_stall_s and self._task:
-                self._stop = Stop.CLIENT_STALLED
-                self._answer.abort()
-                self._task.cancel()
+            if now_s - self._writing_since_s > self._relay.client_stall_s:
+                self._end(Stop.CLIENT_STALLED)
             return
         if self.meter.deltas == self._deltas_at_tick and self._exchange.model.silent_reasoning:
             self._silent_tokens += int(elapsed_s * self._factors.silent_tokens_per_s)
@@ -173,12 +210,8 @@ class Stream:
 
     def output_at_most(self) -> int:
         """Output tokens so far, surely not fewer than the upstream counts: drives the slices."""
-        meter, factors = self.meter, self._factors
-        counted = (
-            meter.letters * 100 // factors.letters_per_100_tokens
-            + meter.symbols * 100 // factors.symbols_per_100_tokens
-            + meter.non_ascii * 100 // factors.non_ascii_per_100_tokens
-        )
+        meter = self.meter
+        counted = text_at_most(meter.letters, meter.symbols, meter.non_ascii, self._factors)
         return max(counted, meter.deltas) + self._silent_tokens
 
     def seen(self) -> Seen:
@@ -193,34 +226,34 @@ class Stream:
             input_usage = None
         if meter.restarts:
             flags += ("message_restarted",)
+        if meter.failed:
+            flags += ("upstream_error_event",)
+        comparable = not counts_other_turns(last) and not meter.restarts
         text_bytes = meter.letters + meter.symbols + meter.non_ascii
         return Seen(
             started=meter.started,
-            complete=meter.ended,
+            complete=meter.ended and not meter.failed,
             usage=usage,
             input_usage=input_usage,
             counted_output=output_at_least(dialect, meter.deltas, text_bytes),
             has_output=has_output,
             flags=flags,
+            output_at_most=self.output_at_most() if comparable else None,
+            silent=may_reason_silently(self._exchange),
+            refusal=meter.reason if meter.reason in REFUSALS else "",
         )
 
     def checkpoint(self) -> tuple[int, bytes]:
         """Charge and meta as they would be if the stream ended now: what a crash would charge."""
-        ending = self._conclude(Stop.CUT)
-        meta = Meta(
-            price_version=self._exchange.model.price.version,
-            source="checkpoint",
-            picos={
-                line.name: line.picos for line in lines(ending.usage, self._exchange.model.price)
-            },
-            usage={
-                line.name: line.count for line in lines(ending.usage, self._exchange.model.price)
-            },
-        )
-        return ending.charge_nanos, encode_meta(meta)
+        ending = self._conclude(Stop.CUT)._replace(source="checkpoint")
+        return ending.charge_nanos, meta(self._exchange, ending)
 
     def _conclude(self, stop: Stop) -> Ending:
         exchange = self._exchange
+        limit = self._limit
+        if stop in (Stop.OUT_OF_BALANCE, Stop.KEY_DISABLED, Stop.LEDGER_AWAY):
+            # The chunk that the hold did not cover went nowhere.
+            limit = min(limit, self._allowance.tokens)
         return conclude(
             self.seen(),
             stop,
@@ -228,5 +261,13 @@ class Stream:
             input_tokens=min(
                 input_estimate(exchange.asked.scan), exchange.quote.bound.input_tokens
             ),
-            limit=self._limit,
+            limit=limit,
         )
+
+
+def before_error(chunk: bytes) -> bytes | None:
+    """The part of a chunk ahead of its error event; None where that began in a chunk before."""
+    ends = [blank.end() for blank in _BLANK_LINE.finditer(chunk, 0, chunk.find(b'"error"'))]
+    if ends:
+        return chunk[: ends[-1]]
+    return b"" if chunk.startswith((b"event:", b"data:")) else None

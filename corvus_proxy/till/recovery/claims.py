@@ -12,10 +12,9 @@ from pathlib import Path
 import msgspec
 
 from corvus_proxy.money.event import Mark, partition_of
+from corvus_proxy.money.outcome import Outcome
 from corvus_proxy.till.holds import Hold
 from corvus_proxy.till.journal import NOWHERE, Line, read_lines
-
-CRASH = "gateway_crash"
 
 
 class Claim(msgspec.Struct, omit_defaults=True):
@@ -126,5 +125,5 @@ def _claim(rid: str, found: _Found, *, dead: bool) -> Claim | None:
     if dead and found.checkpoint and found.opened and int(found.checkpoint[1]):
         key, nanos, meta = found.checkpoint
         wallet, _, slug, _ = found.opened
-        return Claim("X", rid, wallet, key, slug, int(nanos), CRASH, meta)
+        return Claim("X", rid, wallet, key, slug, int(nanos), Outcome.GATEWAY_CRASH, meta)
     return None

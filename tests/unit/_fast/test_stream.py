@@ -16,7 +16,7 @@ STREAMS = [r for r in recordings("anthropic", "chat", "zai-chat", "chat-other") 
 SHORT_MAX = 12288
 FIELDS = (
     "letters", "symbols", "non_ascii", "deltas", "events", "started", "ended", "finished", "failed",
-    "overflow", "restarts", "usage_start", "usage_last", "error", "model", "upstream_id",
+    "overflow", "restarts", "usage_start", "usage_last", "error", "model", "upstream_id", "reason",
 )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from corvus_proxy.gateway.ending import (
     Seen,
     Stop,
     conclude,
+    counts_other_turns,
     final_usage,
     output_at_least,
 )  # fmt: skip
@@ -29,7 +30,9 @@ def seen(
     ("found", "stop", "outcome", "source", "usage"),
     [
         (seen(complete=True, usage=TRUE), Stop.ENDED, "completed", "upstream", TRUE),
-        (seen(complete=True, usage=TRUE), Stop.CLIENT_GONE, "completed", "upstream", TRUE),
+        # It went ahead of the terminal event; the usage came while the upstream was read on.
+        (seen(complete=True, usage=TRUE), Stop.CLIENT_GONE, "client_cancelled_midstream",
+         "upstream", TRUE),
         (seen(complete=True), Stop.ENDED, "usage_missing", "estimated", Usage(33, output=7)),
         (seen(complete=True, reported=STARTED), Stop.ENDED, "usage_missing", "counted",
          Usage(80, output=7)),
@@ -42,12 +45,17 @@ def seen(
          Usage(80, output=7)),
         (seen(), Stop.CUT, "upstream_cut_midstream", "estimated", Usage(33, output=7)),
         (seen(usage=TRUE), Stop.CUT, "upstream_cut_midstream", "upstream", TRUE),
-        (seen(output=False), Stop.CUT, "upstream_cut_midstream", "counted", Usage()),
-        (seen(), Stop.ENDED, "upstream_cut_midstream", "estimated", Usage(33, output=7)),
-        (seen(started=False, output=False), Stop.CUT, "upstream_cut_midstream", "counted",
+        (seen(output=False), Stop.CUT, "upstream_error_before_first_byte", "upstream", Usage()),
+        (seen(output=False, reported=STARTED), Stop.TIMED_OUT, "gateway_timeout", "upstream",
          Usage()),
+        # Our doing, or the client's: the input that was accepted is paid for.
+        (seen(output=False, reported=STARTED, counted=0), Stop.OUT_OF_BALANCE,
+         "out_of_balance_midstream", "counted", STARTED),
+        (seen(), Stop.ENDED, "upstream_cut_midstream", "estimated", Usage(33, output=7)),
+        (seen(started=False, output=False), Stop.CUT, "upstream_error_before_first_byte",
+         "upstream", Usage()),
         (seen(started=False, output=False), Stop.CLIENT_GONE,
-         "client_cancelled_before_first_byte", "counted", Usage()),
+         "client_cancelled_before_first_byte", "upstream", Usage()),
         (seen(reported=STARTED, output=False, counted=0), Stop.CLIENT_GONE,
          "client_cancelled_before_first_byte", "counted", Usage(80)),
         (seen(reported=STARTED), Stop.CLIENT_GONE, "client_cancelled_midstream", "counted",
@@ -58,6 +66,11 @@ def seen(
          Usage(80, output=7)),
         (seen(), Stop.TIMED_OUT, "gateway_timeout", "estimated", Usage(33, output=7)),
         (seen(), Stop.CLIENT_STALLED, "slow_reader_timeout", "estimated", Usage(33, output=7)),
+        (seen(), Stop.KEY_DISABLED, "key_disabled_midstream", "estimated", Usage(33, output=7)),
+        (seen(), Stop.SHUTDOWN, "gateway_shutdown", "estimated", Usage(33, output=7)),
+        # The chunk that was withheld may hold the terminal event: the client does not have it.
+        (seen(complete=True, usage=TRUE), Stop.LEDGER_AWAY, "ledger_unavailable_midstream",
+         "upstream", TRUE),
         (seen(), Stop.LEDGER_AWAY, "ledger_unavailable_midstream", "estimated",
          Usage(33, output=7)),
     ],
@@ -67,10 +80,77 @@ def test_ending(found: Seen, stop: Stop, outcome: str, source: str, usage: Usage
     ending = conclude(found, stop, PRICE, input_tokens=33, limit=1000)
     assert (ending.outcome, ending.source, ending.usage) == (outcome, source, usage)
     assert ending.charge_nanos == charge(usage, PRICE)
-    told = stop in (Stop.CUT, Stop.TIMED_OUT, Stop.OUT_OF_BALANCE, Stop.LEDGER_AWAY) or (
-        stop is Stop.ENDED and not found.complete
+    told = outcome not in (
+        "completed",
+        "usage_missing",
+        "zero_completion",
+        "client_cancelled_before_first_byte",
+        "client_cancelled_midstream",
     )
     assert (ending.error is not None) == told
+
+
+def believed(
+    output: int, most: int | None, *, reasoning: int = 0, silent: bool = False, counted: int = 0,
+    complete: bool = True, limit: int = 5000,
+) -> tuple[str, int, tuple[str, ...]]:  # fmt: skip
+    """Outcome, output charged and flags of an answer that reports `output`."""
+    found = Seen(True, complete, Usage(input=9, output=output, reasoning=reasoning), None, counted,
+                 True, output_at_most=most, silent=silent)  # fmt: skip
+    ending = conclude(found, Stop.ENDED, PRICE, input_tokens=1, limit=limit)
+    assert ending.billed == found.usage
+    return ending.outcome, ending.usage.output, ending.flags
+
+
+def test_a_usage_that_contradicts_its_text_is_alarmed_and_lowered_to_the_limit() -> None:
+    """Four times the most that the text can have, and 256 for what no text shows; never where
+    reasoning is silent and not counted, or where other turns are counted, too."""
+    above = ("usage_contradiction", 657, ("usage_above_text",))
+    assert believed(656, 100) == ("completed", 656, ())
+    assert believed(657, 100) == above
+    assert believed(756, 100, reasoning=100) == ("completed", 756, ())
+    assert believed(900, 100, reasoning=100) == ("usage_contradiction", 900, above[2])
+    assert believed(4000, 100, silent=True) == ("completed", 4000, ())
+    assert believed(4000, 100, silent=True, reasoning=10)[0] == "usage_contradiction"
+    assert believed(4000, None) == ("completed", 4000, ())
+    lowered = ("usage_above_text", "usage_lowered")
+    assert believed(6000, 100) == ("usage_contradiction", 5000, lowered)
+    assert believed(6000, 100, silent=True) == ("completed", 6000, ())
+    assert believed(9, 100, counted=10) == ("usage_contradiction", 9, ("usage_below_text",))
+    assert believed(10, 100, counted=10) == ("completed", 10, ())
+
+
+def test_a_contradiction_does_not_hide_how_an_answer_ended() -> None:
+    """One that was cut stays cut: the flag alone tells."""
+    outcome, output, flags = believed(900, 10, complete=False, counted=2)
+    assert (outcome, output, flags) == ("upstream_cut_midstream", 900, ("usage_above_text",))
+
+
+@pytest.mark.parametrize(
+    ("reason", "output", "outcome", "charged", "billed"),
+    [
+        ("refusal", True, "content_refusal", TRUE, TRUE),
+        ("refusal", False, "content_refusal", Usage(), Usage()),
+        ("content_filter", False, "content_refusal", Usage(), TRUE),
+    ],
+)
+def test_a_refusal_is_charged_by_usage_and_free_without_output(
+    reason: str, output: bool, outcome: str, charged: Usage, billed: Usage
+) -> None:
+    """Anthropic bills no refusal ahead of its output; a filter's input is the operator's."""
+    found = Seen(True, True, TRUE, None, 7, output, refusal=reason)
+    ending = conclude(found, Stop.ENDED, PRICE, input_tokens=1, limit=100)
+    assert (ending.outcome, ending.usage, ending.billed) == (outcome, charged, billed)
+    assert ending.charge_nanos == charge(charged, PRICE)
+
+
+def test_what_counts_other_turns_is_not_compared() -> None:
+    """Compaction, advisors and server tools are in the usage and not in the text."""
+    assert counts_other_turns({"iterations": [{"type": "message"}]})
+    assert counts_other_turns({"server_tool_use": {"web_search_requests": 1}})
+    assert not counts_other_turns({"server_tool_use": {"web_search_requests": 0}})
+    assert not counts_other_turns({"iterations": None, "output_tokens": 5})
+    assert not counts_other_turns(None)
 
 
 def test_no_estimate_passes_the_limit_and_no_output_is_not_an_empty_answer() -> None:
