@@ -168,7 +168,7 @@ class Partition:
         if no := self.fence(server, epoch, "REBUILD", "REPLAY"):
             return no
         moves, ends = json.loads(credits_json), json.loads(ended)
-        self.moves |= {name: tombstone for name, tombstone in moves}
+        self.moves |= dict(moves)
         self.ended |= {name: (tombstone, self.seq) for name, tombstone in ends}
         return ("OK", str(len(moves) + len(ends)))
 
@@ -416,9 +416,7 @@ class Partition:
             return ("NOKEY",)
         if one.balance + change > CAP_NANOS:
             return ("CAP",)
-        self.post(
-            "C", name, wallet, change, k=key, a=change, s=0, o="credit", n=counter, r=reason
-        )
+        self.post("C", name, wallet, change, k=key, a=change, s=0, o="credit", n=counter, r=reason)
         self.moves[name] = f"C|{change}|0|{self.seq}"
         return ("OK", str(one.balance), str(self.seq))
 
