@@ -295,7 +295,7 @@ class Traffic:
         load = Call(part, "load", (epoch, load_rows(books, self.names[part])), "",
                     tuple(self.names[part]))  # fmt: skip
         world.wrong_type(load, 0)
-        world.call(load._replace(wallets=load.wallets[1:]), load)
+        world.call(load._replace(wallets=load.wallets[1:]), load, load.changed("epoch", "0"))
         world.call(self.key(part), self.reserve(part), self.settle(part))
         recall = Call(part, "recall", (epoch, _rows(books.moves), _rows(books.ended)))
         self._each_key_wrong(recall)
