@@ -47,6 +47,8 @@ class Traffic:
         }
         self.recent: dict[int, deque[str]] = {part: deque(maxlen=60) for part in world.parts}
         self.moves: dict[int, deque[Call]] = {part: deque(maxlen=30) for part in world.parts}
+        self.asked: dict[str, str] = {}
+        """The wallet of every request: a caller never takes another."""
         self.count = 0
         self.kinds: tuple[tuple[int, Callable[[int], Call]], ...] = (
             (36, self.reserve), (18, self.extend), (20, self.settle), (4, self.expire),
@@ -108,16 +110,23 @@ class Traffic:
             return self.random.choice(list(holds))
         return self.random.choice(self.recent[part])
 
+    def _wallet_of(self, part: int, rid: str) -> str:
+        hold = self._of(part).holds.get(rid)
+        return hold.wallet if hold else self.asked.get(rid, self.names[part][0])
+
     def reserve(self, part: int) -> Call:
         wallet = self._wallet(part)
         rid = self._rid(part) if self.random.random() < 0.06 else ""
         one = self._of(part)
         if rid and (rid in one.holds or rid in one.ended):
-            wallet = one.holds[rid].wallet if rid in one.holds else wallet
+            wallet = self._wallet_of(part, rid)
         else:  # ids are never used again, so one that was forgotten does not come back
             self.count += 1
             rid = f"r{part}.{self.count}"
             self.recent[part].append(rid)
+            self.asked[rid] = wallet
+            if len(self.asked) > 20_000:
+                del self.asked[next(iter(self.asked))]
         least = self._nanos(wallet)
         most = least + self._nanos(wallet)
         share = self.random.randrange(least, most + 1) if self.random.random() < 0.4 else 0
@@ -134,7 +143,7 @@ class Traffic:
     def extend(self, part: int) -> Call:
         rid, one = self._rid(part), self._of(part)
         hold = one.holds.get(rid)
-        wallet = hold.wallet if hold else self._wallet(part)
+        wallet = self._wallet_of(part, rid)
         held = hold.held if hold else 0
         total = held + self._nanos(wallet) if self.random.random() < 0.6 else held
         spent = self.random.randrange(total + 1)
@@ -145,7 +154,7 @@ class Traffic:
     def settle(self, part: int) -> Call:
         rid, one = self._rid(part), self._of(part)
         hold = one.holds.get(rid)
-        wallet = hold.wallet if hold else self._wallet(part)
+        wallet = self._wallet_of(part, rid)
         actual = self.random.randrange((hold.held if hold else 100) + 1)
         if self.random.random() < 0.05:
             actual += self._nanos(wallet)
@@ -159,15 +168,16 @@ class Traffic:
         hold = one.holds.get(rid)
         renewals = hold.renewals if hold else 0
         renewals += self.random.random() < 0.2
-        wallet = hold.wallet if hold else self._wallet(part)
+        wallet = self._wallet_of(part, rid)
         return Call(part, "expire", (one.epoch, rid, str(renewals)), wallet)
 
     def late(self, part: int) -> Call:
-        one, wallet = self._of(part), self.random.choice(self.names[part])
-        rid, actual = self._rid(part), self._nanos(wallet)
+        one, rid = self._of(part), self._rid(part)
         ended = [rid for rid in self.recent[part] if one.ended.get(rid, " ")[0][0] == "X"]
         if ended and self.random.random() < 0.8:
             rid = self.random.choice(ended)
+        wallet = self._wallet_of(part, rid)
+        actual = self._nanos(wallet)
         if rid in one.ended:
             charged, short = map(int, one.ended[rid][0].split("|")[1:3])
             actual = max(0, charged + short + self.random.choice((-1, 0, 1, actual)))
