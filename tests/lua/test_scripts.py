@@ -224,6 +224,13 @@ async def test_credit_and_debit(till: Till) -> None:
     assert await till.debit("g", W, 501, up_to=True, **debit) == Duplicate("D|500|1|3")
 
 
+def test_answers_that_carry_nothing_differ() -> None:
+    """A table that expects CAP must not be content with BAD."""
+    empty = [NoKey(), NotOwner(), Unknown(), Cap(), reply.Bad(), reply.Backpressure()]
+    for at, one in enumerate(empty):
+        assert [other == one for other in empty] == [other == at for other in range(len(empty))]
+
+
 async def test_the_last_digit_survives(till: Till) -> None:
     """250,000.000000001 USD keeps its last nano through credit, hold, charge and event."""
     await add_wallet(till, W, BIG)

@@ -15,7 +15,8 @@ from tests.oracle.till_oracle import CAP_NANOS, Partition, Reply
 
 BATCH = 200
 BAD_AMOUNTS = (
-    "", "-1", "1e3", "1.5", " 1", "0x10", "nan", "9007199254740992", "12345678901234567",
+    "", "-1", "1e3", "1.5", " 1", "0x10", "nan", "12345678901234567",
+    "9007199254740992", "9007199254740992", "9007199254740993",
 )  # fmt: skip
 AMOUNTS = {
     "reserve": ("least", "most", "share_floor", "request_tokens", "lag_limit"),
@@ -61,13 +62,13 @@ class Traffic:
     # -- one call -------------------------------------------------------------------------------
 
     def one(self) -> Call:
-        """A call; one in thirty is asked with a stale epoch or with what is no amount."""
+        """A call; one in twenty is asked with a stale epoch or with what is no amount."""
         part = self.random.choice(self.world.parts)
         call = self.random.choices(self._makers, self._weights)[0](part)
         odd = self.random.random()
         if odd < 0.01 and "epoch" in ARGUMENTS[call.name] and call.name != "rebuild":
             return call.changed("epoch", self.random.choice(("", "0", "999", call.args[0] + "0")))
-        if odd < 0.03 and call.name in AMOUNTS:
+        if odd < 0.05 and call.name in AMOUNTS:
             return self.spoilt(call)
         return call
 
@@ -167,7 +168,8 @@ class Traffic:
         rid, one = self._rid(part), self._of(part)
         hold = one.holds.get(rid)
         renewals = hold.renewals if hold else 0
-        renewals += self.random.random() < 0.2
+        if self.random.random() < 0.2:
+            renewals = max(0, renewals + self.random.choice((-1, 1)))
         wallet = self._wallet_of(part, rid)
         return Call(part, "expire", (one.epoch, rid, str(renewals)), wallet)
 
@@ -397,11 +399,12 @@ class Traffic:
         self.world.forget_scripts(*self.batch(20))
 
     def spoil(self) -> None:
-        """Every script once with a key of a wrong type."""
+        """Every script with each of its keys of a wrong type."""
         for maker in self._makers:
-            for _ in range(2):
+            for at in range(7):
                 call = maker(self.random.choice(self.world.parts))
-                self.world.wrong_type(call, self.random.randrange(len(KEYS[call.name])))
+                if at < len(KEYS[call.name]):
+                    self.world.wrong_type(call, at)
 
     def kill(self) -> None:
         before = self.world.snapshot()
