@@ -321,6 +321,11 @@ BOOKS = [
         (WRITER + "verify_sees_a_single_wrong_nano",),
     ),
     Mutant(
+        "verify does not miss the holds of what is held", "ledger/verify.py",
+        "by_part[one.part][one.wallet] = 0", "by_part[one.part].pop(one.wallet, 0)",
+        (WRITER + "verify_sees_a_single_wrong_nano",),
+    ),
+    Mutant(
         "a partition opens although somebody was told of more", "ledger/verdict.py",
         "if report.done.get(part, NOWHERE) > end:", "if report.done.get(part, NOWHERE) < NOWHERE:",
         (VERDICT,),
