@@ -63,4 +63,4 @@ def test_the_scripts_are_the_oracle(server: Server) -> None:
 def test_the_scripts_are_the_oracle_at_length(server: Server, pytestconfig: pytest.Config) -> None:
     """The same a million times on each server; `--operations` sets how often."""
     operations = pytestconfig.getoption("--operations") // 2
-    check(server, operations, seed=time.time_ns() % 10**6, calm=5)
+    check(server, operations, seed=time.time_ns() % 10**6, calm=3)

@@ -409,7 +409,8 @@ class Traffic:
     def kill(self) -> None:
         before = self.world.snapshot()
         calls, expected = self.batch(6 * BATCH)
-        done = self.world.kill(calls, before, expected, self.random.randrange(2 * BATCH))
+        when = (self.random.randrange(2 * BATCH), self.random.random() / 100)
+        done = self.world.kill(calls, before, expected, *when)
         self.world.call(*(self.one() for _ in range(30)))
         for part in self.world.parts:
             self.world.reopen(part)

@@ -334,8 +334,10 @@ class World:
         self.told(calls, expected)
         self.happened["script flushes"] += 1
 
-    def kill(self, calls: Sequence[Call], before: bytes, expected: Sequence[Reply], n: int) -> int:
-        """Kills the server while `calls` run, after `n` answers, and starts it again.
+    def kill(
+        self, calls: Sequence[Call], before: bytes, expected: Sequence[Reply], n: int, wait_s: float
+    ) -> int:
+        """Kills the server while `calls` run, `wait_s` after `n` answers, and starts it again.
 
         `before` is the oracle (`snapshot`) without them. What is on disk has to be the state after
         a prefix of the calls, no shorter than what was answered; the oracle is put there. Returns
@@ -343,6 +345,7 @@ class World:
         """
         self.wire.send(call.words() for call in calls)
         answers = self.wire.read(n)
+        time.sleep(wait_s)  # it may be killed before, while and after it syncs its log
         self.server.kill()
         answers += self.wire.read(len(calls) - n)
         self.wire.close()
