@@ -18,6 +18,7 @@ FOLDERS = (("recordings", "CORVUS_RECORDINGS"), ("clients", "CORVUS_CLIENTS"))
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all", action="store_true", help="also what takes long")
+    parser.addoption("--operations", type=int, default=2_000_000, help="of the slow model test")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -5,6 +5,7 @@ stream, must give what Redis says. A wallet that moves while it is read is read 
 """
 
 import asyncio
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from corvus_proxy.books import entries, quarantine, views
@@ -42,6 +43,7 @@ class PartitionDrift(NamedTuple):
 class _Wallet(NamedTuple):
     """One wallet compared."""
 
+    wallet: str
     part: int
     drift_nanos: int
     undrained: int
@@ -59,7 +61,7 @@ async def verify(till: Till, books: Books) -> VerifyReport:
         f"{wallet}: its events are in quarantine since {one.epoch}-{one.seq}: {one.why}"
         for wallet, one in {one.wallet: one for one in reversed(stopped)}.items()
     ]
-    problems += await _check_holds(till)
+    problems += await _check_holds(till, [one for one in found if one.held_nanos])
     return VerifyReport(
         not problems,
         len(found),
@@ -161,7 +163,7 @@ def _compare(
             problems.append(f"{wallet}: {spent} spent in the books, {state.spent_nanos} in Redis")
         if not 0 <= held <= actual:
             problems.append(f"{wallet}: {held} held of {actual}")
-    return _Wallet(partition_of(wallet), drift, len(behind), held, problems)
+    return _Wallet(wallet, partition_of(wallet), drift, len(behind), held, problems)
 
 
 async def redis_cut(
@@ -179,11 +181,14 @@ async def redis_cut(
     raise TimeoutError(f"{wallet} moves too fast to be compared")
 
 
-async def _check_holds(till: Till) -> list[str]:
-    """Held of each wallet is the sum of its holds (read again while they move)."""
+async def _check_holds(till: Till, holding: Sequence[_Wallet]) -> list[str]:
+    """Held of each wallet is the sum of its holds (read again while they move); of one that has
+    no hold it is nothing."""
+    by_part: list[dict[str, int]] = [{} for _ in range(PARTITIONS)]
+    for one in holding:
+        by_part[one.part][one.wallet] = 0
     problems = []
-    for part in range(PARTITIONS):
-        sums: dict[str, int] = {}
+    for part, sums in enumerate(by_part):
         for hold in (await till.holds(part)).values():
             sums[hold.wallet] = sums.get(hold.wallet, 0) + hold.held_nanos
         for wallet, total in sums.items():

@@ -1,4 +1,7 @@
-"""What the scripts are asked and what they answer, as values."""
+"""What the scripts are asked and what they answer, as values.
+
+Answers that carry nothing are no tuples: two empty tuples are equal whatever they are called.
+"""
 
 from typing import NamedTuple
 
@@ -57,11 +60,11 @@ class Denied(NamedTuple):
     reason: str
 
 
-class NoKey(NamedTuple):
+class NoKey(msgspec.Struct, frozen=True):
     """There is no such wallet."""
 
 
-class Backpressure(NamedTuple):
+class Backpressure(msgspec.Struct, frozen=True):
     """The books are too far behind."""
 
 
@@ -87,11 +90,11 @@ class Extended(NamedTuple):
     """Why it was the last: `frozen`, `closed` or `revoked`; empty where the money is all."""
 
 
-class NotOwner(NamedTuple):
-    pass
+class NotOwner(msgspec.Struct, frozen=True):
+    """The hold is another process's."""
 
 
-class Unknown(NamedTuple):
+class Unknown(msgspec.Struct, frozen=True):
     """There is no such hold."""
 
 
@@ -129,7 +132,7 @@ class Credited(NamedTuple):
     seq: int
 
 
-class Cap(NamedTuple):
+class Cap(msgspec.Struct, frozen=True):
     """The wallet would hold more than 1,000,000 USD."""
 
 
@@ -140,7 +143,7 @@ class Debited(NamedTuple):
     seq: int
 
 
-class Bad(NamedTuple):
+class Bad(msgspec.Struct, frozen=True):
     """An argument is not an amount; a defect of ours."""
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from corvus_proxy.money.event import partition_of
-from corvus_proxy.till import reply
+from corvus_proxy.till import reply, scripts
 from corvus_proxy.till.client import Till
 from corvus_proxy.till.reply import (
     Ask,
@@ -32,6 +32,8 @@ pytestmark = pytest.mark.anyio
 W = "w_table0000001"
 BIG = 250_000_000_000_001
 MILLION_USD = 10**15
+ENDS = ("m", "w", "h", "d", "dz", "l")
+"""Keys of a script that ends a request."""
 
 
 def ask(rid: str, least: int, most: int, *, share: int = 0, digest: str = "digest") -> Ask:
@@ -222,6 +224,13 @@ async def test_credit_and_debit(till: Till) -> None:
     assert await till.debit("g", W, 501, up_to=True, **debit) == Duplicate("D|500|1|3")
 
 
+def test_answers_that_carry_nothing_differ() -> None:
+    """A table that expects CAP must not be content with BAD."""
+    empty = [NoKey(), NotOwner(), Unknown(), Cap(), reply.Bad(), reply.Backpressure()]
+    for at, one in enumerate(empty):
+        assert [other == one for other in empty] == [other == at for other in range(len(empty))]
+
+
 async def test_the_last_digit_survives(till: Till) -> None:
     """250,000.000000001 USD keeps its last nano through credit, hold, charge and event."""
     await add_wallet(till, W, BIG)
@@ -352,6 +361,66 @@ async def test_a_key_of_the_wrong_type_fails_before_the_first_write(till: Till, 
     with pytest.raises(Exception, match=r"WRONGTYPE|wrong kind"):
         await till.expire("r", W, renewals=0)
     assert await _everything(till) == dump
+
+
+@pytest.mark.parametrize(
+    ("script", "words", "missing"),
+    [
+        ("late", ("x", W, "key", "slug", "90", "completed", "{}"), ENDS),
+        ("direct", ("new", W, "key", "slug", "S", "5", "completed", "{}"), ENDS),
+        ("credit", ("new", W, "5", "grants", "", ""), ("m", "w", "c", "l")),
+        ("debit", ("new", W, "5", "0", "refunds", "", ""), ("m", "w", "c", "l")),
+        ("extend", ("r", "90", "1", "me", ""), ("m", "w", "h")),
+        ("adopt", ("new", W, "5", "0", "me", "pv", "key", "slug", ""), ("m", "w", "h", "d")),
+        ("ack", ("2", "1"), ("m", "l", "d", "dz")),
+        ("recall", ('[["a","C|1|0|1"]]', '[["b","S|1|0|1|1"]]'), ("m", "d", "dz", "c")),
+    ],
+)  # fmt: skip
+async def test_no_script_writes_before_it_knows_the_types(
+    till: Till, script: str, words: tuple[str, ...], missing: tuple[str, ...]
+) -> None:
+    """Whichever of its keys is of another type, nothing has changed."""
+    await add_wallet(till, W, 1000)
+    for rid in ("r", "x"):
+        await reserve(till, ask(rid, 10, 10))
+    assert isinstance(await till.expire("x", W, renewals=0), Settled)
+    part = partition_of(W)
+    tag = f"{{p{part:02d}}}"
+    if script in ("direct", "adopt", "recall"):
+        await till._redis.hset(f"{tag}:m", "st", "REPLAY")
+    names = scripts.SCRIPTS[script].text.partition("-- KEYS")[2].split("\n")[0].split()
+    keys = [f"{tag}:w:{W}" if name == "w" else f"{tag}:{name}" for name in names]
+    for name in missing:
+        key, aside = keys[names.index(name)], f"{tag}:aside"
+        if await till._redis.exists(key):
+            await till._redis.rename(key, aside)
+        await till._redis.set(key, "x")
+        dump = await _everything(till)
+        with pytest.raises(Exception, match=r"WRONGTYPE|wrong kind"):
+            await till.call(script, keys, ("1", *words))
+        assert await _everything(till) == dump
+        await till._redis.delete(key)
+        if await till._redis.exists(aside):
+            await till._redis.rename(aside, key)
+    assert (await till.call(script, keys, ("1", *words)))[0] is not None
+
+
+async def test_nothing_moved_is_written_as_nothing(till: Till) -> None:
+    """A charge or debit of zero is `0` in its event: a double's `-0` is no amount."""
+    await add_wallet(till, W, 10)
+    await reserve(till, ask("r", 10, 10))
+    assert await till.debit("d", W, 5, up_to=True, counter="refunds") == Debited(0, 5, 10, 2)
+    assert await settle(till, "r", 0) == Settled(0, 0, 10, 3, 1)
+    rows = await till._redis.xrange(f"{{p{partition_of(W):02d}}}:l")
+    assert [fields[b"d"] for _, fields in rows] == [b"10", b"0", b"0"]
+
+
+@pytest.mark.parametrize("limit", ["", "-1", "x", "9007199254740992"])
+async def test_a_lag_limit_that_is_no_number_is_refused(till: Till, limit: str) -> None:
+    """BAD, not an error inside the script."""
+    await add_wallet(till, W, 10)
+    odd: Any = limit
+    assert await reserve(till, ask("r", 1, 1), lag_limit=odd) == reply.Bad()
 
 
 async def _everything(till: Till) -> dict[bytes, bytes]:

@@ -22,6 +22,10 @@ local function digits(number) return string.format('%.0f', number) end
 local done, spare = amount_of(committed), amount_of(keep)
 if not done or not spare then return {'BAD'} end
 if done > tonumber(part[4]) then return {'AHEAD', part[4]} end
+-- A wrong type has to fail before the first write.
+redis.call('XLEN', l)
+redis.call('HLEN', d)
+redis.call('ZCARD', dz)
 if done > tonumber(part[5]) then redis.call('HSET', m, 'cs', digits(done)) end
 if done <= spare then return {'OK', '0'} end
 redis.call('XTRIM', l, 'MINID', epoch .. '-' .. digits(done - spare + 1))

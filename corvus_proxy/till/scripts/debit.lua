@@ -44,5 +44,5 @@ local free = tonumber(found[1]) - tonumber(found[2])
 if asked > free and up_to ~= '1' then return {'POOR', digits(free), digits(tonumber(found[2]))} end
 local taken = math.min(asked, free)
 local after = tonumber(found[1]) - taken
-local seq = post('D', -taken, after, tonumber(found[3]) + 1, asked, asked - taken)
+local seq = post('D', 0 - taken, after, tonumber(found[3]) + 1, asked, asked - taken)
 return {'OK', digits(taken), digits(asked - taken), digits(after), seq}

@@ -12,12 +12,16 @@ local part = redis.call('HMGET', m, 'ep', 'rs', 'st', 'sq', 'cs')
 if part[1] ~= epoch or part[2] ~= me or (part[3] ~= 'REBUILD' and part[3] ~= 'REPLAY') then
   return {'FENCED', part[1] or '', part[3] or ''}
 end
-local known = 0
-for _, row in ipairs(cjson.decode(credits)) do
+local moved, charged, known = cjson.decode(credits), cjson.decode(ended), 0
+-- A wrong type has to fail before the first write.
+redis.call('HLEN', c)
+redis.call('HLEN', d)
+redis.call('ZCARD', dz)
+for _, row in ipairs(moved) do
   redis.call('HSET', c, row[1], row[2])
   known = known + 1
 end
-for _, row in ipairs(cjson.decode(ended)) do
+for _, row in ipairs(charged) do
   redis.call('HSET', d, row[1], row[2])
   redis.call('ZADD', dz, part[4], row[1])
   known = known + 1

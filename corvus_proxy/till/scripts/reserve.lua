@@ -47,7 +47,10 @@ local WORDS = {['0'] = 'frozen', ['2'] = 'closed'}
 local KEY_WORDS = {['0'] = 'frozen', ['2'] = 'revoked'}
 
 local low, high, floor = amount_of(least), amount_of(most), amount_of(share_floor)
-if not low or not high or not floor or not amount_of(request_tokens) then return {'BAD'} end
+local lag = amount_of(lag_limit)
+if not low or not high or not floor or not lag or not amount_of(request_tokens) then
+  return {'BAD'}
+end
 if not string.match(day, '^%d+-%d+-%d+$') or string.sub(day, 1, #month) ~= month then
   return {'BAD'}
 end
@@ -63,7 +66,7 @@ local bal, hld = tonumber(found[1]), tonumber(found[2])
 local available = bal - hld
 local before = hold_of(rid)
 if before then return {'OK', digits(before.held), digits(available), key.id} end
-if tonumber(part[4]) - tonumber(part[5]) > tonumber(lag_limit) then return {'BACKPRESSURE'} end
+if tonumber(part[4]) - tonumber(part[5]) > lag then return {'BACKPRESSURE'} end
 if available < low then return {'POOR', digits(available), digits(hld)} end
 -- A stream takes its slice; a whole answer at most half of the free balance while that is enough.
 local grant = math.min(high, available)

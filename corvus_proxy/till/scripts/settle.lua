@@ -42,9 +42,10 @@ local function finish(kind, hold, actual, outcome, meta)
   local short = actual - charged
   local spent, key_spent = plus(found[4] or '0', charged), plus(found[5] or '0', charged)
   local seq, after = digits(tonumber(part[4]) + 1), digits(bal - charged)
-  redis.call('ZCARD', dz) -- a wrong type has to fail before the first write
+  redis.call('HLEN', h) -- a wrong type has to fail before the first write
+  redis.call('ZCARD', dz)
   redis.call('XADD', l, epoch .. '-' .. seq, 't', kind, 'id', rid, 'w', hold.wallet, 'k', hold.key,
-    'g', hold.slug, 'd', digits(-charged), 'b', after, 'ws', digits(ws + 1), 'a', digits(actual),
+    'g', hold.slug, 'd', digits(0 - charged), 'b', after, 'ws', digits(ws + 1), 'a', digits(actual),
     's', digits(short), 'o', outcome, 'sw', spent, 'sk', key_spent, 'u', meta)
   redis.call('HSET', m, 'sq', seq)
   redis.call('HSET', w, 'bal', after, 'hld', digits(hld - hold.held), 'ws', digits(ws + 1),

@@ -102,6 +102,8 @@ async def test_verify_sees_a_single_wrong_nano(stores: Stores) -> None:
     await stores.till._redis.hset(name, "hld", "7")
     report = await verify(stores.till, stores.books)
     assert report.drift_nanos == 0
+    # Money that no hold holds is lost to its owner.
+    assert report.problems == [f"{made.wallet}: its holds sum to 0, not to what is held"]
     await stores.till._redis.hset(name, "hld", "1007")
     assert not (await verify(stores.till, stores.books)).ok
 

@@ -1,0 +1,439 @@
+"""Guards of the money, each broken in one way, and the tests that must notice.
+
+`old` stands exactly once in `file`; every named test has to fail with `new` in its place.
+"""
+
+from typing import NamedTuple
+
+
+class Mutant(NamedTuple):
+    name: str
+    file: str
+    """Below `corvus_proxy/`."""
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+MODEL = "tests/model/test_random.py::test_the_scripts_are_the_oracle"
+LUA = "tests/lua/test_scripts.py::test_"
+HOLDS = "tests/unit/till/test_holds.py::test_"
+WRITER = "tests/unit/ledger/test_writer.py::test_"
+REBUILD = "tests/unit/ledger/test_rebuild.py::test_"
+ENTRIES = "tests/unit/books/test_entries.py::test_"
+MONEY = "tests/unit/money/test_money.py::test_"
+ALLOWANCE = "tests/unit/gateway/test_allowance.py::test_"
+VERDICT = "tests/unit/ledger/test_verdict.py::test_one_reason_is_enough"
+
+
+def lua(name: str, script: str, old: str, new: str, *tests: str) -> Mutant:
+    """A mutant of a script: the model must notice it, and so must these tables."""
+    named = tuple(LUA + test for test in tests)
+    return Mutant(name, f"till/scripts/{script}.lua", old, new, (MODEL, *named))
+
+
+FENCE = [
+    lua(
+        "the fence does not compare the server", "settle",
+        "part[1] ~= epoch or part[2] ~= me or part[3] ~= 'OPEN'",
+        "part[1] ~= epoch or part[3] ~= 'OPEN'",
+        "every_script_is_fenced_on_foreign_data",
+    ),
+    lua(
+        "the server's id is read from the data, not from the server", "settle",
+        "local me = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')",
+        "local me = redis.call('HGET', m, 'rs')",
+        "every_script_is_fenced_on_foreign_data",
+    ),
+    lua(
+        "the fence does not compare the epoch", "reserve",
+        "part[1] ~= epoch or part[2] ~= me or part[3] ~= 'OPEN'",
+        "part[2] ~= me or part[3] ~= 'OPEN'",
+    ),
+    lua(
+        "a closed partition serves", "reserve",
+        "part[1] ~= epoch or part[2] ~= me or part[3] ~= 'OPEN'",
+        "part[1] ~= epoch or part[2] ~= me",
+        "a_moved_epoch_is_learnt_and_a_stale_one_is_fenced",
+    ),
+    lua(
+        "open does not compare the last event", "open", "part[3] ~= seq or ", "",
+        "every_script_is_fenced_on_foreign_data",
+    ),
+    lua(
+        "open does not compare the server that was asked", "open", " or me ~= replid then",
+        " then", "every_script_is_fenced_on_foreign_data",
+    ),
+    lua(
+        "load runs under any epoch", "load", "part[1] ~= epoch or part[2] ~= me or part[3]",
+        "part[2] ~= me or part[3]",
+    ),
+    lua(
+        "a rebuild may repeat an epoch", "rebuild", "tonumber(part[1]) >= tonumber(epoch)",
+        "tonumber(part[1]) > tonumber(epoch)",
+    ),
+]  # fmt: skip
+ENDS = [
+    lua(
+        "a charge is not clamped to the balance", "settle",
+        "local charged = math.min(actual, bal - hld + hold.held)", "local charged = actual",
+        "settle_charges_once",
+    ),
+    lua(
+        "a charge takes other requests' holds", "settle",
+        "math.min(actual, bal - hld + hold.held)", "math.min(actual, bal)",
+        "settle_never_touches_another_requests_hold",
+    ),
+    lua(
+        "a settle needs no hold", "settle", "if not hold then return {'UNKNOWN'} end",
+        "hold = hold or {held = 0, key = '', slug = '', wallet = ''}",
+        "settle_without_a_hold_charges_nothing",
+    ),
+    lua(
+        "a settle does not look for its tombstone", "settle",
+        "if ended then return {'DUP', ended} end\n", "", "settle_charges_once",
+    ),
+    lua(
+        "a hold is left after its end", "settle", "  redis.call('HDEL', h, rid)\n", "",
+    ),
+    lua(
+        "what was held stays held", "settle", "'hld', digits(hld - hold.held)",
+        "'hld', digits(hld)", "settle_charges_once",
+    ),
+    lua(
+        "a settle writes before it adds its event", "settle", "  redis.call('XADD', l,",
+        "  redis.call('HSET', m, 'sq', seq)\n  redis.call('XADD', l,",
+        "a_key_of_the_wrong_type_fails_before_the_first_write",
+    ),
+    lua(
+        "a settle does not try the order of tombstones first", "settle",
+        "  redis.call('ZCARD', dz)\n", "",
+        "a_key_of_the_wrong_type_fails_before_the_first_write",
+    ),
+    lua(
+        "a late charge does not try the holds first", "late",
+        "  redis.call('HLEN', h) -- a wrong type has to fail before the first write\n", "",
+        "no_script_writes_before_it_knows_the_types",
+    ),
+    lua(
+        "events skip a number", "settle", "digits(tonumber(part[4]) + 1)",
+        "digits(tonumber(part[4]) + 2)", "settle_charges_once",
+    ),
+    lua(
+        "a wallet's events are not numbered", "settle", "'b', after, 'ws', digits(ws + 1)",
+        "'b', after, 'ws', digits(ws)", "the_last_digit_survives",
+    ),
+    lua(
+        "totals beyond 2^53 lose their carry", "settle",
+        "  if low >= 1e9 then low, high = low - 1e9, high + 1 end\n", "",
+        "what_was_spent_stays_exact_beyond_doubles",
+    ),
+    lua(
+        "a key's own total is not kept", "settle", "'spt', spent, 's:' .. hold.key, key_spent)",
+        "'spt', spent)", "what_was_spent_stays_exact_beyond_doubles",
+    ),
+    lua(
+        "nothing charged is written as -0", "settle", "digits(0 - charged)", "digits(-charged)",
+        "nothing_moved_is_written_as_nothing",
+    ),
+    lua(
+        "a lease ends although its owner has renewed it", "expire",
+        "if hold.renewals ~= seen then", "if hold.renewals < seen then",
+        "expire_charges_the_checkpoint_of_a_silent_owner",
+    ),
+    lua(
+        "a late charge charges the checkpoint again", "late",
+        "total - tonumber(charged) - tonumber(short)", "total",
+    ),
+    lua(
+        "a late charge collects the shortfall after all", "late",
+        "total - tonumber(charged) - tonumber(short)", "total - tonumber(charged)",
+    ),
+    lua(
+        "a late charge is made twice", "late", "if done then return {'DUP', done} end\n", "",
+    ),
+    lua(
+        "what a journal proves is charged twice", "direct",
+        "if ended then return {'DUP', ended} end\n", "",
+    ),
+]  # fmt: skip
+HELD = [
+    lua(
+        "a hold exceeds what is free", "reserve", "local grant = math.min(high, available)",
+        "local grant = high", "reserve_never_exceeds_what_is_free",
+    ),
+    lua(
+        "a whole answer takes all that is free", "reserve", "math.floor(available / 2)",
+        "available", "reserve_never_exceeds_what_is_free",
+    ),
+    lua(
+        "the share floor is left out", "reserve", "math.min(available, floor)", "0",
+        "reserve_never_exceeds_what_is_free",
+    ),
+    lua(
+        "an ended request holds again", "reserve", "if ended then return {'DUP', ended} end\n", "",
+    ),
+    lua(
+        "a repeated reserve holds again", "reserve",
+        "if before then return {'OK', digits(before.held), digits(available), key.id} end\n", "",
+        "the_same_request_holds_once",
+    ),
+    lua(
+        "the lag limit is one too many", "reserve", "> lag then", "> lag + 1 then",
+        "backpressure_when_the_books_are_behind",
+    ),
+    lua(
+        "a frozen key goes on", "reserve", "if key.status ~= '1' then", "if key.status == '2' then",
+        "refusals_of_the_key",
+    ),
+    lua(
+        "an expired secret opens its key", "reserve", "if until_ms ~= '0' then",
+        "if until_ms == '0' then", "refusals_of_the_key",
+    ),
+    lua(
+        "anybody extends a hold", "extend",
+        "if hold.owner ~= owner then return {'NOTOWNER'} end\n", "", "extend",
+    ),
+    lua(
+        "a slice exceeds what is free", "extend", "math.min(want - hold.held, free)",
+        "want - hold.held", "extend",
+    ),
+    lua(
+        "a frozen wallet gets another slice", "extend", "if reason ~= '' then more = 0 end\n", "",
+        "extend",
+    ),
+    lua(
+        "a checkpoint falls", "extend", "if spent < hold.checkpoint then", "if false then",
+        "expire_charges_the_checkpoint_of_a_silent_owner",
+    ),
+    lua(
+        "a renewal is not counted", "extend", "digits(hold.renewals + 1)", "digits(hold.renewals)",
+        "expire_charges_the_checkpoint_of_a_silent_owner",
+    ),
+    lua(
+        "an adopted hold has no owner", "adopt", "'0', owner, price,", "'0', '', price,",
+    ),
+    lua(
+        "an adopted hold exceeds what is free", "adopt", "local grant = math.min(want, free)",
+        "local grant = want",
+    ),
+]  # fmt: skip
+MOVES = [
+    lua(
+        "an amount beyond 2^53 is taken", "credit",
+        "return number <= 9007199254740991 and number or nil", "return number",
+        "what_is_no_amount_is_refused_before_anything_is_written",
+    ),
+    lua(
+        "what is no number is taken", "settle", "not string.match(text, '^%d+$') or ", "",
+        "what_is_no_amount_is_refused_before_anything_is_written",
+    ),
+    lua(
+        "a credit is made twice", "credit", "if done then return {'DUP', done} end\n", "",
+        "credit_and_debit",
+    ),
+    lua(
+        "a wallet passes the cap", "credit", "if after > 1e15 then", "if after > 2e15 then",
+        "credit_and_debit",
+    ),
+    lua(
+        "a debit is made twice", "debit", "if done then return {'DUP', done} end\n", "",
+        "credit_and_debit",
+    ),
+    lua(
+        "a debit takes what is held", "debit", "local taken = math.min(asked, free)",
+        "local taken = math.min(asked, tonumber(found[1]))", "credit_and_debit",
+    ),
+    lua(
+        "a debit takes a part unasked", "debit", "if asked > free and up_to ~= '1' then",
+        "if false then", "credit_and_debit",
+    ),
+    lua(
+        "the books are ahead of the till", "ack",
+        "if done > tonumber(part[4]) then return {'AHEAD', part[4]} end\n", "",
+        "ack_only_moves_forward_and_keeps_the_tail",
+    ),
+    lua(
+        "an old ack takes a newer one back", "ack", "if done > tonumber(part[5]) then",
+        "if true then", "ack_only_moves_forward_and_keeps_the_tail",
+    ),
+    lua(
+        "an ack trims what is to be kept", "ack",
+        "epoch .. '-' .. digits(done - spare + 1)", "epoch .. '-' .. digits(done + 1)",
+        "ack_only_moves_forward_and_keeps_the_tail",
+    ),
+    lua(
+        "an ack does not try the stream first", "ack", "redis.call('XLEN', l)\n", "",
+        "no_script_writes_before_it_knows_the_types",
+    ),
+    lua(
+        "an older row of keys overwrites a newer one", "key",
+        "tonumber(known) >= tonumber(version)", "false",
+        "an_older_row_never_overwrites_a_newer_one",
+    ),
+    Mutant(
+        "a row of keys sets a balance to zero", "till/scripts/key.lua", "if not bal then",
+        "if not known then", (LUA + "a_row_of_keys_never_touches_money",),
+    ),
+]  # fmt: skip
+BOOKS = [
+    Mutant(
+        "the cursor is not compared", "books/entries.py",
+        "where part = $1 and epoch = $4 and seq = $5",
+        "where part = $1 and $4::bigint >= 0 and $5::bigint >= 0",
+        (ENTRIES + "an_epoch_begins_only_at_the_cursor_that_was_seen",),
+    ),
+    Mutant(
+        "two writers write at once", "books/entries.py",
+        "select pg_try_advisory_xact_lock($1, $2)", "select $1::int is distinct from $2::int",
+        (ENTRIES + "a_writer_that_finds_another_at_work_leaves",),
+    ),
+    Mutant(
+        "a gap in the stream is booked over", "books/entries.py",
+        "if not same or event.seq != cursor.seq + 1 + at:", "if not same:",
+        (ENTRIES + "events_follow_the_cursor_without_a_gap",
+         REBUILD + "a_hole_that_nothing_fills_is_named"),
+    ),
+    Mutant(
+        "an event of an old epoch is booked", "books/entries.py",
+        "if not same or event.seq != cursor.seq + 1 + at:",
+        "if event.seq != cursor.seq + 1 + at:",
+        (ENTRIES + "an_epoch_begins_only_at_the_cursor_that_was_seen",),
+    ),
+    Mutant(
+        "a wallet's chain is not checked", "books/entries.py",
+        "!= (event.balance_nanos, event.wallet_seq):", "== (-1, -1):",
+        (ENTRIES + "what_does_not_follow_from_its_wallet_is_quarantined",
+         WRITER + "an_altered_balance_stops_its_wallet_and_no_other"),
+    ),
+    Mutant(
+        "a shortfall is in nobody's account", "books/entries.py",
+        "event.shortfall_nanos))\n    return", "0))\n    return",
+        (WRITER + "a_shortfall_is_the_operators_loss",),
+    ),
+    Mutant(
+        "verify lets a nano pass", "ledger/verify.py", "if folded != actual:",
+        "if abs(folded - actual) > 1:", (WRITER + "verify_sees_a_single_wrong_nano",),
+    ),
+    Mutant(
+        "verify does not look at what is held", "ledger/verify.py",
+        "if not 0 <= held <= actual:", "if held < 0:",
+        (WRITER + "verify_sees_a_single_wrong_nano",),
+    ),
+    Mutant(
+        "verify does not miss the holds of what is held", "ledger/verify.py",
+        "by_part[one.part][one.wallet] = 0", "by_part[one.part].pop(one.wallet, 0)",
+        (WRITER + "verify_sees_a_single_wrong_nano",),
+    ),
+    Mutant(
+        "a partition opens although somebody was told of more", "ledger/verdict.py",
+        "if report.done.get(part, NOWHERE) > end:", "if report.done.get(part, NOWHERE) < NOWHERE:",
+        (VERDICT,),
+    ),
+    Mutant(
+        "a partition opens although the books have more", "ledger/verdict.py",
+        "if cursor > end:", "if cursor < NOWHERE:", (VERDICT,),
+    ),
+    Mutant(
+        "a partition opens although a hold is missing", "ledger/verdict.py",
+        "if report.missing.get(part):", "if report.missing.get(part, 0) < 0:", (VERDICT,),
+    ),
+    Mutant(
+        "a partition opens before all have spoken", "ledger/verdict.py",
+        "report.replid == replid", "report.replid", (VERDICT,),
+    ),
+    Mutant(
+        "a rebuild forgets what was paid since", "ledger/rebuild.py", "for row in waiting:",
+        "for row in waiting[:0]:", (REBUILD + "a_flush_loses_nothing",),
+    ),
+    Mutant(
+        "a rebuild forgets the holds of running requests", "ledger/rebuild.py",
+        'kind == "A"]', 'kind == "B"]', (REBUILD + "a_flush_loses_nothing",),
+    ),
+]  # fmt: skip
+GATEWAY = [
+    Mutant(
+        "an altered journal is believed", "till/journal.py",
+        "if not text or _chain(key, before, text) != mac:", "if not text:",
+        (HOLDS + "a_torn_or_altered_tail_is_ignored",),
+    ),
+    Mutant(
+        "a hold is asked for before it is journalled", "till/holds.py",
+        "        self.journal.opened(ask)\n", "",
+        ("tests/unit/till/test_order.py::test_the_journal_has_each_line_before_its_script_runs",),
+    ),
+    Mutant(
+        "a charge is settled before it is journalled", "till/holds.py",
+        "        self.journal.settling(charge)\n", "",
+        ("tests/unit/till/test_order.py::test_the_journal_has_each_line_before_its_script_runs",),
+    ),
+    Mutant(
+        "a slice is asked for before its checkpoint is journalled", "till/holds.py",
+        "        self._holds.journal.checkpoint(self.rid, self.key_id, spent, meta)\n", "",
+        ("tests/unit/till/test_order.py::test_the_journal_has_each_line_before_its_script_runs",),
+    ),
+    Mutant(
+        "a dead process's charges are not replayed", "till/recovery/replay.py",
+        'if line.kind == "S":', 'if line.kind == "s":',
+        (HOLDS + "a_dead_process_is_replayed_once",),
+    ),
+    Mutant(
+        "a charge that was answered is replayed", "till/recovery/replay.py",
+        "                pending.pop(line.rid, None)\n", "",
+        (HOLDS + "a_dead_process_is_replayed_once",),
+    ),
+    Mutant(
+        "an expired hold's rest is given away", "till/holds.py",
+        'answer.text.startswith("X|")', 'answer.text.startswith("x|")',
+        (REBUILD + "a_hold_that_expired_is_charged_the_rest_late",),
+    ),
+    Mutant(
+        "the sweeper ends what is renewed", "till/sweeper.py",
+        "if seen is None or seen.renewals != hold.renewals:", "if seen is None:",
+        (HOLDS + "the_sweeper_ends_only_what_nobody_renews",),
+    ),
+    Mutant(
+        "a lease goes on counting while the fence shuts its owner out", "till/sweeper.py",
+        "                if restamped:\n", "                if not self._stamps:\n",
+        ("tests/unit/till/test_journal.py::test_a_lease_is_counted_anew_after_a_restart",),
+    ),
+    Mutant(
+        "a chunk passes before the till has said yes", "gateway/streaming/allowance.py",
+        "            if self._asking is not None:\n                await self._asking\n",
+        "            return True\n",
+        (ALLOWANCE + "what_is_beyond_the_hold_waits_for_the_tills_yes",
+         ALLOWANCE + "the_last_slice_ends_at_what_the_wallet_has"),
+    ),
+    Mutant(
+        "the till's last word is not believed", "gateway/streaming/allowance.py",
+        "self._set(reply.granted_total_nanos)", "self._set(self._nanos(want))",
+        (ALLOWANCE + "the_last_slice_ends_at_what_the_wallet_has",),
+    ),
+    Mutant(
+        "a stream goes on while the till is away", "gateway/streaming/allowance.py",
+        "                self.final = self.away = True\n",
+        "                self.tokens += self._slice\n",
+        (ALLOWANCE + "a_till_that_is_away_pays_for_nothing_more",),
+    ),
+]  # fmt: skip
+ARITHMETIC = [
+    Mutant(
+        "half a nano is nothing", "money/amount.py", "(picos + PICOS_PER_NANO // 2)", "(picos)",
+        (MONEY + "the_one_rounding_is_half_up", MONEY + "charge_is_the_exact_sum_rounded_once"),
+    ),
+    Mutant(
+        "a ceiling is rounded down", "money/pricing.py", "return -(-picos // PICOS_PER_NANO)",
+        "return picos // PICOS_PER_NANO",
+        (MONEY + "no_usage_within_the_bound_costs_more_than_the_ceiling",),
+    ),
+    Mutant(
+        "the long tier begins at its threshold", "money/pricing.py",
+        "input_total > self.long_above", "input_total >= self.long_above",
+        (MONEY + "the_long_tier_moves_the_whole_request",),
+    ),
+    Mutant(
+        "cached tokens beyond the prompt are believed", "money/usage.py", "if plain < 0:",
+        "if plain < -(10**9):", (MONEY + "counts_that_cannot_be_true_are_no_usage",),
+    ),
+]  # fmt: skip
+MUTANTS = [*FENCE, *ENDS, *HELD, *MOVES, *BOOKS, *GATEWAY, *ARITHMETIC]
