@@ -18,12 +18,14 @@ _BILLED = {
 
 
 class Margin(NamedTuple):
-    """The component with the least margin of one model, prices in picos per token."""
+    """What one component of a model earns, prices in picos per token."""
 
     slug: str
     component: str
     price_picos: int
     cost_picos: int
+    above: int = 0
+    """For the prices above so many input tokens; 0: for the base prices."""
 
     @property
     def percent(self) -> int:
@@ -47,15 +49,54 @@ def addresses(upstream: Upstream) -> list[str]:
     return [url for url in (upstream.base_url, upstream.messages_base_url) if url]
 
 
-def margins(book: Book, upstreams: Iterable[Upstream]) -> list[Margin]:
-    """The least margin of each model that a configured upstream serves."""
-    cheapest: dict[str, int] = {}
+def costs(upstreams: Iterable[Upstream]) -> dict[str, tuple[int, int]]:
+    """What the cheapest and the dearest credential of each family pay, in millionths of the
+    official price."""
+    found: dict[str, tuple[int, int]] = {}
     for upstream in upstreams:
-        cost_ppm = min(credential.cost_ppm() for credential in upstream.credential)
-        cheapest[upstream.family] = min(cost_ppm, cheapest.get(upstream.family, cost_ppm))
+        for credential in upstream.credential:
+            cost_ppm = credential.cost_ppm()
+            least, most = found.get(upstream.family, (cost_ppm, cost_ppm))
+            found[upstream.family] = (min(least, cost_ppm), max(most, cost_ppm))
+    return found
+
+
+def margins(book: Book, upstreams: Iterable[Upstream]) -> list[Margin]:
+    """The least margin of each model that a configured upstream serves, long-context prices
+    included, at the cheapest credential."""
+    found = costs(upstreams)
     return [
-        _least(model, cheapest[model.family]) for model in book.models if model.family in cheapest
+        min(components(model, found[model.family][0]), key=lambda one: one.percent)
+        for model in book.models
+        if model.family in found
     ]
+
+
+def components(model: Model, cost_ppm: int) -> list[Margin]:
+    """The margin of each component that is billed, at a credential that pays this share."""
+    sides: list[tuple[int, Rates, Rates]] = [(0, model.price.base, model.official.base)]
+    if model.price.long is not None and model.official.long is not None:
+        sides.append((model.price.long_above, model.price.long, model.official.long))
+    return [
+        Margin(
+            model.slug,
+            name,
+            getattr(ours, name),
+            -(-getattr(official, name) * cost_ppm // _PPM),
+            above,
+        )
+        for above, ours, official in sides
+        for name in _BILLED[model.family]
+        if getattr(ours, name) or getattr(official, name)  # what is free has no margin
+    ]
+
+
+def billed(model: Model) -> tuple[str, ...]:
+    """The components that a model's answers report, in their order."""
+    found = _BILLED[model.family]
+    if model.family == "openai" and not model.price.charges_writes:
+        found = tuple(name for name in found if name != "cache_write_other")
+    return tuple(name for name in found if name == "input") if model.embeddings else found
 
 
 def below_cost(book: Book, settings: Settings) -> list[Margin]:
@@ -70,43 +111,11 @@ def below_cost(book: Book, settings: Settings) -> list[Margin]:
     return [margin for margin in margins(book, real) if margin.price_picos < margin.cost_picos]
 
 
-def lint(book: Book) -> list[str]:
-    """A sentence for each component that is sold dearer than the vendor sells it."""
-    found = []
-    for model in book.models:
-        for ours, official, above in (
-            (model.price.base, model.official.base, ""),
-            (model.price.long, model.official.long, f" above {model.price.long_above} tokens"),
-        ):
-            for name in ours.__struct_fields__ if ours and official else ():
-                price, list_price = getattr(ours, name), getattr(official, name)
-                if price > list_price:
-                    found.append(
-                        f"{model.slug}: {name}{above} is sold at {price} picos, dearer than the"
-                        f" vendor's {list_price}"
-                    )
-    return found
-
-
-def _least(model: Model, cost_ppm: int) -> Margin:
-    pairs: list[tuple[Rates, Rates]] = [(model.price.base, model.official.base)]
-    if model.price.long is not None and model.official.long is not None:
-        pairs.append((model.price.long, model.official.long))
-    found = [
-        Margin(
-            model.slug, name, getattr(ours, name), -(-getattr(official, name) * cost_ppm // _PPM)
-        )
-        for ours, official in pairs
-        for name in _BILLED[model.family]
-        if getattr(ours, name) or getattr(official, name)  # what is free has no margin
-    ]
-    return min(found, key=lambda margin: margin.percent)
-
-
 def explain(margin: Margin) -> str:
     """Why a slug is not sold, and the three ways out."""
+    where = f" above {margin.above} tokens" if margin.above else ""
     return (
-        f"{margin.slug}: {margin.component} is sold at {margin.price_picos} picos and costs"
+        f"{margin.slug}: {margin.component}{where} is sold at {margin.price_picos} picos and costs"
         f" {margin.cost_picos}. Raise the price ([pricing] factor.<family>), state what you pay"
         " (cost_factor of the credential), or set pricing.sell_below_cost = true."
     )
