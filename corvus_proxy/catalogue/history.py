@@ -69,9 +69,7 @@ def spans(raw: dict[str, Any]) -> tuple[Span, ...]:
 
 def in_force(found: Sequence[Span], day: date) -> int:
     """The place of the span in which a day lies."""
-    return max(
-        place for place, span in enumerate(found) if span.start is None or span.start <= day
-    )
+    return max(place for place, span in enumerate(found) if span.start is None or span.start <= day)
 
 
 def _span(start: date | None, announced: date | None, entry: dict[str, Any], row: Any) -> Span:

@@ -1,7 +1,7 @@
 """What is wrong with a price book: one line a problem.
 
-A book that cannot be meant is refused when it is read (`book`); here is what can be meant and should
-not be: prices above the vendor's, prices without a source, rises that come too soon.
+A book that cannot be meant is refused when it is read (`book`); here is what can be meant and
+should not be: prices above the vendor's, prices without a source, rises that come too soon.
 """
 
 from collections import Counter

@@ -5,11 +5,11 @@ from collections.abc import Iterable
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from corvus_proxy.catalogue.book import Book, Model
+from corvus_proxy.catalogue.book import PICOS_PER_USD_PER_MILLION, Book, Model
 from corvus_proxy.money.pricing import Rates
 from corvus_proxy.settings import Settings, Upstream
 
-_PPM = 1_000_000
+PPM = 1_000_000
 _BILLED = {
     "anthropic": ("input", "output", "cache_read", "cache_write_5m", "cache_write_1h"),
     "openai": ("input", "output", "cache_read", "cache_write_other"),
@@ -82,7 +82,7 @@ def components(model: Model, cost_ppm: int) -> list[Margin]:
             model.slug,
             name,
             getattr(ours, name),
-            -(-getattr(official, name) * cost_ppm // _PPM),
+            -(-getattr(official, name) * cost_ppm // PPM),
             above,
         )
         for above, ours, official in sides
@@ -100,9 +100,12 @@ def billed(model: Model) -> tuple[str, ...]:
 
 
 def below_cost(book: Book, settings: Settings) -> list[Margin]:
-    """Models that would be sold below cost at an upstream that costs money."""
-    if settings.pricing.sell_below_cost:
-        return []
+    """Models that are not sold, because each request would lose money."""
+    return [] if settings.pricing.sell_below_cost else losses(book, settings)
+
+
+def losses(book: Book, settings: Settings) -> list[Margin]:
+    """Models whose price lies below what they cost at an upstream that costs money."""
     real = [
         upstream
         for upstream in settings.upstream
@@ -111,11 +114,20 @@ def below_cost(book: Book, settings: Settings) -> list[Margin]:
     return [margin for margin in margins(book, real) if margin.price_picos < margin.cost_picos]
 
 
-def explain(margin: Margin) -> str:
-    """Why a slug is not sold, and the three ways out."""
-    where = f" above {margin.above} tokens" if margin.above else ""
+def explain(*found: Margin) -> str:
+    """Why slugs are not sold, and the three ways out."""
+    told = [
+        f"{one.slug}: {one.component}{f' above {one.above} tokens' if one.above else ''} sold at"
+        f" {usd(one.price_picos)}, costs {usd(one.cost_picos)}"
+        for one in found
+    ]
     return (
-        f"{margin.slug}: {margin.component}{where} is sold at {margin.price_picos} picos and costs"
-        f" {margin.cost_picos}. Raise the price ([pricing] factor.<family>), state what you pay"
-        " (cost_factor of the credential), or set pricing.sell_below_cost = true."
+        f"{'; '.join(told)} (USD per million). Raise the price ([pricing] factor.<family>), state"
+        " what you pay (cost_factor of the credential), or set pricing.sell_below_cost = true."
     )
+
+
+def usd(picos: int) -> str:
+    """USD per million tokens of picos per token, exactly."""
+    whole, rest = divmod(picos, PICOS_PER_USD_PER_MILLION)
+    return f"{whole}.{rest:06}".rstrip("0").rstrip(".")

@@ -48,9 +48,7 @@ def of(rows: list[tuple[Period, ...]]) -> Timeline:
     books: dict[date | None, Book] = {}
     for day in days | {None}:
         places = [history.in_force(row, day or date.min) for row in spans]
-        books[day] = Book(
-            tuple(row[place].model for row, place in zip(rows, places, strict=True))
-        )
+        books[day] = Book(tuple(row[place].model for row, place in zip(rows, places, strict=True)))
     return Timeline(books)
 
 

@@ -1,10 +1,10 @@
 """Our official prices against the table that the `genai-prices` package carries.
 
 Rule 1: the table is the one in the installed package; nothing is fetched.
-Rule 2: a model is always looked up at its vendor: other providers in the table sell the same names at
-other prices.
-Rule 3: what the table does not name is no disagreement where our official price says the same: cache
-tokens are then billed as input, and output and searches are not billed.
+Rule 2: a model is always looked up at its vendor: other providers in the table sell the same names
+at other prices.
+Rule 3: what the table does not name is no disagreement where our official price says the same:
+cache tokens are then billed as input, and output and searches are not billed.
 """
 
 from collections.abc import Iterator
