@@ -11,6 +11,7 @@ from typing import Any
 
 from corvus_proxy.catalogue import book
 from corvus_proxy.catalogue.book import Model, Period
+from corvus_proxy.catalogue.sides import sides
 from corvus_proxy.errors import ConfigurationError
 from corvus_proxy.money.pricing import Price, Rates
 from corvus_proxy.settings import PricingSettings
@@ -32,18 +33,12 @@ def problems(pricing: PricingSettings, today: date) -> list[str]:
 
 def dearer(model: Model) -> list[str]:
     """A sentence for each component that is sold dearer than the vendor sells it."""
-    found = []
-    for ours, official, above in (
-        (model.price.base, model.official.base, ""),
-        (model.price.long, model.official.long, f" above {model.price.long_above} tokens"),
-    ):
-        for name in ours.__struct_fields__ if ours and official else ():
-            price, list_price = getattr(ours, name), getattr(official, name)
-            if price > list_price:
-                found.append(
-                    f"{name}{above} is sold at {price} picos, dearer than the vendor's {list_price}"
-                )
-    return found
+    return [
+        f"{name}{side.words} is sold at {getattr(side.ours, name)} picos, dearer than the vendor's"
+        f" {getattr(side.official, name)}"
+        for side in sides(model)
+        for name in _dearer_names(side.ours, side.official)
+    ]
 
 
 def rises(old: Price, new: Price) -> list[str]:

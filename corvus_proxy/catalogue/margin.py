@@ -6,15 +6,10 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from corvus_proxy.catalogue.book import PICOS_PER_USD_PER_MILLION, Book, Model
-from corvus_proxy.money.pricing import Rates
+from corvus_proxy.catalogue.sides import Side, reported, sides
 from corvus_proxy.settings import Settings, Upstream
 
-PPM = 1_000_000
-_BILLED = {
-    "anthropic": ("input", "output", "cache_read", "cache_write_5m", "cache_write_1h"),
-    "openai": ("input", "output", "cache_read", "cache_write_other"),
-    "glm": ("input", "output", "cache_read"),
-}
+_PPM = 1_000_000
 
 
 class Margin(NamedTuple):
@@ -24,8 +19,8 @@ class Margin(NamedTuple):
     component: str
     price_picos: int
     cost_picos: int
-    above: int = 0
-    """For the prices above so many input tokens; 0: for the base prices."""
+    where: str = ""
+    """What to say after the component's name: ` above 272000 tokens`."""
 
     @property
     def percent(self) -> int:
@@ -73,30 +68,19 @@ def margins(book: Book, upstreams: Iterable[Upstream]) -> list[Margin]:
 
 
 def components(model: Model, cost_ppm: int) -> list[Margin]:
-    """The margin of each component that is billed, at a credential that pays this share."""
-    sides: list[tuple[int, Rates, Rates]] = [(0, model.price.base, model.official.base)]
-    if model.price.long is not None and model.official.long is not None:
-        sides.append((model.price.long_above, model.price.long, model.official.long))
+    """The margin of each component of each size, at a credential that pays this share."""
     return [
-        Margin(
-            model.slug,
-            name,
-            getattr(ours, name),
-            -(-getattr(official, name) * cost_ppm // PPM),
-            above,
-        )
-        for above, ours, official in sides
-        for name in _BILLED[model.family]
-        if getattr(ours, name) or getattr(official, name)  # what is free has no margin
+        of(model.slug, name, side, cost_ppm)
+        for side in sides(model)
+        for name in reported(model)
+        if getattr(side.ours, name) or getattr(side.official, name)  # what is free has no margin
     ]
 
 
-def billed(model: Model) -> tuple[str, ...]:
-    """The components that a model's answers report, in their order."""
-    found = _BILLED[model.family]
-    if model.family == "openai" and not model.price.charges_writes:
-        found = tuple(name for name in found if name != "cache_write_other")
-    return tuple(name for name in found if name == "input") if model.embeddings else found
+def of(slug: str, component: str, side: Side, cost_ppm: int) -> Margin:
+    """The margin of one component."""
+    cost_picos = -(-getattr(side.official, component) * cost_ppm // _PPM)
+    return Margin(slug, component, getattr(side.ours, component), cost_picos, side.words)
 
 
 def below_cost(book: Book, settings: Settings) -> list[Margin]:
@@ -117,7 +101,7 @@ def losses(book: Book, settings: Settings) -> list[Margin]:
 def explain(*found: Margin) -> str:
     """Why slugs are not sold, and the three ways out."""
     told = [
-        f"{one.slug}: {one.component}{f' above {one.above} tokens' if one.above else ''} sold at"
+        f"{one.slug}: {one.component}{one.where} sold at"
         f" {usd(one.price_picos)}, costs {usd(one.cost_picos)}"
         for one in found
     ]

@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from corvus_proxy.catalogue import history, margin
+from corvus_proxy.catalogue import history
 from corvus_proxy.catalogue.book import PICOS_PER_USD_PER_MILLION, Model, Period
+from corvus_proxy.catalogue.sides import billed, sides
 from corvus_proxy.errors import ConfigurationError
 from corvus_proxy.money.pricing import Rates
 
@@ -141,30 +142,25 @@ def _theirs(provider: Any, info: Any, day: date) -> _Theirs:
 
 
 def _differences(model: Model, known: dict[str, str], theirs: _Theirs) -> Iterator[Difference]:
-    components = [*margin.billed(model), *(() if model.embeddings else ("searches",))]
+    components = billed(model)
     starts = sorted({tier.start for name in components for tier in _tiers(theirs.rates, name)})
-    above = [model.price.long_above] if model.official.long is not None else []
+    limits = [side.above for side in sides(model) if side.above]
 
-    def difference(name: str, level: int, ours: object, other: object) -> Difference:
+    def difference(name: str, above: int, ours: object, other: object) -> Difference:
         told = [None if value is None else str(value) for value in (ours, other)]
         why = known.get(name, "")
         return Difference(
-            model.slug, name, level, told[0], told[1], theirs.source, theirs.since, why
+            model.slug, name, above, told[0], told[1], theirs.source, theirs.since, why
         )
 
-    for name in components:
-        ours, other = _usd(model.official.base, name), _at(theirs.rates, name, 0)
-        if ours != other:
-            yield difference(name, 0, ours, other)
-    if starts != above:
+    if starts != limits:
+        yield difference("long_above", 0, _list(limits), _list(starts))
+    for side in sides(model):
         # Prices above two different limits cannot be set side by side.
-        yield difference("long_above", 0, _list(above), _list(starts))
-    elif model.official.long is not None:
-        for name in components:
-            ours = _usd(model.official.long, name)
-            other = _at(theirs.rates, name, model.price.long_above)
+        for name in components if not side.above or starts == limits else ():
+            ours, other = _usd(side.official, name), _at(theirs.rates, name, side.above)
             if ours != other:
-                yield difference(name, model.price.long_above, ours, other)
+                yield difference(name, side.above, ours, other)
 
 
 def _usd(rates: Rates, name: str) -> Decimal:

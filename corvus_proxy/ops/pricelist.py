@@ -8,7 +8,7 @@ from typing import Any
 from corvus_proxy import clock
 from corvus_proxy.catalogue import book, history, margin
 from corvus_proxy.catalogue.book import Book, Model, Period
-from corvus_proxy.catalogue.margin import Margin
+from corvus_proxy.catalogue.sides import billed, sides
 from corvus_proxy.catalogue.tracked import Comparison
 from corvus_proxy.settings import Settings
 
@@ -41,7 +41,7 @@ def rows(settings: Settings, day: date | None = None) -> list[dict[str, Any]]:
                 "long_input_picos": long.input if long else None,
                 "long_output_picos": long.output if long else None,
                 "margin_percent": least.percent if least else None,
-                "margin_component": _component(least) if least else None,
+                "margin_component": least.component + least.where if least else None,
                 "changes": [
                     str(one.span.start) for one in row[place + 1 :] if one.span.start is not None
                 ],
@@ -160,21 +160,15 @@ def _told(row: tuple[Period, ...], place: int) -> dict[str, Any]:
 
 
 def _components(model: Model, paid: tuple[int, int] | None) -> Iterable[dict[str, Any]]:
-    sides = [(0, model.price.base, model.official.base)]
-    if model.price.long is not None and model.official.long is not None:
-        sides.append((model.price.long_above, model.price.long, model.official.long))
-    for above, ours, official in sides:
-        for name in (*margin.billed(model), "searches"):
-            price, list_price = getattr(ours, name), getattr(official, name)
+    for side in sides(model):
+        for name in billed(model):
+            price, list_price = getattr(side.ours, name), getattr(side.official, name)
             if not price and not list_price:
                 continue
-            earned = [
-                Margin(model.slug, name, price, -(-list_price * ppm // margin.PPM), above).percent
-                for ppm in paid or ()
-            ]
+            earned = [margin.of(model.slug, name, side, ppm).percent for ppm in paid or ()]
             yield {
                 "component": name,
-                "above": above,
+                "above": side.above,
                 "official_picos": list_price,
                 "price_picos": price,
                 "share_percent": _share(price, list_price),
@@ -250,10 +244,6 @@ def compared(found: Comparison) -> str:
 
 def _wrapped(text: str, indent: str) -> list[str]:
     return textwrap.wrap(text, WIDTH - 12, subsequent_indent=indent, break_on_hyphens=False)
-
-
-def _component(found: Margin) -> str:
-    return found.component + (f" above {found.above}" if found.above else "")
 
 
 def _percent(value: int | None) -> str:

@@ -85,7 +85,7 @@ def test_a_long_context_price_below_cost_is_refused_too() -> None:
         "openai", "https://api.openai.com", credential=[Credential("a", cost_factor=0.5)]
     )
     (found,) = margin.below_cost(changed, Settings(upstream=[real]))
-    assert (found.component, found.above, found.percent) == ("output", 272_000, -50)
+    assert (found.component, found.where, found.percent) == ("output", " above 272000 tokens", -50)
     assert "output above 272000 tokens sold at 15, costs 22.5" in margin.explain(found)
 
 
