@@ -182,3 +182,15 @@ def test_a_process_that_starts_late_has_the_last_change(tmp_path: Path) -> None:
     late = int(datetime(2030, 1, 1, tzinfo=UTC).timestamp()) * 1000
     current = Current(timeline.load(pricing(tmp_path, ROW + RISE)), lambda: late)
     assert picos(current.book, "x") == 2_500_000
+
+
+def test_folding_a_change_into_its_row_changes_nothing(tmp_path: Path) -> None:
+    """The row takes what the change said, history what the row said: same prices, same versions."""
+    changing = timeline.load(pricing(tmp_path, ROW + RISE))
+    folded = ROW.replace('price = { input = "2"', 'price = { input = "2.5"') + (
+        '[[model.history]]\nuntil = 2026-12-10\nprice = { input = "2", output = "4" }\n'
+    )
+    after = timeline.load(pricing(tmp_path, folded))
+    assert changing.days == after.days == [date(2026, 12, 10)]
+    for day in (date(2026, 12, 9), date(2026, 12, 10)):
+        assert changing.at(day).models == after.at(day).models
