@@ -5,6 +5,7 @@ Rule 2: where a row states no cache price, the family's default applies to our i
 Rule 3: a model without a price is not in the book, so it is refused; nothing is guessed.
 Rule 4: a long-context price is never below the base price, and a cache write dearer than input is
 one that the row says it charges; else a hold would not cover every charge (`pricing.ceiling`).
+Rule 5: a row's earlier and announced prices are held to the same rules as its present ones.
 """
 
 import hashlib
@@ -17,6 +18,8 @@ from typing import Annotated, Any
 
 import msgspec
 
+from corvus_proxy import clock
+from corvus_proxy.catalogue import history
 from corvus_proxy.errors import ConfigurationError
 from corvus_proxy.money.pricing import Price, Rates
 from corvus_proxy.settings import PricingSettings
@@ -98,11 +101,20 @@ class Model(msgspec.Struct, frozen=True):
         )
 
 
+class Period(msgspec.Struct, frozen=True):
+    """A model at the prices of one stretch of time."""
+
+    span: history.Span
+    model: Model
+
+
 class Book:
     """All models, found by slug or alias."""
 
-    def __init__(self, models: tuple[Model, ...]) -> None:
+    def __init__(self, models: tuple[Model, ...], unsold: frozenset[str] = frozenset()) -> None:
         self.models = models
+        self.unsold = unsold
+        """Names that are priced and not sold here."""
         self._by_name: dict[str, Model] = {}
         for model in models:
             for name in (model.slug, *model.aliases):
@@ -115,8 +127,17 @@ class Book:
         return self._by_name.get(name)
 
 
-def load(pricing: PricingSettings) -> Book:
-    """The book that the settings name. Raises ConfigurationError with the row's slug."""
+def load(pricing: PricingSettings, day: date | None = None) -> Book:
+    """The book that the settings name as it is in force on a day (UTC; today where it is left out).
+    Raises ConfigurationError with the row's slug."""
+    day = day or clock.utc_now().date()
+    found = [periods(raw, pricing.factor) for raw in read(pricing)]
+    return Book(tuple(row[history.in_force([one.span for one in row], day)].model for row in found))
+
+
+def read(pricing: PricingSettings) -> list[dict[str, Any]]:
+    """The rows of the file that the settings name, as they stand there. Raises
+    ConfigurationError."""
     if pricing.book:
         try:
             text = Path(pricing.book).read_text()
@@ -131,7 +152,17 @@ def load(pricing: PricingSettings) -> Book:
     rows = tree.pop("model", None)
     if tree or not isinstance(rows, list):
         raise ConfigurationError("price book: it is a list of [[model]] and nothing else")
-    return Book(tuple(_model(row, pricing.factor) for row in rows))
+    return rows
+
+
+def periods(raw: dict[str, Any], factors: dict[str, str]) -> tuple[Period, ...]:
+    """A row's prices through time, the earliest first. Raises ConfigurationError."""
+    try:
+        spans = history.spans(raw)
+    except (ValueError, TypeError) as error:
+        slug = raw.get("slug", "a row without slug")
+        raise ConfigurationError(f"price book: {slug}: {error}") from None
+    return tuple(Period(span, _model(span.row, factors)) for span in spans)
 
 
 def _model(raw: dict[str, Any], factors: dict[str, str]) -> Model:

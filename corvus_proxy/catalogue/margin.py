@@ -5,25 +5,22 @@ from collections.abc import Iterable
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from corvus_proxy.catalogue.book import Book, Model
-from corvus_proxy.money.pricing import Rates
+from corvus_proxy.catalogue.book import PICOS_PER_USD_PER_MILLION, Book, Model
+from corvus_proxy.catalogue.sides import Side, reported, sides
 from corvus_proxy.settings import Settings, Upstream
 
 _PPM = 1_000_000
-_BILLED = {
-    "anthropic": ("input", "output", "cache_read", "cache_write_5m", "cache_write_1h"),
-    "openai": ("input", "output", "cache_read", "cache_write_other"),
-    "glm": ("input", "output", "cache_read"),
-}
 
 
 class Margin(NamedTuple):
-    """The component with the least margin of one model, prices in picos per token."""
+    """What one component of a model earns, prices in picos per token."""
 
     slug: str
     component: str
     price_picos: int
     cost_picos: int
+    where: str = ""
+    """What to say after the component's name: ` above 272000 tokens`."""
 
     @property
     def percent(self) -> int:
@@ -47,21 +44,52 @@ def addresses(upstream: Upstream) -> list[str]:
     return [url for url in (upstream.base_url, upstream.messages_base_url) if url]
 
 
-def margins(book: Book, upstreams: Iterable[Upstream]) -> list[Margin]:
-    """The least margin of each model that a configured upstream serves."""
-    cheapest: dict[str, int] = {}
+def costs(upstreams: Iterable[Upstream]) -> dict[str, tuple[int, int]]:
+    """What the cheapest and the dearest credential of each family pay, in millionths of the
+    official price."""
+    found: dict[str, tuple[int, int]] = {}
     for upstream in upstreams:
-        cost_ppm = min(credential.cost_ppm() for credential in upstream.credential)
-        cheapest[upstream.family] = min(cost_ppm, cheapest.get(upstream.family, cost_ppm))
+        for credential in upstream.credential:
+            cost_ppm = credential.cost_ppm()
+            least, most = found.get(upstream.family, (cost_ppm, cost_ppm))
+            found[upstream.family] = (min(least, cost_ppm), max(most, cost_ppm))
+    return found
+
+
+def margins(book: Book, upstreams: Iterable[Upstream]) -> list[Margin]:
+    """The least margin of each model that a configured upstream serves, long-context prices
+    included, at the cheapest credential."""
+    found = costs(upstreams)
     return [
-        _least(model, cheapest[model.family]) for model in book.models if model.family in cheapest
+        min(components(model, found[model.family][0]), key=lambda one: one.percent)
+        for model in book.models
+        if model.family in found
     ]
 
 
+def components(model: Model, cost_ppm: int) -> list[Margin]:
+    """The margin of each component of each size, at a credential that pays this share."""
+    return [
+        of(model.slug, name, side, cost_ppm)
+        for side in sides(model)
+        for name in reported(model)
+        if getattr(side.ours, name) or getattr(side.official, name)  # what is free has no margin
+    ]
+
+
+def of(slug: str, component: str, side: Side, cost_ppm: int) -> Margin:
+    """The margin of one component."""
+    cost_picos = -(-getattr(side.official, component) * cost_ppm // _PPM)
+    return Margin(slug, component, getattr(side.ours, component), cost_picos, side.words)
+
+
 def below_cost(book: Book, settings: Settings) -> list[Margin]:
-    """Models that would be sold below cost at an upstream that costs money."""
-    if settings.pricing.sell_below_cost:
-        return []
+    """Models that are not sold, because each request would lose money."""
+    return [] if settings.pricing.sell_below_cost else losses(book, settings)
+
+
+def losses(book: Book, settings: Settings) -> list[Margin]:
+    """Models whose price lies below what they cost at an upstream that costs money."""
     real = [
         upstream
         for upstream in settings.upstream
@@ -70,43 +98,20 @@ def below_cost(book: Book, settings: Settings) -> list[Margin]:
     return [margin for margin in margins(book, real) if margin.price_picos < margin.cost_picos]
 
 
-def lint(book: Book) -> list[str]:
-    """A sentence for each component that is sold dearer than the vendor sells it."""
-    found = []
-    for model in book.models:
-        for ours, official, above in (
-            (model.price.base, model.official.base, ""),
-            (model.price.long, model.official.long, f" above {model.price.long_above} tokens"),
-        ):
-            for name in ours.__struct_fields__ if ours and official else ():
-                price, list_price = getattr(ours, name), getattr(official, name)
-                if price > list_price:
-                    found.append(
-                        f"{model.slug}: {name}{above} is sold at {price} picos, dearer than the"
-                        f" vendor's {list_price}"
-                    )
-    return found
-
-
-def _least(model: Model, cost_ppm: int) -> Margin:
-    pairs: list[tuple[Rates, Rates]] = [(model.price.base, model.official.base)]
-    if model.price.long is not None and model.official.long is not None:
-        pairs.append((model.price.long, model.official.long))
-    found = [
-        Margin(
-            model.slug, name, getattr(ours, name), -(-getattr(official, name) * cost_ppm // _PPM)
-        )
-        for ours, official in pairs
-        for name in _BILLED[model.family]
-        if getattr(ours, name) or getattr(official, name)  # what is free has no margin
+def explain(*found: Margin) -> str:
+    """Why slugs are not sold, and the three ways out."""
+    told = [
+        f"{one.slug}: {one.component}{one.where} sold at"
+        f" {usd(one.price_picos)}, costs {usd(one.cost_picos)}"
+        for one in found
     ]
-    return min(found, key=lambda margin: margin.percent)
-
-
-def explain(margin: Margin) -> str:
-    """Why a slug is not sold, and the three ways out."""
     return (
-        f"{margin.slug}: {margin.component} is sold at {margin.price_picos} picos and costs"
-        f" {margin.cost_picos}. Raise the price ([pricing] factor.<family>), state what you pay"
-        " (cost_factor of the credential), or set pricing.sell_below_cost = true."
+        f"{'; '.join(told)} (USD per million). Raise the price ([pricing] factor.<family>), state"
+        " what you pay (cost_factor of the credential), or set pricing.sell_below_cost = true."
     )
+
+
+def usd(picos: int) -> str:
+    """USD per million tokens of picos per token, exactly."""
+    whole, rest = divmod(picos, PICOS_PER_USD_PER_MILLION)
+    return f"{whole}.{rest:06}".rstrip("0").rstrip(".")

@@ -89,6 +89,8 @@ def paths_of(model: Model, serves: Serves) -> list[str]:
 def find_model(book: Book, serves: Serves, name: str, dialect: Dialect) -> Model:
     """The model that `name` means on this path. Raises NotFound, WrongDialect, Unpriced."""
     model = book.find(name)
+    if model is None and name in book.unsold:
+        raise Unpriced(f"{name} is not sold here at the moment.")
     if model is None:
         raise NotFound(
             f"The model {name!r} does not exist here; GET /v1/models lists those that do.",

@@ -14,6 +14,7 @@ import structlog
 
 from corvus_proxy import clock, metrics
 from corvus_proxy.catalogue.book import Book
+from corvus_proxy.catalogue.timeline import Current
 from corvus_proxy.errors import (
     GatewayStopping,
     LedgerUnavailable,
@@ -46,13 +47,18 @@ class Resources:
     """What every request uses; opened once per process by the composition root."""
 
     settings: Settings
-    book: Book
+    prices: Current
     pepper: bytes
     holds: Holds
     pool: Pool
     ticker: Ticker
     ids: clock.RequestIds
     stopping: Stopping
+
+    @property
+    def book(self) -> Book:
+        """The price book in force at this instant."""
+        return self.prices.book
 
 
 async def serve(exchange: Exchange, using: Resources) -> None:

@@ -8,13 +8,15 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import NamedTuple
 
-from corvus_proxy import __version__
+from corvus_proxy import __version__, clock
 from corvus_proxy.books.db import BooksUnavailable
-from corvus_proxy.catalogue import book, margin
+from corvus_proxy.catalogue import lint
 from corvus_proxy.errors import ConfigurationError
+from corvus_proxy.ops import pricelist
 from corvus_proxy.service import demo, guard
 from corvus_proxy.service.stores import Stores, open_stores
 from corvus_proxy.settings import Settings
@@ -78,7 +80,7 @@ async def _all(settings: Settings, *, production: bool) -> list[Finding]:
     finally:
         await stores.close()
     found += _journal(settings, production=production)
-    found += _prices(settings)
+    found += _prices(settings, clock.utc_now().date())
     found += [
         Finding("credential", "ok" if one.ok else "error", f"{one.family} {one.name}: {one.detail}")
         for one in await check_credentials(settings.upstream)
@@ -176,15 +178,16 @@ def _journal(settings: Settings, *, production: bool) -> list[Finding]:
     return found
 
 
-def _prices(settings: Settings) -> list[Finding]:
+def _prices(settings: Settings, today: date) -> list[Finding]:
+    """Each model's margin, what is not sold for it, and what `prices lint` says."""
     try:
-        found = book.load(settings.pricing)
+        found = pricelist.margins(settings)
     except ConfigurationError as error:
         return [Finding("prices", "error", str(error))]
-    below = margin.below_cost(found, settings)
-    if below:
-        return [Finding("prices", "error", margin.explain(one)) for one in below]
-    return [Finding("prices", "ok", f"{len(found.models)} models, none below cost")]
+    return [
+        *(Finding("prices", level, text) for level, text in found),
+        *(Finding("prices", "warning", text) for text in lint.problems(settings.pricing, today)),
+    ]
 
 
 def _brand(settings: Settings, *, production: bool) -> list[Finding]:

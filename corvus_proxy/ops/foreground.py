@@ -138,13 +138,7 @@ def message(stack: Stack) -> str:
         f"  health    {found['status']}/readyz",
         f"  state     {found['state']}",
     ]
-    rows = [row for row in pricelist.rows(stack.settings) if row["sold"]]
-    if rows:
-        margins = [row["margin_percent"] for row in rows]
-        lines.append(
-            f"  prices    {len(rows)} models sold, margin {min(margins)} to {max(margins)} %"
-            "  (each: corvus prices show)"
-        )
+    lines += pricelist.summary(stack.settings)
     if found["data"] != found["state"]:
         lines.append(f"  Postgres  {found['data']}")
     if stack.demo_key:

@@ -8,6 +8,7 @@ import functools
 import gc
 import os
 import signal
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ import structlog
 
 from corvus_proxy import clock
 from corvus_proxy.account import key as account_key
-from corvus_proxy.catalogue import book, margin
+from corvus_proxy.catalogue import margin, timeline
+from corvus_proxy.catalogue.book import Book
 from corvus_proxy.errors import ConfigurationError
 from corvus_proxy.gateway.front.app import Gateway
 from corvus_proxy.gateway.front.asgi import application
@@ -53,7 +55,7 @@ class Process:
         guard.refuse_demo(settings, str(config_path() or "settings"))
         self._settings = settings
         self._pepper = settings.pepper()
-        self._book = sellable(settings)
+        self._prices = timeline.Current(sellable(settings))
         self._till = Till.open(settings.redis.url, timeout_ms=settings.redis.timeout_ms)
         self._transports = transports(settings)
         self._pool = Pool(settings.upstream, self._transports)
@@ -78,7 +80,7 @@ class Process:
         self._told_to_stop = False
         using = Resources(
             settings,
-            self._book,
+            self._prices,
             self._pepper,
             self._holds,
             self._pool,
@@ -156,13 +158,28 @@ class Process:
         return None
 
 
-def sellable(settings: Settings) -> book.Book:
-    """The price book without what would be sold below cost at a real upstream."""
-    full = book.load(settings.pricing)
-    below = {found.slug: found for found in margin.below_cost(full, settings)}
-    for found in below.values():
-        _log.error("below_cost", why=margin.explain(found))
-    return book.Book(tuple(row for row in full.models if row.slug not in below))
+def sellable(settings: Settings) -> timeline.Timeline:
+    """The price books without what would be sold below cost at a real upstream. What is announced
+    is judged today, so that the operator reads of it before it comes into force."""
+    full = timeline.load(settings.pricing)
+    since = full.since(clock.utc_now().date())
+    told: set[margin.Margin] = set()
+
+    def without(day: date | None, book: Book) -> Book:
+        below = margin.below_cost(book, settings)
+        past = since is not None and (day is None or day < since)
+        for found in below if not past else ():
+            if found not in told:
+                _log.error("below_cost", why=margin.explain(found), since=day and str(day))
+                told.add(found)
+        slugs = {found.slug for found in below}
+        unsold = [row for row in book.models if row.slug in slugs]
+        return Book(
+            tuple(row for row in book.models if row.slug not in slugs),
+            frozenset(name for row in unsold for name in (row.slug, *row.aliases)),
+        )
+
+    return full.through(without)
 
 
 def transports(settings: Settings) -> dict[str, Transport]:

@@ -171,6 +171,9 @@ class PricingSettings(msgspec.Struct, frozen=True):
     """Share of the official price per family (`anthropic = "0.35"`), in place of the book's."""
     sell_below_cost: bool = False
     """Allows prices below what the cheapest credential pays."""
+    notice_days: int = 14
+    """Days between the announcement of a rise and the rise; `corvus prices lint` holds the book to
+    it."""
 
 
 class BrandSettings(msgspec.Struct, frozen=True):

@@ -3,13 +3,14 @@
 import ast
 import json
 import re
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 from corvus_proxy import errors, metrics, settings
-from corvus_proxy.catalogue import book, margin
 from corvus_proxy.money.flags import FLAGS
 from corvus_proxy.money.outcome import RULES, Outcome
+from corvus_proxy.catalogue import lint
 from corvus_proxy.money.usage import Usage
 from corvus_proxy.settings import reference
 from corvus_proxy.wire import refusal
@@ -33,8 +34,8 @@ def test_example_configuration_is_current_and_loads() -> None:
 def test_example_price_book_loads_and_names_every_field() -> None:
     """`config/models.example.toml` shows each field of a row, and nothing dearer than official."""
     path = ROOT / "config" / "models.example.toml"
-    found = book.load(settings.PricingSettings(book=str(path)))
-    assert margin.lint(found) == []
+    pricing = settings.PricingSettings(book=str(path))
+    assert lint.problems(pricing, date(2026, 11, 26)) == []
     shipped = (ROOT / "corvus_proxy" / "catalogue" / "models.toml").read_text()
     fields = set(re.findall(r"^(\w+) =", shipped, re.MULTILINE)) - {"embeddings"}
     assert fields <= set(re.findall(r"^(\w+) =", path.read_text(), re.MULTILINE))

@@ -15,6 +15,8 @@ from corvus_proxy.errors import ConfigurationError
 from corvus_proxy.settings import PricingSettings
 
 BOOK = book.load(PricingSettings())
+ROWS = [book.periods(raw, {}) for raw in book.read(PricingSettings())]
+PERIODS = [(f"{one.model.slug} {one.span.start or ''}", one.model) for row in ROWS for one in row]
 PROVIDERS = {"anthropic": "anthropic", "openai": "openai", "glm": "zai"}
 FIELDS = {
     "input": "input_mtok",
@@ -25,9 +27,12 @@ FIELDS = {
 }
 
 
-@pytest.mark.parametrize("model", BOOK.models, ids=lambda model: model.slug)
+@pytest.mark.parametrize(
+    "model", [model for _, model in PERIODS], ids=[name for name, _ in PERIODS]
+)
 def test_row(model: Model) -> None:
-    """Source, date, no component dearer than official, the family's rule for our price."""
+    """Source, date, no component dearer than official, the family's rule for our price: of each
+    row, its history and what is announced, long-context prices included."""
     assert model.official.source
     assert model.official.checked
     pairs = [(model.price.base, model.official.base)]

@@ -1,5 +1,6 @@
 """Not below cost, not above the vendor, and what counts as real."""
 
+import msgspec
 import pytest
 
 from corvus_proxy.catalogue import book, margin
@@ -51,7 +52,13 @@ def test_selling_below_cost_is_refused_for_real_upstreams(
 def test_the_refusal_names_the_component_and_the_ways_out() -> None:
     """What the operator reads."""
     said = margin.explain(margin.below_cost(BOOK, Settings(upstream=[anthropic(REAL, 1.0)]))[0])
-    for word in ("claude-fable-5-2", "picos", "factor.", "cost_factor", "sell_below_cost"):
+    for word in (
+        "claude-fable-5-2",
+        "USD per million",
+        "factor.",
+        "cost_factor",
+        "sell_below_cost",
+    ):
         assert word in said
 
 
@@ -65,13 +72,21 @@ def test_a_margin_is_the_least_of_what_is_billed() -> None:
     assert "glm-5" not in found
 
 
-def test_lint_names_what_is_dearer_than_the_vendor() -> None:
-    """The shipped book is clean; a factor above one is not, its long tiers included."""
-    assert margin.lint(BOOK) == []
-    found = margin.lint(book.load(PricingSettings(factor={"openai": "1.5"})))
-    assert any(line.startswith("gpt-5.5: output is sold") for line in found)
-    assert any("above 272000 tokens" in line for line in found)
-    assert not any(line.startswith("claude") for line in found)
+def test_a_long_context_price_below_cost_is_refused_too() -> None:
+    """The base price covers the cost; above the limit it does not, and the refusal says so."""
+    model = BOOK.find("gpt-5.5")
+    assert model is not None
+    assert model.price.long is not None
+    cheap = msgspec.structs.replace(
+        model.price, long=msgspec.structs.replace(model.price.long, output=model.price.base.output)
+    )
+    changed = book.Book((msgspec.structs.replace(model, price=cheap),))
+    real = Upstream(
+        "openai", "https://api.openai.com", credential=[Credential("a", cost_factor=0.5)]
+    )
+    (found,) = margin.below_cost(changed, Settings(upstream=[real]))
+    assert (found.component, found.where, found.percent) == ("output", " above 272000 tokens", -50)
+    assert "output above 272000 tokens sold at 15, costs 22.5" in margin.explain(found)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,71 @@
+"""Which model a name means, and what is answered where it is not sold."""
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pytest
+import structlog
+
+from corvus_proxy.catalogue.book import Book
+from corvus_proxy.errors import NotFound, Unpriced
+from corvus_proxy.gateway.admission import find_model
+from corvus_proxy.roles.gateway import sellable
+from corvus_proxy.settings import Credential, PricingSettings, Settings, Upstream
+from corvus_proxy.wire.dialect import Dialect
+
+ROW = """
+[[model]]
+slug = "x"
+aliases = ["also-x"]
+family = "openai"
+name = "X"
+context_tokens = 1000
+output_tokens_max = 1
+created = 1
+source = "s"
+checked = 2026-11-01
+official = { input = "8", output = "8" }
+price = { input = "4", output = "4", cache_read = "4" }
+
+[[model.change]]
+from = 2099-01-01
+announced = 2026-11-20
+price = { input = "3", output = "4", cache_read = "4" }
+"""
+SERVES: Callable[[str, Dialect], bool] = lambda family, dialect: True  # noqa: E731
+
+
+def books(tmp_path: Path, cost: float) -> tuple[Book, Book]:
+    """What is sold today and after the announced cut, at a real upstream of that cost."""
+    path = tmp_path / "models.toml"
+    path.write_text(ROW)
+    real = Upstream(
+        "openai", "https://api.openai.com", credential=[Credential("a", cost_factor=cost)]
+    )
+    found = sellable(Settings(upstream=[real], pricing=PricingSettings(book=str(path))))
+    return found.at(datetime.now(UTC).date()), found.at(date(2099, 1, 1))
+
+
+def test_an_announced_cut_below_cost_ends_the_sale_on_its_day(tmp_path: Path) -> None:
+    """And is told when the process starts, with the day."""
+    with structlog.testing.capture_logs() as logs:
+        now, then = books(tmp_path, 0.5)
+    assert find_model(now, SERVES, "x", Dialect.CHAT).slug == "x"
+    assert (then.models, then.unsold) == ((), {"x", "also-x"})
+    (told,) = logs
+    assert (told["event"], told["since"]) == ("below_cost", "2099-01-01")
+    assert "x: input sold at 3, costs 4" in told["why"]
+
+
+@pytest.mark.parametrize("name", ["x", "also-x"])
+def test_what_is_not_sold_is_told_apart_from_what_does_not_exist(tmp_path: Path, name: str) -> None:
+    """503 for a model that exists and is not sold here at its price; 404 for no model."""
+    with structlog.testing.capture_logs() as logs:
+        now, _ = books(tmp_path, 0.9)
+    # Once for today's price, once for the announced one.
+    assert [told["since"] for told in logs] == [None, "2099-01-01"]
+    with pytest.raises(Unpriced):
+        find_model(now, SERVES, name, Dialect.CHAT)
+    with pytest.raises(NotFound):
+        find_model(now, SERVES, "y", Dialect.CHAT)
