@@ -10,7 +10,7 @@ one that the row says it charges; else a hold would not cover every charge (`pri
 
 import hashlib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import date
 from decimal import Decimal
 from importlib import resources
@@ -116,6 +116,17 @@ class Model(msgspec.Struct, frozen=True):
             modes=self.official.modes,
             geos=self.price.geos,
         )
+
+    def pairs(self) -> Iterator[tuple[Rates, Rates, str]]:
+        """Our rates beside the vendor's, of every mode and size, with words for which."""
+        modes = {"": Mode(self.price.base, self.price.long), **self.price.modes}
+        official = {"": Mode(self.official.base, self.official.long), **self.official.modes}
+        for name, ours in modes.items():
+            said = f" as {name}" if name else ""
+            theirs = official[name]
+            yield ours.base, theirs.base, said
+            if ours.long is not None and theirs.long is not None:
+                yield ours.long, theirs.long, f"{said} above {self.price.long_above} tokens"
 
 
 class Book:
