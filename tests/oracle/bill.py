@@ -1,7 +1,7 @@
 """What usage costs, reckoned apart from the product: exact fractions over the price book's text.
 
-It takes the rules from the vendors' words, not from our code: which counts stand inside which, which
-entries of `iterations` are billed, what a tier costs. It is slow and has no exceptions to its rules.
+It takes the rules from the vendors' words, not from our code: which counts stand inside which,
+which entries of `iterations` are billed, what a tier costs.
 """
 
 import json
