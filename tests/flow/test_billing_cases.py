@@ -7,6 +7,7 @@ case about something that is not served is the refusal that it is today.
 import asyncio
 import json
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,10 @@ import pytest
 
 from corvus_proxy.catalogue import book
 from corvus_proxy.gateway.ending import output_at_least
+from corvus_proxy.ledger.explain import as_document
 from corvus_proxy.money.amount import parse_usd
+from corvus_proxy.ops.commands.common import Common, on_stores
+from corvus_proxy.service import keys, ledger
 from corvus_proxy.settings import Credential, PricingSettings, Upstream
 from corvus_proxy.upstream.pool import Pool
 from corvus_proxy.upstream.transport import HttptoolsTransport
@@ -32,9 +36,14 @@ DOCS = Path(__file__).parents[2] / "docs"
 class Asked:
     """One key and what its requests came to."""
 
-    def __init__(self, stack: RunningStack, usd: str = "5") -> None:
+    def __init__(self, stack: RunningStack) -> None:
         self.stack = stack
-        self.key = stack.new_key(usd)
+        # Not by the command line, which takes a second each time.
+        self._common = Common(state=stack.state)
+        self.key = on_stores(
+            self._common, lambda stores: keys.create(stores, credit_nanos=5 * 10**9)
+        )
+        self._step: dict[str, Any] | None = None
 
     def ask(
         self, slug: str, text: str, *, stream: bool = True, headers: Any = None, **members: Any
@@ -49,7 +58,7 @@ class Asked:
         if slug.startswith("claude"):
             body.setdefault("max_tokens", 1000)
         path = MESSAGES if slug.startswith("claude") else CHAT
-        return self.stack.ask(path, body, key=self.key["secret"], **(headers or {}))
+        return self.stack.ask(path, body, key=self.key.secret, **(headers or {}))
 
     def replay(self, slug: str, name: str, body: bytes, **members: Any) -> httpx.Response:
         """An answer of our own making, in pieces of one byte."""
@@ -59,14 +68,21 @@ class Asked:
 
     def step(self) -> dict[str, Any]:
         """What the one settled request came to; the key's money agrees with it."""
-        standing = self.stack.settled(self.key["key_id"])
-        found = self.stack.command("ledger", "explain", self.key["key_id"])
-        assert found["ok"], found["problems"]
-        steps = [step for step in found["steps"] if step["kind"] == "S"]
-        assert len(steps) == 1, steps
-        assert standing["spent_nanos"] == -steps[0]["delta_nanos"]
-        step: dict[str, Any] = steps[0]
-        return step
+        deadline = time.monotonic() + 10
+        while self._step is None:
+            found = as_document(
+                on_stores(self._common, lambda stores: ledger.explain(stores, self.key.key_id))
+            )
+            if found["held_nanos"] == 0:
+                assert not found["problems"]
+                steps = [step for step in found["steps"] if step["kind"] == "S"]
+                assert len(steps) == 1, steps
+                assert found["redis_nanos"] == 5 * 10**9 + steps[0]["delta_nanos"]
+                self._step = steps[0]
+            else:
+                assert time.monotonic() < deadline, found
+                time.sleep(0.05)
+        return self._step
 
     def charged(self) -> int:
         return -int(self.step()["delta_nanos"])
@@ -212,7 +228,7 @@ def test_case_18_a_client_that_leaves_pays_for_what_it_got(asked: Asked) -> None
         "messages": [{"role": "user", "content": "[[simulate: tokens=3000; delay_ms=5]]"}],
     }  # fmt: skip
     before = len(asked.stack.served())
-    key = {"authorization": f"Bearer {asked.key['secret']}"}
+    key = {"authorization": f"Bearer {asked.key.secret}"}
     url = asked.stack.api + MESSAGES
     with httpx.stream("POST", url, json=body, headers=key, trust_env=False) as answer:
         received = b""
@@ -475,7 +491,7 @@ def test_case_40_a_prompt_too_short_to_be_cached_says_so(asked: Asked) -> None:
 def test_case_41_the_receipt_says_whose_prices_it_is_made_of(asked: Asked) -> None:
     """Beside each charge stands the version; what a client reckons itself is another figure."""
     answer = asked.ask("claude-opus-5-5", "[[simulate: tokens=5]]")
-    said = corvus("ledger", "explain", asked.key["key_id"], "--state", str(asked.stack.state))
+    said = corvus("ledger", "explain", asked.key.key_id, "--state", str(asked.stack.state))
     version = answer.headers["x-corvus-price-version"]
     assert f"picos, prices {version}\n" in said.stdout
     assert "Prices are this service's own" in said.stdout

@@ -19,7 +19,7 @@ SLUGS = {"anthropic": "claude-opus-5-5", "chat": "gpt-5.5", "zai-chat": "glm-5.3
 COMMENT = re.compile(rb": corvus (\{[^\n]*\})\n\n\Z")
 ALL = recordings(*SLUGS)
 FREE = {
-    "anthropic-13f671d692526645.sse": "a refusal without any output, which the vendor does not bill",
+    "anthropic-13f671d692526645.sse": "a refusal without output: the vendor bills nothing",
     "chat-d7bc5d9eb8a2bb62.json": "status 400: nothing was served",
 }
 """Recordings that are charged nothing, and why."""
