@@ -16,14 +16,15 @@ import msgspec
 from corvus_proxy.catalogue.book import Model
 from corvus_proxy.gateway.ending import final_usage
 from corvus_proxy.gateway.exchange import Exchange
-from corvus_proxy.money.price import Terms
+from corvus_proxy.money.price import ORDINARY, Terms
 from corvus_proxy.money.usage import Part, Usage, UsageInvalid, from_messages
 from corvus_proxy.wire import terms
+from corvus_proxy.wire.answer import plain_word
 from corvus_proxy.wire.dialect import Dialect
 
 Find = Callable[[str], Model | None]
 """The model of the price book with that name."""
-_NAME_MAX = 100
+_BLANK = Usage()
 _CACHE_CONTROL = re.compile(rb'"cache_control"\s*:\s*\{([^{}]*)\}')
 _HOUR = re.compile(rb'"ttl"\s*:\s*"1h"')
 
@@ -75,7 +76,7 @@ class Reading(NamedTuple):
     usage: Usage | None
     """The final usage; None where none came or it cannot be true."""
     input_usage: Usage | None
-    """Input reported ahead of it (`message_start`)."""
+    """Input reported ahead of it (`message_start`), where there is no final usage."""
     blank: Usage
     """No counts, at the terms that apply."""
     flags: tuple[str, ...]
@@ -91,19 +92,28 @@ def read(report: Report, asked: Wanted, *, has_output: bool) -> Reading:
         hour_only=asked.hour_only,
     )
     blank, told = _by_terms(report, asked)
-    input_usage = None
-    if report.start and report.dialect is Dialect.MESSAGES:
-        try:
-            found = from_messages(report.start, None, hour_only=asked.hour_only)
-            input_usage = _at(found, blank)
-        except UsageInvalid:
-            pass
-    if usage is not None:
+    if usage is None:
+        return Reading(None, _started(report, asked, blank), blank, flags)
+    if blank is not _BLANK:
         usage = _at(usage, blank)
+    if usage.parts:
         parts, about_parts = _priced(usage.parts, report, asked)
         usage = msgspec.structs.replace(usage, parts=parts)
-        flags += told + about_parts + _about_cache(usage, asked) + _about_model(report, asked)
-    return Reading(usage, input_usage, blank, flags)
+        told += about_parts
+    told += _about_cache(usage, asked) + _about_model(report, asked)
+    if usage.searches and not asked.model.price.base.searches:
+        told += ("usage_unpriced",)
+    return Reading(usage, None, blank, tuple(dict.fromkeys(flags + told)))
+
+
+def _started(report: Report, asked: Wanted, blank: Usage) -> Usage | None:
+    """The input that `message_start` reported."""
+    if not report.start or report.dialect is not Dialect.MESSAGES:
+        return None
+    try:
+        return _at(from_messages(report.start, None, hour_only=asked.hour_only), blank)
+    except UsageInvalid:
+        return None
 
 
 def _at(usage: Usage, blank: Usage) -> Usage:
@@ -113,8 +123,9 @@ def _at(usage: Usage, blank: Usage) -> Usage:
 def _by_terms(report: Report, wanted: Wanted) -> tuple[Usage, tuple[str, ...]]:
     """What the customer pays for and what served, and flags where the two differ."""
     price, asked = wanted.model.price, wanted.asked
-    served = terms.served(report.dialect, {**(report.last or {}), **(report.start or {})},
-                          report.tier)  # fmt: skip
+    served = terms.served(report.dialect, report.start or report.last or {}, report.tier)
+    if asked == ORDINARY and not served.mode and not served.geo:
+        return _BLANK, ()
     modes = {name: price.is_dearer(name) for name in price.modes}
     mode, about_mode = _paid(asked.mode, served.mode, modes)
     geo, about_geo = _paid(asked.geo, served.geo, dict.fromkeys(price.geos, True))
@@ -161,7 +172,7 @@ def _priced(
         found.append(
             msgspec.structs.replace(
                 part,
-                model=other.slug if other else part.model[:_NAME_MAX],
+                model=other.slug if other else plain_word(part.model),
                 price=other.price if other else None,
                 official=other.official_price if other else None,
             )

@@ -8,7 +8,7 @@ Paths join names by points; `[]` stands for any entry of a list. Sources: the us
 vendors' SDKs (anthropic 2.12, openai 3.54) and recorded answers.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 Table = Mapping[str, str]
@@ -74,9 +74,10 @@ TOOL_USAGE: Table = {
 }
 EMBEDDINGS: Table = {"prompt_tokens": "all input", "total_tokens": _CHECK}
 
-_DEPTH_MAX = 6
+_DEPTH_MAX = 8
 _KEPT_MAX = 20
 _PATH_MAX = 100
+_NUMBER_MAX = 2**53
 
 
 def strangers(
@@ -84,30 +85,50 @@ def strangers(
 ) -> tuple[dict[str, int | float], tuple[str, ...]]:
     """The numbers of a report that are not zero and that no line bills, by path, and their flags.
 
-    A path is kept once, with its last number; at most 20 are kept.
+    A path is kept once, with its last number, as the books can take it: no control characters, no
+    number above 2^53; at most 20 are kept.
     """
     found: dict[str, int | float] = {}
     flags: dict[str, None] = {}
-    for path, number in _numbers(report, "", 0):
-        meaning = table.get(path)
-        if meaning is not None and meaning is not BILLED_APART:
-            continue
-        flags["usage_unpriced" if meaning is BILLED_APART else "usage_unknown"] = None
-        if len(found) < _KEPT_MAX:
-            found[path[:_PATH_MAX]] = number
+    _look(table, report, "", 1, found, flags)
     return found, tuple(flags)
 
 
-def _numbers(value: Any, path: str, depth: int) -> Iterator[tuple[str, int | float]]:
-    """Every number but zero below `value`."""
-    if isinstance(value, Mapping):
-        if depth < _DEPTH_MAX:
-            prefix = path + "." if path else ""
-            for name, inner in value.items():
-                if inner:
-                    yield from _numbers(inner, prefix + name, depth + 1)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _numbers(inner, path + "[]", depth + 1)
-    elif type(value) in (int, float) and value:
-        yield path, value
+def _look(
+    table: Table,
+    value: Mapping[str, Any],
+    prefix: str,
+    depth: int,
+    found: dict[str, int | float],
+    flags: dict[str, None],
+) -> None:
+    """Goes through one object, and what is in it."""
+    for name, inner in value.items():
+        if not inner or inner is True:
+            continue
+        kind = type(inner)
+        path = prefix + name
+        if kind is int or kind is float:
+            meaning = table.get(path)
+            if meaning is None or meaning is BILLED_APART:
+                _keep(path, inner, meaning, found, flags)
+        elif kind is dict:
+            if depth < _DEPTH_MAX:
+                _look(table, inner, path + ".", depth + 1, found, flags)
+        elif kind is list and depth < _DEPTH_MAX:
+            for item in inner:
+                # An entry is looked at like a member whose name is the list's.
+                _look(table, {"[]": item}, path, depth + 1, found, flags)
+
+
+def _keep(
+    path: str,
+    number: int | float,
+    meaning: str | None,
+    found: dict[str, int | float],
+    flags: dict[str, None],
+) -> None:
+    flags["usage_unknown" if meaning is None else "usage_unpriced"] = None
+    if len(found) < _KEPT_MAX:
+        name = "".join(c for c in path[:_PATH_MAX] if c.isprintable())
+        found[name] = number if abs(number) <= _NUMBER_MAX else _NUMBER_MAX

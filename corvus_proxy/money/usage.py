@@ -114,6 +114,8 @@ def from_messages(
         if not _adds_up(whole, parts):
             flags += ("iterations_differ",)
         whole = _sum(parts, reasoning=whole.reasoning)
+    if not (searches or parts or unbilled or flags):
+        return whole
     return msgspec.structs.replace(
         whole, searches=searches, parts=parts, unbilled=unbilled, flags=flags
     )

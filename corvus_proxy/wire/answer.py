@@ -62,7 +62,15 @@ def read_whole(dialect: Dialect, body: bytes) -> Whole | None:
     except (msgspec.DecodeError, RecursionError):
         return None
     failed = bool(error) and usage is None
-    return Whole(answer_id or "", usage, said, len(bytes(part)), failed, model, tier)
+    answer_id = plain_word(answer_id or "")
+    return Whole(answer_id, usage, said, len(bytes(part)), failed, model, tier)
+
+
+def plain_word(text: str) -> str:
+    """A name or id of an upstream's as the books can take it: no control characters (Postgres has
+    no NUL), at most 100 characters."""
+    text = text[:100]
+    return text if text.isprintable() else "".join(c for c in text if c.isprintable())
 
 
 def decode_counts(raw: bytes) -> Mapping[str, Any] | None:

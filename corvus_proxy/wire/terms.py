@@ -9,6 +9,7 @@ data residency).
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from corvus_proxy.wire.answer import plain_word
 from corvus_proxy.wire.dialect import Dialect
 
 MODES: dict[Dialect, dict[str, dict[bytes, str]]] = {
@@ -62,4 +63,4 @@ def served(dialect: Dialect, counts: Mapping[str, Any], tier: str) -> Served:
 def _word(value: Any) -> str | None:
     if not isinstance(value, str):
         return None
-    return "" if value in _ORDINARY_WORDS else value[:40]
+    return "" if value in _ORDINARY_WORDS else plain_word(value)

@@ -29,6 +29,8 @@ UNKNOWN, UNPRICED = "usage_unknown", "usage_unpriced"
          (UNPRICED, UNKNOWN)),
         ({"list": [1, {"a": 2}, {"a": 3}]}, {"list[]": 1, "list[].a": 3}, (UNKNOWN,)),
         ({"x" * 300: 1}, {"x" * 100: 1}, (UNKNOWN,)),
+        ({"a\0\n": 1, "big": 10**40, "bigger": -1e300},
+         {"a": 1, "big": 2**53, "bigger": 2**53}, (UNKNOWN,)),
         ({"prompt_tokens": {"deep": 4}}, {"prompt_tokens.deep": 4}, (UNKNOWN,)),
     ],
 )  # fmt: skip
