@@ -5,7 +5,7 @@ launcher sets before they start; the console collects them. `answered` runs once
 children of its few label values are looked up once per process.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import NamedTuple
 
@@ -30,6 +30,11 @@ SHORTFALL = Counter(
     "corvus_shortfall_nanos_total",
     "What charges exceeded the balance by, in nano-dollars.",
     ["family"],
+)
+FLAGGED = Counter(
+    "corvus_usage_flags_total",
+    "Answers whose own counts were remarkable, by flag.",
+    ["family", "flag"],
 )
 FIRST_BYTE = Histogram(
     "corvus_first_byte_seconds",
@@ -71,6 +76,12 @@ def refused(dialect: str, code: str) -> None:
 
 def client_gone_early() -> None:
     GONE_EARLY.inc()
+
+
+def flagged(family: str, flags: Iterable[str]) -> None:
+    """Counts what was remarkable about one answer's counts."""
+    for flag in flags:
+        FLAGGED.labels(family, flag).inc()
 
 
 class _Family(NamedTuple):

@@ -3,11 +3,12 @@
 import asyncio
 
 from corvus_proxy.errors import RequestError, UpstreamUnavailable
-from corvus_proxy.gateway.ending import Seen, Stop, conclude, final_usage, output_at_least
+from corvus_proxy.gateway.ending import Seen, Stop, conclude, output_at_least
 from corvus_proxy.gateway.exchange import Exchange
 from corvus_proxy.gateway.forwarding import Relayed
 from corvus_proxy.gateway.front.client import Client, Headers
 from corvus_proxy.gateway.quoting import input_estimate
+from corvus_proxy.gateway.reading import Report, read, wanted
 from corvus_proxy.money.amount import format_usd
 from corvus_proxy.settings import RelaySettings
 from corvus_proxy.till.reply import Settled
@@ -49,10 +50,13 @@ async def read_whole(exchange: Exchange, answer: Answer, relay: RelaySettings) -
         )
     seen = Seen(False, False, None, None, 0, False)
     if whole is not None:
-        usage, flags = final_usage(exchange.dialect, None, whole.usage, has_output=whole.has_output)
+        report = Report(exchange.dialect, None, whole.usage, whole.model, whole.tier)
+        found = read(report, wanted(exchange), has_output=whole.has_output)
         exchange.upstream_request_id = exchange.upstream_request_id or whole.id
         counted = output_at_least(Dialect.MESSAGES, 1, whole.output_bytes)
-        seen = Seen(True, True, usage, None, counted, whole.has_output, flags)
+        seen = Seen(
+            True, True, found.usage, None, counted, whole.has_output, found.flags, found.blank
+        )
     exchange.answer_body = body
     exchange.answer_head = [*headers.to_client(answer.headers), *own_headers(exchange)]
     exchange.ending = conclude(

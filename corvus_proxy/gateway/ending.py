@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from msgspec.structs import replace
+
 from corvus_proxy.errors import OutOfBalance, RequestError, UpstreamTimeout, UpstreamUnavailable
 from corvus_proxy.gateway.exchange import Ending
 from corvus_proxy.money.pricing import Price, charge
@@ -47,6 +49,8 @@ class Seen(NamedTuple):
     """Output tokens by our meter, rounded down."""
     has_output: bool
     flags: tuple[str, ...] = ()
+    blank: Usage = Usage()
+    """No counts, at the terms that an estimate is charged by."""
 
 
 def output_at_least(dialect: Dialect, deltas: int, text_bytes: int) -> int:
@@ -66,6 +70,7 @@ def final_usage(
     last: Mapping[str, Any] | None,
     *,
     has_output: bool,
+    hour_only: bool = False,
 ) -> tuple[Usage | None, tuple[str, ...]]:
     """The usage that an answer's own counts give, and flags about counts that cannot be true.
 
@@ -74,12 +79,15 @@ def final_usage(
     if last is None:
         return None, ()
     try:
-        usage = from_messages(start, last) if dialect is Dialect.MESSAGES else from_chat(last)
+        if dialect is Dialect.MESSAGES:
+            usage = from_messages(start, last, hour_only=hour_only)
+        else:
+            usage = from_chat(last)
     except UsageInvalid:
         return None, ("usage_invalid",)
     if usage.input_total == 0 and (has_output or usage.output):
         return None, ("usage_zero",)
-    return usage, ()
+    return usage, usage.flags
 
 
 def conclude(seen: Seen, stop: Stop, price: Price, *, input_tokens: int, limit: int) -> Ending:
@@ -103,7 +111,7 @@ def conclude(seen: Seen, stop: Stop, price: Price, *, input_tokens: int, limit: 
     if seen.input_usage is not None and seen.input_usage.input_total:
         usage = _with_output(seen.input_usage, counted)
         return _ending(outcome, usage, "counted", price, error, seen.flags)
-    usage = Usage(input=input_tokens, output=counted)
+    usage = replace(seen.blank, input=input_tokens, output=counted)
     return _ending(outcome, usage, "estimated", price, error, seen.flags)
 
 
@@ -139,14 +147,7 @@ def _outcome(seen: Seen, stop: Stop) -> tuple[str, RequestError | None]:
 
 
 def _with_output(usage: Usage, output: int) -> Usage:
-    return Usage(
-        input=usage.input,
-        cache_read=usage.cache_read,
-        cache_write_5m=usage.cache_write_5m,
-        cache_write_1h=usage.cache_write_1h,
-        cache_write_other=usage.cache_write_other,
-        output=output,
-    )
+    return replace(usage, output=output, searches=0, reasoning=0)
 
 
 def _ending(

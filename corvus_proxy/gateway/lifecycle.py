@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-import msgspec
 import structlog
 
 from corvus_proxy import clock, metrics
@@ -23,6 +22,7 @@ from corvus_proxy.gateway.front.client import ClientGone
 from corvus_proxy.gateway.refusing import raise_refusal
 from corvus_proxy.gateway.streaming.relay import Stream
 from corvus_proxy.gateway.streaming.ticker import Ticker
+from corvus_proxy.money.flags import ORDINARY_FLAGS
 from corvus_proxy.settings import Settings
 from corvus_proxy.till.client import TillUnavailable
 from corvus_proxy.till.holds import Hold, Holds
@@ -92,6 +92,8 @@ async def admit(exchange: Exchange, using: Resources) -> None:
     exchange.model = admission.find_model(
         using.book, using.pool.serves, exchange.asked.model, exchange.dialect
     )
+    admission.check_terms(exchange.asked, exchange.model.price)
+    exchange.book = using.book
 
 
 def quote(exchange: Exchange, using: Resources) -> None:
@@ -161,12 +163,19 @@ def record(exchange: Exchange, settled: Settled | None) -> None:
         ending.outcome,
         charge_nanos=settled.charged_nanos if settled else ending.charge_nanos,
         shortfall_nanos=settled.shortfall_nanos if settled else 0,
-        tokens=msgspec.structs.asdict(ending.usage),
+        tokens=ending.usage.counts(),
         total_s=now_s - exchange.started_s,
         first_byte_s=max(0.0, exchange.first_byte_s - exchange.started_s),
     )
-    if ending.flags:
-        _log.warning("usage_flagged", request_id=exchange.request_id, flags=ending.flags)
+    metrics.flagged(exchange.model.family, ending.flags)
+    if not ORDINARY_FLAGS.issuperset(ending.flags):
+        _log.warning(
+            "usage_flagged",
+            request_id=exchange.request_id,
+            slug=exchange.model.slug,
+            flags=ending.flags,
+            unbilled=dict(ending.usage.unbilled),
+        )
 
 
 @asynccontextmanager

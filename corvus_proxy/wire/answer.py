@@ -10,6 +10,8 @@ from corvus_proxy.wire.dialect import Dialect
 
 class _Chat(msgspec.Struct):
     id: str | None = None
+    model: str | None = None
+    service_tier: str | None = None
     usage: dict[str, Any] | None = None
     error: Any = None
     choices: msgspec.Raw = msgspec.Raw(b"[]")
@@ -17,6 +19,7 @@ class _Chat(msgspec.Struct):
 
 class _Messages(msgspec.Struct):
     id: str | None = None
+    model: str | None = None
     usage: dict[str, Any] | None = None
     error: Any = None
     content: msgspec.Raw = msgspec.Raw(b"[]")
@@ -32,6 +35,9 @@ class Whole(NamedTuple):
     """Size of the generated part as JSON."""
     is_error: bool
     """An error object under status 200, without usage."""
+    model: str = ""
+    tier: str = ""
+    """The `service_tier` beside the usage (chat)."""
 
 
 _CHAT = msgspec.json.Decoder(_Chat)
@@ -45,15 +51,26 @@ def read_whole(dialect: Dialect, body: bytes) -> Whole | None:
         if dialect is Dialect.CHAT:
             chat = _CHAT.decode(body)
             part, answer_id, usage, error = chat.choices, chat.id, chat.usage, chat.error
+            model, tier = chat.model or "", chat.service_tier or ""
             said = _chat_says(bytes(part))
         else:
             messages = _MESSAGES.decode(body)
             part, answer_id = messages.content, messages.id
             usage, error = messages.usage, messages.error
+            model, tier = messages.model or "", ""
             said = len(bytes(part).strip(b"[] \n\r\t")) > 0
     except (msgspec.DecodeError, RecursionError):
         return None
-    return Whole(answer_id or "", usage, said, len(bytes(part)), bool(error) and usage is None)
+    failed = bool(error) and usage is None
+    answer_id = plain_word(answer_id or "")
+    return Whole(answer_id, usage, said, len(bytes(part)), failed, model, tier)
+
+
+def plain_word(text: str) -> str:
+    """A name or id of an upstream's as the books can take it: no control characters (Postgres has
+    no NUL), at most 100 characters."""
+    text = text[:100]
+    return text if text.isprintable() else "".join(c for c in text if c.isprintable())
 
 
 def decode_counts(raw: bytes) -> Mapping[str, Any] | None:

@@ -9,7 +9,8 @@ from typing import Any
 
 from corvus_proxy import errors, metrics, settings
 from corvus_proxy.catalogue import lint
-from corvus_proxy.money.usage import Usage
+from corvus_proxy.money.flags import FLAGS
+from corvus_proxy.money.usage import COUNTS
 from corvus_proxy.settings import reference
 from corvus_proxy.wire import refusal
 from corvus_proxy.wire.dialect import Dialect
@@ -57,7 +58,7 @@ def test_every_metric_is_ours_by_name_and_told() -> None:
         expected.append(f"| `{name}` | {one._type} | {labels} | {one._documentation} |")
     assert rows("metrics.md") == expected
     classes = (ROOT / "docs" / "metrics.md").read_text()
-    assert all(f"`{name}`" in classes for name in Usage.__struct_fields__)
+    assert all(f"`{name}`" in classes for name in COUNTS)
 
 
 def kinds(kind: type[errors.RequestError]) -> list[type[errors.RequestError]]:
@@ -128,6 +129,19 @@ def test_every_outcome_and_source_is_told() -> None:
     told = [word for row in table.splitlines()[2:] for word in re.findall(r"`(\w+)`", row)]
     assert len(told) > 10
     assert [word for word in told if word not in source] == []
+
+
+def test_every_flag_is_told_and_used() -> None:
+    """The table of flags in docs/money.md is the one in the code; no other flag is spelled."""
+    assert [row for row in rows("money.md") if row.count("|") == 3] == [
+        f"| `{flag}` | {meaning} |" for flag, meaning in FLAGS.items()
+    ]
+    source = "".join(
+        path.read_text()
+        for path in (ROOT / "corvus_proxy").rglob("*.py")
+        if path.name != "flags.py"
+    )
+    assert [flag for flag in FLAGS if f'"{flag}"' not in source] == []
 
 
 def test_links_between_documents_exist() -> None:

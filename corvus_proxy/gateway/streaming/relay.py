@@ -11,13 +11,13 @@ R3  When the client goes, the upstream is read on for a short while for its true
 import asyncio
 
 from corvus_proxy._fast import StreamMeter
-from corvus_proxy.gateway.ending import Seen, Stop, conclude, final_usage, output_at_least
+from corvus_proxy.gateway.ending import Seen, Stop, conclude, output_at_least
 from corvus_proxy.gateway.exchange import Ending, Exchange
 from corvus_proxy.gateway.quoting import input_estimate
+from corvus_proxy.gateway.reading import Report, read, wanted
 from corvus_proxy.gateway.streaming.allowance import Allowance
 from corvus_proxy.money.event import Meta, encode_meta
 from corvus_proxy.money.pricing import lines
-from corvus_proxy.money.usage import UsageInvalid, from_messages
 from corvus_proxy.settings import HoldSettings, RelaySettings
 from corvus_proxy.upstream.faults import Cut, TimedOut
 from corvus_proxy.upstream.transport import Answer
@@ -186,22 +186,21 @@ class Stream:
         meter, dialect = self.meter, self._exchange.dialect
         has_output = meter.deltas > 0
         start, last = decode_counts(meter.usage_start), decode_counts(meter.usage_last)
-        usage, flags = final_usage(dialect, start, last, has_output=has_output)
-        try:
-            input_usage = from_messages(start, None) if start else None
-        except UsageInvalid:
-            input_usage = None
+        report = Report(dialect, start, last, meter.model, meter.service_tier)
+        found = read(report, wanted(self._exchange), has_output=has_output)
+        flags = found.flags
         if meter.restarts:
             flags += ("message_restarted",)
         text_bytes = meter.letters + meter.symbols + meter.non_ascii
         return Seen(
             started=meter.started,
             complete=meter.ended,
-            usage=usage,
-            input_usage=input_usage,
+            usage=found.usage,
+            input_usage=found.input_usage,
             counted_output=output_at_least(dialect, meter.deltas, text_bytes),
             has_output=has_output,
             flags=flags,
+            blank=found.blank,
         )
 
     def checkpoint(self) -> tuple[int, bytes]:

@@ -98,6 +98,46 @@ def test_only_rises_need_notice(tmp_path: Path, change: str, found: bool) -> Non
     assert any("rises 0 days" in one for one in told) is found, told
 
 
+MODES = """
+geos = { us = 110 }
+[model.modes.flex]
+official = { input = "4", output = "4" }
+price = { input = "1", output = "2" }
+"""
+CHANGE = "[[model.change]]\nfrom = 2026-11-26\nannounced = 2026-11-26\n"
+DEARER_FLEX = (
+    'modes = { flex = { official = { input = "4", output = "4" }, price = { input = "1.5",'
+    ' output = "2" } } }\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (DEARER_FLEX, "input as flex, cache_read as flex"),
+        ("geos = { us = 120 }\n", "every price in us rises"),
+        ("geos = { us = 105 }\n", ""),
+        ("geos = {}\n", ""),
+        ("modes = {}\n", ""),  # refused from then on, not dearer
+    ],
+)
+def test_modes_and_places_rise_too(tmp_path: Path, change: str, said: str) -> None:
+    """Each by its name."""
+    text = ROW + MODES + CHANGE + change
+    told = lint.problems(pricing(tmp_path, text), TODAY)
+    assert [said in one and "rises 0 days" in one for one in told] == ([True] if said else []), told
+
+
+def test_a_mode_dearer_than_the_vendors_is_named(tmp_path: Path) -> None:
+    """With its name."""
+    text = ROW + (
+        '[model.modes.fast]\nofficial = { input = "4", output = "9" }\n'
+        'price = { input = "4.5", output = "5" }\n'
+    )
+    (told, *_) = lint.problems(pricing(tmp_path, text), TODAY)
+    assert told.startswith("x: input as fast is sold at 4500000 picos, dearer than the vendor's 4")
+
+
 def test_an_earlier_limit_is_a_rise(tmp_path: Path) -> None:
     """The same long price from fewer tokens on."""
     text = ROW + LONG + (
