@@ -125,8 +125,7 @@ def read(dialect: Dialect, body: bytes) -> Asked:
                 " tools that your client runs itself are served.",
                 param="tools",
             )
-    found = _chat if dialect is Dialect.CHAT else _messages
-    return found(request, body, scan, _terms(dialect, body, scan))
+    return _chat(request, body, scan) if dialect is Dialect.CHAT else _messages(request, body, scan)
 
 
 def usage_splices(asked: Asked, body: bytes) -> list[Splice]:
@@ -213,7 +212,7 @@ def _terms(dialect: Dialect, body: bytes, scan: BodyScan) -> Terms:
     return Terms(*found)
 
 
-def _chat(request: _Chat, body: bytes, scan: BodyScan, terms: Terms) -> Asked:
+def _chat(request: _Chat, body: bytes, scan: BodyScan) -> Asked:
     if request.modalities and request.modalities != ["text"]:
         raise InvalidRequest("Only the modality 'text' is served.", param="modalities")
     if scan.audio:
@@ -239,12 +238,12 @@ def _chat(request: _Chat, body: bytes, scan: BodyScan, terms: Terms) -> Asked:
         choices=n,
         thinking_budget_tokens=0,
         scan=scan,
-        terms=terms,
+        terms=_terms(Dialect.CHAT, body, scan),
         include_usage=bool(request.stream_options and request.stream_options.include_usage),
     )
 
 
-def _messages(request: _Messages, body: bytes, scan: BodyScan, terms: Terms) -> Asked:
+def _messages(request: _Messages, body: bytes, scan: BodyScan) -> Asked:
     place = scan.members.get("thinking")
     if place is not None and body[place[1] : place[1] + 1] == b"{":
         _refuse_twice(body, place, "thinking")
@@ -259,7 +258,7 @@ def _messages(request: _Messages, body: bytes, scan: BodyScan, terms: Terms) -> 
         thinking_budget_tokens=max(0, budget),
         include_usage=True,
         scan=scan,
-        terms=terms,
+        terms=_terms(Dialect.MESSAGES, body, scan),
     )
 
 
