@@ -89,11 +89,12 @@ async def admit(exchange: Exchange, using: Resources) -> None:
     limits = using.settings.gateway
     exchange.body = await client.body(limits.body_bytes_max, limits.body_timeout_s)
     exchange.asked = requests.read(exchange.dialect, exchange.body)
+    # Read once: everything that this request is charged by is of one book.
+    exchange.book = using.book
     exchange.model = admission.find_model(
-        using.book, using.pool.serves, exchange.asked.model, exchange.dialect
+        exchange.book, using.pool.serves, exchange.asked.model, exchange.dialect
     )
     admission.check_terms(exchange.asked, exchange.model.price)
-    exchange.book = using.book
 
 
 def quote(exchange: Exchange, using: Resources) -> None:

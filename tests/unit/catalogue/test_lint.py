@@ -100,21 +100,22 @@ def test_only_rises_need_notice(tmp_path: Path, change: str, found: bool) -> Non
 
 MODES = """
 geos = { us = 110 }
-[model.modes.flex]
-official = { input = "4", output = "4" }
-price = { input = "1", output = "2" }
+[model.modes.fast]
+official = { input = "12", output = "12" }
+price = { input = "3", output = "5" }
 """
+CLAUDE = ROW.replace("openai", "anthropic")
 CHANGE = "[[model.change]]\nfrom = 2026-11-26\nannounced = 2026-11-26\n"
-DEARER_FLEX = (
-    'modes = { flex = { official = { input = "4", output = "4" }, price = { input = "1.5",'
-    ' output = "2" } } }\n'
+DEARER_FAST = (
+    'modes = { fast = { official = { input = "12", output = "12" }, price = { input = "3.5",'
+    ' output = "5" } } }\n'
 )
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (DEARER_FLEX, "input as flex, cache_read as flex"),
+        (DEARER_FAST, "input as fast, cache_read as fast"),
         ("geos = { us = 120 }\n", "every price in us rises"),
         ("geos = { us = 105 }\n", ""),
         ("geos = {}\n", ""),
@@ -123,14 +124,14 @@ DEARER_FLEX = (
 )
 def test_modes_and_places_rise_too(tmp_path: Path, change: str, said: str) -> None:
     """Each by its name."""
-    text = ROW + MODES + CHANGE + change
+    text = CLAUDE + MODES + CHANGE + change
     told = lint.problems(pricing(tmp_path, text), TODAY)
     assert [said in one and "rises 0 days" in one for one in told] == ([True] if said else []), told
 
 
 def test_a_mode_dearer_than_the_vendors_is_named(tmp_path: Path) -> None:
     """With its name."""
-    text = ROW + (
+    text = CLAUDE + (
         '[model.modes.fast]\nofficial = { input = "4", output = "9" }\n'
         'price = { input = "4.5", output = "5" }\n'
     )
