@@ -47,7 +47,7 @@ class Span(NamedTuple):
 def spans(raw: dict[str, Any]) -> tuple[Span, ...]:
     """A row's stretches of time, the earliest first. Raises ValueError."""
     row = {name: value for name, value in raw.items() if name not in ("history", "change")}
-    differs = _differs(row)
+    stated, differs = frozenset(row), _differs(row, {})
     past, future = _entries(raw, "history", "until"), _entries(raw, "change", "from")
     days = [*(day for day, _ in past), *(day for day, _ in future)]
     if days != sorted(set(days)):
@@ -55,15 +55,15 @@ def spans(raw: dict[str, Any]) -> tuple[Span, ...]:
     found = []
     start: date | None = None
     for until, entry in past:
-        found.append(_span(start, None, entry, row))
+        found.append(_span(start, None, entry, row, differs))
         start = until
-    found.append(Span(start, None, frozenset(row), differs, row))
+    found.append(Span(start, None, stated, differs, row))
     for start, entry in future:
         announced = entry.pop("announced", None)
         if not _is_day(announced):
             raise ValueError(f"the change of {start} needs the day it was announced")
         # A later change stands on the one before it.
-        found.append(_span(start, announced, entry, found[-1].row))
+        found.append(_span(start, announced, entry, found[-1].row, found[-1].differs))
     return tuple(found)
 
 
@@ -72,9 +72,15 @@ def in_force(found: Sequence[Span], day: date) -> int:
     return max(place for place, span in enumerate(found) if span.start is None or span.start <= day)
 
 
-def _span(start: date | None, announced: date | None, entry: dict[str, Any], row: Any) -> Span:
-    differs = _differs(entry)
-    return Span(start, announced, frozenset(entry), differs, {**row, **entry})
+def _span(
+    start: date | None,
+    announced: date | None,
+    entry: dict[str, Any],
+    row: dict[str, Any],
+    known: dict[str, str],
+) -> Span:
+    stated, differs = frozenset(entry), _differs(entry, known)
+    return Span(start, announced, stated, differs, {**row, **entry})
 
 
 def _entries(raw: dict[str, Any], name: str, day: str) -> list[tuple[date, dict[str, Any]]]:
@@ -93,9 +99,9 @@ def _entries(raw: dict[str, Any], name: str, day: str) -> list[tuple[date, dict[
     return out
 
 
-def _differs(row: dict[str, Any]) -> dict[str, str]:
-    """Takes `differs` out of a row."""
-    found = row.pop("differs", {})
+def _differs(row: dict[str, Any], known: dict[str, str]) -> dict[str, str]:
+    """Takes `differs` out of a row that may state its own."""
+    found = row.pop("differs", known)
     if not isinstance(found, dict) or not all(isinstance(why, str) for why in found.values()):
         raise ValueError('differs is a table such as { cache_read = "why" }')
     return found

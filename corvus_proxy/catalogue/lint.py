@@ -10,13 +10,15 @@ from datetime import date
 from typing import Any
 
 from corvus_proxy.catalogue import book
-from corvus_proxy.catalogue.book import Model, Period
+from corvus_proxy.catalogue.book import MODES, Model, Period
 from corvus_proxy.catalogue.sides import sides
 from corvus_proxy.errors import ConfigurationError
-from corvus_proxy.money.pricing import Price, Rates
+from corvus_proxy.money.price import Mode, Price, Rates
 from corvus_proxy.settings import PricingSettings
 
 _PRICES = ("official", "official_long")
+_KNOWN = (*Rates.__struct_fields__, "long_above", "geos", "model")
+"""What `differs` may explain, beside modes."""
 
 
 def problems(pricing: PricingSettings, today: date) -> list[str]:
@@ -42,17 +44,25 @@ def dearer(model: Model) -> list[str]:
 
 
 def rises(old: Price, new: Price) -> list[str]:
-    """The components that some request pays more for at the new price."""
-    long = new.long or new.base
-    found = _dearer_names(new.base, old.base)
-    if new.long is not None or old.long is not None:
-        above = max(new.long_above, old.long_above)
-        found += [
-            f"{name} above {above} tokens" for name in _dearer_names(long, old.long or old.base)
-        ]
+    """What some request pays more for at the new price, in a mode or a place that has a price in
+    both."""
+    before, after = ({"": Mode(one.base, one.long), **one.modes} for one in (old, new))
+    found = []
+    for name in [name for name in after if name in before]:
+        mode = f" as {name}" if name else ""
+        was, now = before[name], after[name]
+        found += [f"{one}{mode}" for one in _dearer_names(now.base, was.base)]
+        if now.long is not None or was.long is not None:
+            above = max(new.long_above, old.long_above)
+            names = _dearer_names(now.long or now.base, was.long or was.base)
+            found += [f"{one}{mode} above {above} tokens" for one in names]
     if new.long is not None and old.long is not None and new.long_above < old.long_above:
         found.append("the long-context prices begin earlier")
-    return found
+    return found + [
+        f"every price in {place}"
+        for place in new.geos
+        if new.geos[place] > old.geos.get(place, 1000)
+    ]
 
 
 def _dearer_names(new: Rates, old: Rates) -> list[str]:
@@ -97,7 +107,7 @@ def _period(period: Period, today: date, *, future: bool) -> Iterable[str]:
     yield from dearer(model)
     yield from _long(model)
     for name, why in span.differs.items():
-        if name not in (*Rates.__struct_fields__, "long_above", "model"):
+        if name not in (*_KNOWN, *MODES):
             yield f"differs: there is no component {name!r}"
         if not why.strip():
             yield f"differs: {name} without a reason"

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from corvus_proxy.catalogue.book import Model
-from corvus_proxy.money.pricing import Rates
+from corvus_proxy.money.price import Mode, Rates
 
 _REPORTED = {
     "anthropic": ("input", "output", "cache_read", "cache_write_5m", "cache_write_1h"),
@@ -13,8 +13,10 @@ _REPORTED = {
 
 
 class Side(NamedTuple):
-    """The rates of one size of request."""
+    """The rates of one way of service at one size of request."""
 
+    mode: str
+    """`flex`, `priority`, `fast` …; empty: the ordinary one."""
     above: int
     """For requests with more input tokens than this; 0: for those below the limit, or all."""
     ours: Rates
@@ -23,14 +25,20 @@ class Side(NamedTuple):
     @property
     def words(self) -> str:
         """What to say after a component's name."""
-        return f" above {self.above} tokens" if self.above else ""
+        mode = f" as {self.mode}" if self.mode else ""
+        return mode + (f" above {self.above} tokens" if self.above else "")
 
 
 def sides(model: Model) -> list[Side]:
     """The base prices first."""
-    found = [Side(0, model.price.base, model.official.base)]
-    if model.price.long is not None and model.official.long is not None:
-        found.append(Side(model.price.long_above, model.price.long, model.official.long))
+    ours = {"": Mode(model.price.base, model.price.long), **model.price.modes}
+    theirs = {"": Mode(model.official.base, model.official.long), **model.official.modes}
+    found = []
+    for name, mode in ours.items():
+        official = theirs[name]
+        found.append(Side(name, 0, mode.base, official.base))
+        if mode.long is not None and official.long is not None:
+            found.append(Side(name, model.price.long_above, mode.long, official.long))
     return found
 
 

@@ -31,6 +31,8 @@ _FIELDS = {
     "cache_write_other": "cache_write_mtok",
     "searches": "web_searches_kcount",
 }
+_SYNONYMS = {("openai", "default"), ("openai", "fast")}
+"""Names of the table that stand for another mode: the ordinary one, and priority."""
 _PICOS_PER_USD_PER_THOUSAND = 1000 * PICOS_PER_USD_PER_MILLION
 
 
@@ -40,6 +42,9 @@ class Difference(msgspec.Struct, frozen=True):
 
     slug: str
     component: str
+    """Or `long_above`, `model`, `geos`, a mode: what only one side has."""
+    mode: str
+    """The way of service; empty: the ordinary one."""
     above: int
     """For the prices above so many input tokens; 0: for the base prices."""
     ours: str | None
@@ -72,11 +77,13 @@ class Comparison(msgspec.Struct, frozen=True):
 
 
 class _Theirs(NamedTuple):
-    """Their price of one model on one day."""
+    """Their prices of one model on one day."""
 
     rates: Any
     source: str
     since: str | None
+    modes: dict[str, tuple[Any, str | None] | None]
+    """The rates of each other way of service and since when; None: not yet on that day."""
 
 
 def compare(rows: list[tuple[Period, ...]], day: date) -> Comparison:
@@ -93,15 +100,17 @@ def compare(rows: list[tuple[Period, ...]], day: date) -> Comparison:
         info = next((one for one in provider.models if one.is_match(model.upstream_model)), None)
         if info is None:
             known = span.differs.get("model", "")
-            found = [Difference(model.slug, "model", 0, "sold", None, provider.id, None, known)]
+            source = provider.id
+            found = [Difference(model.slug, "model", "", 0, "sold", None, source, None, known)]
         else:
             seen[provider.id].add(info.id)
             both += 1
             theirs = _theirs(provider, info, day)
             found = list(_differences(model, span.differs, theirs))
         differences += found
-        different = {one.component for one in found}
-        settled += [f"{model.slug}: {name}" for name in span.differs if name not in different]
+        if "differs" in span.stated:
+            different = {one.component for one in found} | {one.mode for one in found}
+            settled += [f"{model.slug}: {name}" for name in span.differs if name not in different]
     return Comparison(
         package=f"genai-prices {metadata.version('genai-prices')}",
         day=str(day),
@@ -133,32 +142,73 @@ def _in_force(row: tuple[Period, ...], day: date) -> tuple[history.Span, Model]:
 
 def _theirs(provider: Any, info: Any, day: date) -> _Theirs:
     # Midnight UTC, as our own days begin.
-    rates = info.get_prices(datetime.combine(day, time(), UTC))
-    since = None
+    instant = datetime.combine(day, time(), UTC)
+    rates, since = info.get_prices(instant), None
     for one in info.prices if isinstance(info.prices, list) else ():
         if one.prices is rates and one.constraint is not None:
-            since = str(getattr(one.constraint, "start_date", "")) or None
-    return _Theirs(rates, (provider.pricing_urls or [provider.id])[0], since)
+            since = _begins(one.constraint)
+    modes: dict[str, tuple[Any, str | None] | None] = {}
+    for one in info.price_variants or ():
+        ((key, name),) = one.when.items() if len(one.when) == 1 else (("", ""),)
+        if key in ("service_tier", "speed") and (provider.id, name) not in _SYNONYMS:
+            active = one.constraint is None or one.constraint.active(instant)
+            told = (info.get_prices(instant, one.when), _begins(one.constraint))
+            modes[name] = told if active else modes.get(name)
+    return _Theirs(rates, (provider.pricing_urls or [provider.id])[0], since, modes)
+
+
+def _begins(constraint: Any) -> str | None:
+    return str(getattr(constraint, "start_date", "")) or None
 
 
 def _differences(model: Model, known: dict[str, str], theirs: _Theirs) -> Iterator[Difference]:
+    """Of every way of service that either table has."""
+
+    def whole(name: str, ours: str | None, other: str | None) -> Difference:
+        source, why = theirs.source, known.get(name, "")
+        return Difference(model.slug, name, "", 0, ours, other, source, None, why)
+
+    yield from _of_mode(model, "", known, theirs, theirs.rates, theirs.since)
+    for name in model.official.modes:
+        if name not in theirs.modes:
+            yield whole(name, "sold", None)
+        elif (told := theirs.modes[name]) is not None:
+            yield from _of_mode(model, name, known, theirs, *told)
+    for name, told in theirs.modes.items():
+        if told is not None and name not in model.official.modes:
+            yield whole(name, None, "listed")
+    if model.price.geos:
+        places = ", ".join(f"{name} {percent} %" for name, percent in model.price.geos.items())
+        yield whole("geos", places, None)
+
+
+def _of_mode(
+    model: Model,
+    mode: str,
+    known: dict[str, str],
+    theirs: _Theirs,
+    rates: Any,
+    since: str | None,
+) -> Iterator[Difference]:
+    """One way of service, at every size."""
     components = billed(model)
-    starts = sorted({tier.start for name in components for tier in _tiers(theirs.rates, name)})
-    limits = [side.above for side in sides(model) if side.above]
+    found = [side for side in sides(model) if side.mode == mode]
+    starts = sorted({tier.start for name in components for tier in _tiers(rates, name)})
+    limits = [side.above for side in found if side.above]
 
     def difference(name: str, above: int, ours: object, other: object) -> Difference:
         told = [None if value is None else str(value) for value in (ours, other)]
-        why = known.get(name, "")
+        why = known.get(name, "") or known.get(mode, "")
         return Difference(
-            model.slug, name, above, told[0], told[1], theirs.source, theirs.since, why
+            model.slug, name, mode, above, told[0], told[1], theirs.source, since, why
         )
 
     if starts != limits:
         yield difference("long_above", 0, _list(limits), _list(starts))
-    for side in sides(model):
+    for side in found:
         # Prices above two different limits cannot be set side by side.
         for name in components if not side.above or starts == limits else ():
-            ours, other = _usd(side.official, name), _at(theirs.rates, name, side.above)
+            ours, other = _usd(side.official, name), _at(rates, name, side.above)
             if ours != other:
                 yield difference(name, side.above, ours, other)
 

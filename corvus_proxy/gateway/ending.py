@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-import msgspec
+from msgspec.structs import replace
 
 from corvus_proxy.errors import (
     GatewayStopping,
@@ -122,6 +122,8 @@ class Seen(NamedTuple):
     """Reasoning that nobody sees may be part of the output."""
     refusal: str = ""
     """The stop reason, where it says that the model or a filter refuses (`REFUSALS`)."""
+    blank: Usage = Usage()
+    """No counts, at the terms that an estimate is charged by."""
 
 
 def output_at_least(dialect: Dialect, deltas: int, text_bytes: int) -> int:
@@ -150,6 +152,7 @@ def final_usage(
     last: Mapping[str, Any] | None,
     *,
     has_output: bool,
+    hour_only: bool = False,
 ) -> tuple[Usage | None, tuple[str, ...]]:
     """The usage that an answer's own counts give, and flags about counts that cannot be true.
 
@@ -158,12 +161,15 @@ def final_usage(
     if last is None:
         return None, ()
     try:
-        usage = from_messages(start, last) if dialect is Dialect.MESSAGES else from_chat(last)
+        if dialect is Dialect.MESSAGES:
+            usage = from_messages(start, last, hour_only=hour_only)
+        else:
+            usage = from_chat(last)
     except UsageInvalid:
         return None, ("usage_invalid",)
     if usage.input_total == 0 and (has_output or usage.output):
         return None, ("usage_zero",)
-    return usage, ()
+    return usage, usage.flags
 
 
 def counts_other_turns(last: Mapping[str, Any] | None) -> bool:
@@ -213,7 +219,7 @@ def _is_free(seen: Seen, outcome: Outcome, stop: Stop, limit: int) -> bool:
         return True
     if seen.has_output or stop not in _UPSTREAMS_OWN:
         return False
-    if outcome is not Outcome.COMPLETED:
+    if outcome not in (Outcome.COMPLETED, Outcome.CONTENT_REFUSAL):
         return True
     return limit > 0 and (seen.usage is None or seen.usage.output == 0)
 
@@ -232,7 +238,7 @@ def _metered(seen: Seen, input_tokens: int, limit: int) -> tuple[Usage, str]:
     counted = min(seen.counted_output, limit)
     if seen.input_usage is not None and seen.input_usage.input_total:
         return _with_output(seen.input_usage, counted), "counted"
-    return Usage(input=input_tokens, output=counted), "estimated"
+    return replace(seen.blank, input=input_tokens, output=counted), "estimated"
 
 
 def _believed(seen: Seen, usage: Usage, limit: int) -> tuple[Usage, tuple[str, ...]]:
@@ -253,15 +259,8 @@ def _believed(seen: Seen, usage: Usage, limit: int) -> tuple[Usage, tuple[str, .
     flags = (*flags, "usage_above_text")
     if usage.output <= limit:
         return usage, flags
-    return msgspec.structs.replace(usage, output=limit), (*flags, "usage_lowered")
+    return replace(usage, output=limit), (*flags, "usage_lowered")
 
 
 def _with_output(usage: Usage, output: int) -> Usage:
-    return Usage(
-        input=usage.input,
-        cache_read=usage.cache_read,
-        cache_write_5m=usage.cache_write_5m,
-        cache_write_1h=usage.cache_write_1h,
-        cache_write_other=usage.cache_write_other,
-        output=output,
-    )
+    return replace(usage, output=output, searches=0, reasoning=0)

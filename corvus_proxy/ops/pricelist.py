@@ -142,6 +142,7 @@ def _period(period: Period, paid: tuple[int, int] | None) -> dict[str, Any]:
         "source": model.official.source,
         "checked": str(model.official.checked),
         "long_above": model.price.long_above or None,
+        "geos": dict(model.price.geos),
         "differs": period.span.differs,
         "components": list(_components(model, paid)),
     }
@@ -160,14 +161,19 @@ def _told(row: tuple[Period, ...], place: int) -> dict[str, Any]:
 
 
 def _components(model: Model, paid: tuple[int, int] | None) -> Iterable[dict[str, Any]]:
+    seen: set[tuple[int, int]] = set()
     for side in sides(model):
         for name in billed(model):
-            price, list_price = getattr(side.ours, name), getattr(side.official, name)
-            if not price and not list_price:
+            pair = price, list_price = getattr(side.ours, name), getattr(side.official, name)
+            # A search mostly costs the same in every mode and at every size: told once then.
+            if pair == (0, 0) or (name == "searches" and pair in seen):
                 continue
+            if name == "searches":
+                seen.add(pair)
             earned = [margin.of(model.slug, name, side, ppm).percent for ppm in paid or ()]
             yield {
                 "component": name,
+                "mode": side.mode,
                 "above": side.above,
                 "official_picos": list_price,
                 "price_picos": price,
@@ -204,11 +210,13 @@ def _prices(span: dict[str, Any], *, margins: bool) -> Iterable[str]:
     yield f"  official: {span['source']}, checked {span['checked']}"
     head = f"  {'component':18}{'official':>10}{'ours':>10}{'share':>10}"
     yield head + (f"{'margin: cheapest, dearest':>28}" if margins else "")
-    above = 0
+    side = ("", 0)
     for row in span["components"]:
-        if row["above"] != above:
-            above = row["above"]
-            yield f"  above {above:,} input tokens, for the whole request:"
+        if (row["mode"], row["above"]) != side:
+            side = mode, above = row["mode"], row["above"]
+            words = [f"as {mode}"] if mode else []
+            words += [f"above {above:,} input tokens"] if above else []
+            yield f"  {', '.join(words)}, for the whole request:"
         scale = 1000 if row["component"] == "searches" else 1
         line = f"  {row['component']:18}{margin.usd(row['official_picos'] // scale):>10}"
         line += f"{margin.usd(row['price_picos'] // scale):>10}{row['share_percent'] or '-':>8}"
@@ -217,22 +225,29 @@ def _prices(span: dict[str, Any], *, margins: bool) -> Iterable[str]:
             line += f"{_percent(row['margin_cheapest_percent']):>17}"
             line += f"{_percent(row['margin_dearest_percent']):>11}"
         yield line.rstrip()
+    for place, percent in span["geos"].items():
+        yield f"  inference in {place}: {percent} % of every price of a token, official and ours"
     for name, why in span["differs"].items():
         yield f"  {name} differs from the tracked table: {why}"
 
 
 def compared(found: Comparison) -> str:
-    """A comparison as text."""
+    """A comparison as text: what nobody has explained first."""
     lines = [f"{found.package} on {found.day}: {found.models} models that both list"]
+    known: dict[str, list[str]] = {}
     for one in found.differences:
-        where = f" above {one.above}" if one.above else ""
-        since = f" since {one.since}" if one.since else ""
-        lines.append(
-            f"{'known' if one.known else 'DIFFERS':8}{one.slug}: {one.component}{where}:"
-            f" ours {one.ours or 'none'}, theirs {one.theirs or 'none'}{since}"
-        )
-        lines.append(f"{'':8}{one.known or one.source}")
-    lines += [f"{'agrees':8}{name} agrees now; its `differs` can go" for name in found.settled]
+        words = one.component + (f" as {one.mode}" if one.mode else "")
+        words += f" above {one.above}" if one.above else ""
+        words = f"{one.slug}: {words}: ours {one.ours or 'none'}, theirs {one.theirs or 'none'}"
+        if one.known:
+            known.setdefault(one.known, []).append(words)
+        else:
+            since = f" since {one.since}" if one.since else ""
+            lines += [f"DIFFERS {words}{since}", f"        {one.source}"]
+    for why, told in known.items():
+        lines.append(f"known   {why}:")
+        lines += [" " * 8 + line for words in _together(told) for line in _wrapped(words, "  ")]
+    lines += [f"agrees  {name} agrees now; its `differs` can go" for name in found.settled]
     if not found.differences:
         lines.append("no differences")
     for provider, slugs in found.theirs_only.items():
@@ -240,6 +255,15 @@ def compared(found: Comparison) -> str:
             text = f"only theirs, {provider} ({len(slugs)}): {', '.join(slugs)}"
             lines += ["", *_wrapped(text, "  ")]
     return "\n".join(lines)
+
+
+def _together(told: list[str]) -> list[str]:
+    """`slug: what`, named once where many slugs have the same."""
+    found: dict[str, list[str]] = {}
+    for words in told:
+        slug, _, what = words.partition(": ")
+        found.setdefault(what, []).append(slug)
+    return [f"{', '.join(slugs)}: {what}" for what, slugs in found.items()]
 
 
 def _wrapped(text: str, indent: str) -> list[str]:

@@ -183,6 +183,7 @@ def test_show_tells_everything_about_one_model(stack: RunningStack) -> None:
     first = found["components"][0]
     assert first == {
         "component": "input",
+        "mode": "",
         "above": 0,
         "official_picos": 4_000_000,
         "price_picos": 2_000_000,
@@ -190,7 +191,9 @@ def test_show_tells_everything_about_one_model(stack: RunningStack) -> None:
         "margin_cheapest_percent": -100,
         "margin_dearest_percent": -100,
     }
-    assert {row["above"] for row in found["components"]} == {0, 272_000}
+    assert {(row["mode"], row["above"]) for row in found["components"]} == {
+        (mode, above) for mode in ("", "flex", "priority") for above in (0, 272_000)
+    }
     (past,) = found["history"]
     assert (past["until"], past["components"][1]["official_picos"]) == ("2026-08-21", 30_000_000)
     text = corvus("prices", "show", "gpt-5.6-sol", "--state", str(stack.state)).stdout
@@ -243,9 +246,11 @@ def test_lint_says_what_is_wrong(stack: RunningStack, own_book: Path) -> None:
 def test_diff_compares_with_the_tracked_table(stack: RunningStack, own_book: Path) -> None:
     """0 where all agree or every difference is explained, 3 where one is not."""
     found = stack.command("prices", "diff")
-    assert (found["agree"], found["differences"]) == (True, [])
+    assert found["agree"] is True
+    assert {one["component"] for one in found["differences"]} == {"geos", "ultrafast"}
     known = corvus("prices", "diff", "--at", "2026-10-01", "--state", str(stack.state)).stdout
-    assert "known   claude-sonnet-5-5: cache_read: ours 0.2, theirs 0.1" in known
+    assert "claude-sonnet-5-5: cache_read: ours 0.2, theirs 0.1" in known
+    assert "known   genai-prices has no price of before 2026-10-07:" in known
     done = corvus("prices", "diff", "--config", str(own_book), check=False)
     assert done.returncode == 3
     assert "DIFFERS gpt-4o-mini: input: ours 8, theirs 0.15" in done.stdout
@@ -254,7 +259,7 @@ def test_diff_compares_with_the_tracked_table(stack: RunningStack, own_book: Pat
     document = json.loads(told.stdout)
     assert document["agree"] is False
     assert set(document["differences"][0]) == {
-        "slug", "component", "above", "ours", "theirs", "source", "since", "known",
+        "slug", "component", "mode", "above", "ours", "theirs", "source", "since", "known",
     }  # fmt: skip
 
 

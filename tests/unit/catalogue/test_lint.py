@@ -98,6 +98,47 @@ def test_only_rises_need_notice(tmp_path: Path, change: str, found: bool) -> Non
     assert any("rises 0 days" in one for one in told) is found, told
 
 
+MODES = """
+geos = { us = 110 }
+[model.modes.fast]
+official = { input = "12", output = "12" }
+price = { input = "3", output = "5" }
+"""
+CLAUDE = ROW.replace("openai", "anthropic")
+CHANGE = "[[model.change]]\nfrom = 2026-11-26\nannounced = 2026-11-26\n"
+DEARER_FAST = (
+    'modes = { fast = { official = { input = "12", output = "12" }, price = { input = "3.5",'
+    ' output = "5" } } }\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (DEARER_FAST, "input as fast, cache_read as fast"),
+        ("geos = { us = 120 }\n", "every price in us rises"),
+        ("geos = { us = 105 }\n", ""),
+        ("geos = {}\n", ""),
+        ("modes = {}\n", ""),  # refused from then on, not dearer
+    ],
+)
+def test_modes_and_places_rise_too(tmp_path: Path, change: str, said: str) -> None:
+    """Each by its name."""
+    text = CLAUDE + MODES + CHANGE + change
+    told = lint.problems(pricing(tmp_path, text), TODAY)
+    assert [said in one and "rises 0 days" in one for one in told] == ([True] if said else []), told
+
+
+def test_a_mode_dearer_than_the_vendors_is_named(tmp_path: Path) -> None:
+    """With its name."""
+    text = CLAUDE + (
+        '[model.modes.fast]\nofficial = { input = "4", output = "9" }\n'
+        'price = { input = "4.5", output = "5" }\n'
+    )
+    (told, *_) = lint.problems(pricing(tmp_path, text), TODAY)
+    assert told.startswith("x: input as fast is sold at 4500000 picos, dearer than the vendor's 4")
+
+
 def test_an_earlier_limit_is_a_rise(tmp_path: Path) -> None:
     """The same long price from fewer tokens on."""
     text = ROW + LONG + (

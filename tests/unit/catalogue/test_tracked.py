@@ -20,8 +20,10 @@ def rows() -> list[tuple[book.Period, ...]]:
 
 
 def changed(of: str, **fields: object) -> Comparison:
-    """The comparison of one shipped row with other fields."""
+    """The comparison of one shipped row with other fields, inference by place apart."""
     raw = next(dict(raw) for raw in SHIPPED if raw["slug"] == of)
+    raw.pop("geos", None)
+    raw.pop("differs", None)
     return tracked.compare([book.periods({**raw, **fields}, {})], NOW)
 
 
@@ -33,10 +35,14 @@ def told(found: Comparison) -> list[tuple[str, int, str | None, str | None, str]
 
 
 def test_the_shipped_book_agrees_today() -> None:
-    """Every model, every component, long-context prices included; nothing has to be explained."""
+    """Every model, every component, in every mode and at every size; only what the table has not is
+    explained."""
     found = tracked.compare(rows(), NOW)
     assert found.agree
-    assert found.differences == ()
+    assert {(one.component, one.theirs) for one in found.differences} == {
+        ("geos", None),
+        ("ultrafast", None),
+    }
     assert found.settled == ()
     assert found.models == len(SHIPPED)
     assert "claude-opus-4-1" in found.theirs_only["anthropic"]
@@ -51,8 +57,47 @@ def test_the_shipped_history_agrees(day: str) -> None:
     found = tracked.compare(rows(), date.fromisoformat(day))
     assert found.agree, found.differences
     expected = [("cache_read", 0, "0.2", "0.1")] if day < "2026-10-07" else []
-    assert [one[:4] for one in told(found)] == expected
-    assert {one.slug for one in found.differences} <= {"claude-sonnet-5-5"}
+    prices = [one for one in told(found) if one[0] not in ("geos", "ultrafast")]
+    assert [one[:4] for one in prices] == expected
+
+
+def test_a_mode_that_ends_is_compared_by_its_days() -> None:
+    """Opus 4.8's fast mode; the table has no end of it."""
+    for day, expected in (("2026-11-29", []), ("2026-11-30", [("fast", None, "listed")])):
+        found = tracked.compare(rows(), date.fromisoformat(day))
+        assert found.agree
+        assert [
+            (one.component, one.ours, one.theirs)
+            for one in found.differences
+            if one.component == "fast"
+        ] == expected
+
+
+def test_modes_are_compared() -> None:
+    """Another price, one that only they list, one that only we sell; before the day from which the
+    table knows of a tier it says nothing."""
+    rates = {"input": "1", "output": "5", "cache_read": "0.1", "cache_write_other": "1.25"}
+    rates["searches"] = "10"
+    flex = {"official": rates, "price": {**rates, "output": "4"}}
+    flex |= {"official_long": {**rates, "input": "2"}, "price_long": {**rates, "input": "2"}}
+    found = changed("gpt-6-sol", modes={"flex": flex, "ultrafast": flex})
+    assert [(one.component, one.mode, one.above, one.ours, one.theirs) for one in (
+        found.differences)] == [
+        ("output", "flex", 272_000, "5", "7.5"),
+        ("cache_read", "flex", 272_000, "0.1", "0.2"),
+        ("cache_write_other", "flex", 272_000, "1.25", "2.5"),
+        ("ultrafast", "", 0, "sold", None),
+        ("priority", "", 0, None, "listed"),
+    ]  # fmt: skip
+    assert {one.since for one in found.differences if one.mode} == {"2026-10-12"}
+    raw = next(dict(raw) for raw in SHIPPED if raw["slug"] == "gpt-6-sol")
+    early = tracked.compare(
+        [book.periods({**raw, "modes": {"flex": flex}}, {})], date(2026, 10, 11)
+    )
+    assert early.differences == ()
+    # A reason for the mode explains all its prices.
+    reason = {"flex": "a contract", "ultrafast": "a contract", "priority": "not wanted"}
+    assert changed("gpt-6-sol", modes={"flex": flex, "ultrafast": flex}, differs=reason).agree
 
 
 def test_a_difference_says_all_about_it() -> None:
@@ -64,6 +109,7 @@ def test_a_difference_says_all_about_it() -> None:
         Difference(
             slug="gpt-5.6-sol",
             component="input",
+            mode="",
             above=0,
             ours="4.5",
             theirs="4",
