@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -44,6 +45,8 @@ class RunningStack:
     def __init__(self, folder: Path, *, config: str = CONFIG) -> None:
         self.folder = folder
         self.state = folder / "state"
+        self.replay = folder / "replay"
+        """What the simulated providers can replay: the recordings, and what a test puts there."""
         (folder / "config.toml").write_text(config)
 
     def up(self, *words: str) -> None:
@@ -72,7 +75,10 @@ class RunningStack:
         )
 
     def _start_providers(self) -> None:
-        replay = os.environ.get("CORVUS_RECORDINGS")
+        self.replay.mkdir(exist_ok=True)
+        if "CORVUS_RECORDINGS" in os.environ:
+            for path in Path(os.environ["CORVUS_RECORDINGS"]).iterdir():
+                shutil.copyfile(path, self.replay / path.name)
         port_file = self.folder / "providers-port"
         self._providers = subprocess.Popen(
             [
@@ -81,7 +87,8 @@ class RunningStack:
                 "corvus_proxy.dev.providers",
                 "--port-file",
                 str(port_file),
-                *(("--replay-root", replay) if replay else ()),
+                "--replay-root",
+                str(self.replay),
             ],
             stdout=subprocess.DEVNULL,
             stderr=(self.folder / "providers.log").open("wb"),

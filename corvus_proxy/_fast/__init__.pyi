@@ -79,6 +79,9 @@ class StreamMeter:
     upstream_id: str
     """The answer's id and model; empty until they come. With message_start they begin anew."""
     model: str
+    service_tier: str
+    """The last `service_tier` at the top of a chat chunk; empty where none came. Messages name it
+    inside their usage."""
 
     def __init__(self, dialect: str, strip_usage: bool) -> None:
         """`dialect`: chat or messages; ValueError for another. Only chat has chunks to cut out."""

@@ -39,6 +39,7 @@ cdef enum:
     N_STOP = 11           # stop_reason
     N_TEXT = 12           # a member whose string value is generated text
     N_INPUT = 13          # the same, or an object, whose raw bytes are
+    N_TIER = 14           # service_tier
 
     # What a string value is read for.
     S_NOTHING = 0
@@ -48,6 +49,7 @@ cdef enum:
     S_ID = 4
     S_MODEL = 5
     S_REASON = 6
+    S_TIER = 7
 
     # What is being kept, or counted, as raw bytes.
     K_NOTHING = 0
@@ -104,6 +106,8 @@ cdef struct Event:
     Py_ssize_t model_size
     unsigned char reason[WORD_MAX]        # the finish or stop reason
     Py_ssize_t reason_size
+    unsigned char tier[WORD_MAX]          # service_tier, the last one of the whole stream
+    Py_ssize_t tier_size
 
 
 cdef inline void begin_kept(Kept *kept) noexcept nogil:
@@ -177,6 +181,8 @@ cdef inline int name_of(const unsigned char *data, Py_ssize_t size) noexcept nog
             memcmp(data, b"refusal", 7) == 0) else N_OTHER
     if same(data, size, b"content_block", 13):
         return N_BLOCK
+    if same(data, size, b"service_tier", 12):
+        return N_TIER
     if same(data, size, b"finish_reason", 13):
         return N_FINISH
     if same(data, size, b"stop_reason", 11):
@@ -257,6 +263,8 @@ cdef inline int use_of_string(Event *event) noexcept nogil:
             return S_ID if here == N_ID else S_MODEL if here == N_MODEL else S_NOTHING
         return S_REASON if here == N_STOP and event.depth == 2 and top == N_DELTA else S_NOTHING
     if event.depth == 1:
+        if here == N_TIER:
+            return S_TIER
         return S_ID if here == N_ID else S_MODEL if here == N_MODEL else S_NOTHING
     return S_REASON if here == N_FINISH and event.depth == 3 and top == N_CHOICES else S_NOTHING
 
@@ -278,6 +286,9 @@ cdef inline void end_string(
     elif event.use == S_MODEL:
         memcpy(event.model, word, most)
         event.model_size = most
+    elif event.use == S_TIER:
+        memcpy(event.tier, word, most)
+        event.tier_size = most
     elif event.use == S_REASON and size:
         memcpy(event.reason, word, most)
         event.reason_size = most

@@ -222,6 +222,11 @@ cdef class StreamMeter:
         """Whether the stream stands between two events."""
         return self._lines.fresh
 
+    @property
+    def service_tier(self):
+        """The tier that the stream last said (chat)."""
+        return self._event.tier[:self._event.tier_size].decode("utf-8", "replace")
+
     def feed(self, bytes chunk not None):
         """See the stub."""
         cdef const unsigned char *data = <const unsigned char *>PyBytes_AS_STRING(chunk)

@@ -284,7 +284,11 @@ def _event_row(event: Event) -> tuple[Any, ...]:
 
 def _request_row(event: Event) -> tuple[Any, ...]:
     meta: Meta = decode_meta(event.meta)
-    usage = meta.usage
+    usage: dict[str, int] = {}
+    for line, count in meta.usage.items():
+        # Lines of samplings by other models have names like `claude-opus-4-8/output`.
+        name = line.rpartition("/")[2]
+        usage[name] = usage.get(name, 0) + count
     written = sum(count for name, count in usage.items() if name.startswith("cache_write"))
     ended = (
         datetime.fromtimestamp(meta.ended_ms / 1000, UTC) if meta.ended_ms else (datetime.now(UTC))

@@ -3,22 +3,24 @@
 Rule 1: a price version is the hash of its content; the same version prices the same usage for ever.
 Rule 2: where a row states no cache price, the family's default applies to our input price.
 Rule 3: a model without a price is not in the book, so it is refused; nothing is guessed.
-Rule 4: a long-context price is never below the base price, and a cache write dearer than input is
+Rule 4: a long-context price is never below the base price, a mode of service is dearer than the
+ordinary one in every rate or in none, a place never cheaper, and a cache write dearer than input is
 one that the row says it charges; else a hold would not cover every charge (`pricing.ceiling`).
 """
 
 import hashlib
 import tomllib
+from collections.abc import Iterator, Mapping
 from datetime import date
 from decimal import Decimal
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from corvus_proxy.errors import ConfigurationError
-from corvus_proxy.money.pricing import Price, Rates
+from corvus_proxy.money.price import Mode, Price, Rates
 from corvus_proxy.settings import PricingSettings
 
 _READ_SHARE = {"anthropic": "0.10", "openai": "0.10", "glm": "0.20"}
@@ -32,6 +34,15 @@ _COMPONENTS = (
     "searches",
 )
 PICOS_PER_USD_PER_MILLION = 1_000_000
+
+
+class _Mode(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A `[model.modes.<name>]` of the file: one way of service that has its own prices."""
+
+    official: dict[str, str]
+    price: dict[str, str]
+    official_long: dict[str, str] = {}
+    price_long: dict[str, str] = {}
 
 
 class _Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -58,6 +69,8 @@ class _Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     long_above: Annotated[int, msgspec.Meta(ge=0)] = 0
     official_long: dict[str, str] = {}
     price_long: dict[str, str] = {}
+    modes: dict[Literal["fast", "flex", "priority", "ultrafast"], _Mode] = {}
+    geos: dict[Literal["us"], Annotated[int, msgspec.Meta(ge=100, le=1000)]] = {}
 
 
 class Official(msgspec.Struct, frozen=True):
@@ -67,6 +80,7 @@ class Official(msgspec.Struct, frozen=True):
     long: Rates | None
     source: str
     checked: date
+    modes: Mapping[str, Mode] = {}
 
 
 class Model(msgspec.Struct, frozen=True):
@@ -94,8 +108,25 @@ class Model(msgspec.Struct, frozen=True):
     def official_price(self) -> Price:
         """The vendor's own price in the form that `money.pricing` takes."""
         return Price(
-            self.slug, "official", self.official.base, self.official.long, self.price.long_above
+            self.slug,
+            "official",
+            self.official.base,
+            self.official.long,
+            self.price.long_above,
+            modes=self.official.modes,
+            geos=self.price.geos,
         )
+
+    def pairs(self) -> Iterator[tuple[Rates, Rates, str]]:
+        """Our rates beside the vendor's, of every mode and size, with words for which."""
+        modes = {"": Mode(self.price.base, self.price.long), **self.price.modes}
+        official = {"": Mode(self.official.base, self.official.long), **self.official.modes}
+        for name, ours in modes.items():
+            said = f" as {name}" if name else ""
+            theirs = official[name]
+            yield ours.base, theirs.base, said
+            if ours.long is not None and theirs.long is not None:
+                yield ours.long, theirs.long, f"{said} above {self.price.long_above} tokens"
 
 
 class Book:
@@ -143,6 +174,13 @@ def _model(raw: dict[str, Any], factors: dict[str, str]) -> Model:
             _official_rates(row.official_long) if row.official_long else None,
             row.source,
             row.checked,
+            {
+                name: Mode(
+                    _official_rates(mode.official),
+                    _official_rates(mode.official_long) if mode.official_long else None,
+                )
+                for name, mode in row.modes.items()
+            },
         )
     except (msgspec.ValidationError, ValueError, ArithmeticError) as error:
         slug = raw.get("slug", "a row without slug")
@@ -172,26 +210,51 @@ def _price(row: _Row, factor: str | None) -> Price:
         raise ValueError(f"there is no family {row.family!r}")
     if len({bool(row.long_above), bool(row.official_long), bool(row.price_long)}) > 1:
         raise ValueError("long_above, official_long and price_long stand together or not at all")
-    base, long = row.price, row.price_long
-    if factor is not None:
-        base, long = _scaled(row.official, factor), _scaled(row.official_long, factor)
+    ours = _Mode(row.official, row.price, row.official_long, row.price_long)
+    base = _our_mode(ours, row, factor)
     price = Price(
         slug=row.slug,
         version="",
-        base=_rates(base, row),
-        long=_rates(long, row) if long else None,
+        base=base.base,
+        long=base.long,
         long_above=row.long_above,
         charges_writes=row.charges_writes,
+        modes={name: _our_mode(mode, row, factor) for name, mode in row.modes.items()},
+        geos=dict(row.geos.items()),
     )
-    for rates in (price.base, price.long or price.base):
-        for name in rates.__struct_fields__:
-            if getattr(rates, name) < getattr(price.base, name):
-                raise ValueError(f"{name} is cheaper above long_above than below")
-        may_write = row.family == "anthropic" or row.charges_writes
-        if rates.cache_write_other > rates.input and not may_write:
-            raise ValueError("cache_write_other above input needs charges_writes = true")
-    digest = hashlib.sha256(msgspec.json.encode(price)).hexdigest()
+    _check_holds(price, may_write=row.family == "anthropic" or row.charges_writes)
+    digest = hashlib.sha256(msgspec.json.encode(price, order="deterministic")).hexdigest()
     return msgspec.structs.replace(price, version=digest[:12])
+
+
+def _our_mode(mode: _Mode, row: _Row, factor: str | None) -> Mode:
+    """Our rates of one way of service."""
+    base, long = mode.price, mode.price_long
+    if bool(mode.official_long) != bool(long) or (long and not row.long_above):
+        raise ValueError("long_above, official_long and price_long stand together or not at all")
+    if factor is not None:
+        base, long = _scaled(mode.official, factor), _scaled(mode.official_long, factor)
+    return Mode(_rates(base, row), _rates(long, row) if long else None)
+
+
+def _check_holds(price: Price, *, may_write: bool) -> None:
+    """Rule 4. Raises ValueError with what breaks it."""
+    ordinary = Mode(price.base, price.long)
+    for name, mode in {"": ordinary, **price.modes}.items():
+        said = f" of mode {name}" if name else ""
+        for rates in (mode.base, mode.long or mode.base):
+            for percent in price.geos.values():
+                rates.times(percent)
+            for component in rates.__struct_fields__:
+                if getattr(rates, component) < getattr(mode.base, component):
+                    raise ValueError(f"{component}{said} is cheaper above long_above than below")
+            if rates.cache_write_other > rates.input and not may_write:
+                raise ValueError(f"cache_write_other{said} above input needs charges_writes = true")
+        pairs = [(mode.base, price.base), (mode.long or mode.base, price.long or price.base)]
+        if not all(ours.covers(other) for ours, other in pairs) and not all(
+            other.covers(ours) for ours, other in pairs
+        ):
+            raise ValueError(f"mode {name} is neither dearer nor cheaper in every price")
 
 
 def _scaled(official: dict[str, str], factor: str) -> dict[str, str]:

@@ -6,7 +6,6 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from corvus_proxy.catalogue.book import Book, Model
-from corvus_proxy.money.pricing import Rates
 from corvus_proxy.settings import Settings, Upstream
 
 _PPM = 1_000_000
@@ -74,11 +73,8 @@ def lint(book: Book) -> list[str]:
     """A sentence for each component that is sold dearer than the vendor sells it."""
     found = []
     for model in book.models:
-        for ours, official, above in (
-            (model.price.base, model.official.base, ""),
-            (model.price.long, model.official.long, f" above {model.price.long_above} tokens"),
-        ):
-            for name in ours.__struct_fields__ if ours and official else ():
+        for ours, official, above in model.pairs():
+            for name in ours.__struct_fields__:
                 price, list_price = getattr(ours, name), getattr(official, name)
                 if price > list_price:
                     found.append(
@@ -89,14 +85,11 @@ def lint(book: Book) -> list[str]:
 
 
 def _least(model: Model, cost_ppm: int) -> Margin:
-    pairs: list[tuple[Rates, Rates]] = [(model.price.base, model.official.base)]
-    if model.price.long is not None and model.official.long is not None:
-        pairs.append((model.price.long, model.official.long))
     found = [
         Margin(
             model.slug, name, getattr(ours, name), -(-getattr(official, name) * cost_ppm // _PPM)
         )
-        for ours, official in pairs
+        for ours, official, _ in model.pairs()
         for name in _BILLED[model.family]
         if getattr(ours, name) or getattr(official, name)  # what is free has no margin
     ]

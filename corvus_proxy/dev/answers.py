@@ -51,6 +51,10 @@ class Plan(NamedTuple):
     tool: Tool | None
     finish: str
     """`stop`, `length`, `tool` or `refusal`."""
+    tier: str = ""
+    """OpenAI's service tier, or Anthropic's speed, that serves; empty where none is told."""
+    geo: str = ""
+    """Anthropic's place of inference."""
 
     @property
     def reasoning_tokens(self) -> int:
@@ -104,7 +108,19 @@ class Model:
             text=text,
             tool=tool,
             finish=finish,
+            tier=_tier(family, body, asked),
+            geo=asked.geo or str(body.get("inference_geo") or "global"),
         )
+
+
+def _tier(family: str, body: Mapping[str, Any], asked: Asked) -> str:
+    """The tier that serves: what was asked for, unless the fault says otherwise."""
+    if asked.tier:
+        return "" if asked.tier == "none" else asked.tier
+    if family == "anthropic":
+        return str(body.get("speed") or "standard")
+    tier = str(body.get("service_tier") or "default")
+    return {"auto": "default", "fast": "priority"}.get(tier, tier)
 
 
 def _limit(body: Mapping[str, Any]) -> int:

@@ -43,6 +43,10 @@ class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Report so many output tokens, whatever was made."""
     no_usage: bool = False
     zero_usage: bool = False
+    tier: str = ""
+    """Serve at this tier or speed, whatever was asked for; `none` does not say at which."""
+    geo: str = ""
+    """Serve in this place, whatever was asked for."""
     tokens: int = 64
     """Tokens the model would like to write, its reasoning apart."""
     reasoning: int = -1

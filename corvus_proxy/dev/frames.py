@@ -60,7 +60,10 @@ def usage(plan: Plan, output_tokens: int) -> dict[str, Any]:
             },
             "output_tokens": output_tokens,
             "service_tier": "standard",
+            "inference_geo": plan.geo,
         }
+        if plan.tier:
+            found["speed"] = plan.tier
         if reasoning:
             found["output_tokens_details"] = {"thinking_tokens": reasoning}
         return found
@@ -154,7 +157,7 @@ def whole(plan: Plan) -> dict[str, Any]:
         body["request_id"] = body["id"]
     else:
         message["refusal"] = None
-        body |= {"service_tier": "default", "system_fingerprint": "fp_simulated"}
+        body |= {"system_fingerprint": "fp_simulated"} | _told_tier(plan)
     return body
 
 
@@ -241,7 +244,9 @@ def _messages(plan: Plan) -> Iterator[Frame]:
             [{"type": "text_delta", "text": piece} for piece in plan.text],
         )
     counts = usage(plan, plan.output_tokens)
-    del counts["cache_creation"], counts["service_tier"]
+    # What served stands in `message_start` alone.
+    for name in ("cache_creation", "service_tier", "inference_geo", "speed"):
+        counts.pop(name, None)
     yield _event(
         "message_delta",
         {
@@ -276,6 +281,10 @@ def _chat_id(plan: Plan) -> str:
     return f"chatcmpl-{plan.answer_id}" if plan.family == "openai" else plan.answer_id
 
 
+def _told_tier(plan: Plan) -> dict[str, str]:
+    return {"service_tier": plan.tier} if plan.tier else {}
+
+
 def _call(plan: Plan, arguments: str) -> dict[str, Any]:
     name = plan.tool.name if plan.tool else ""
     return {
@@ -299,7 +308,7 @@ def _chunk(
         "model": plan.model,
     }
     if plan.family == "openai":
-        body |= {"service_tier": "default", "system_fingerprint": "fp_simulated"}
+        body |= _told_tier(plan) | {"system_fingerprint": "fp_simulated"}
     body["choices"] = choices
     if counts is not None or (plan.family == "openai" and plan.include_usage):
         body["usage"] = counts

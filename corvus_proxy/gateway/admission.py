@@ -12,13 +12,16 @@ from corvus_proxy import secret as secrets
 from corvus_proxy.catalogue.book import Book, Model
 from corvus_proxy.errors import (
     InvalidKey,
+    InvalidRequest,
     NotFound,
     Unpriced,
     UnsupportedEncoding,
     WrongDialect,
 )
 from corvus_proxy.gateway.front.client import Client, Headers
+from corvus_proxy.money.price import Price
 from corvus_proxy.wire.dialect import PATHS, Dialect
+from corvus_proxy.wire.request import Asked
 
 Serves = Callable[[str, Dialect], bool]
 """Whether an upstream speaks a dialect for a family."""
@@ -101,6 +104,22 @@ def find_model(book: Book, serves: Serves, name: str, dialect: Dialect) -> Model
         hint = " or ".join(f"use POST {path}" for path in paths) or "it is not served yet"
         raise WrongDialect(f"{model.slug} is not served on this path: {hint}.", param="model")
     return model
+
+
+def check_terms(asked: Asked, price: Price) -> None:
+    """Refuses a tier, speed or place that this model has no price for. Raises InvalidRequest."""
+    if asked.terms.mode and asked.terms.mode not in price.modes:
+        member = "speed" if asked.dialect is Dialect.MESSAGES else "service_tier"
+        raise InvalidRequest(
+            f"{member} {asked.terms.mode!r} is not served: {price.slug} has no price for it here.",
+            param=member,
+        )
+    if asked.terms.geo and asked.terms.geo not in price.geos:
+        raise InvalidRequest(
+            f"inference_geo {asked.terms.geo!r} is not served: {price.slug} has no price for it"
+            " here.",
+            param="inference_geo",
+        )
 
 
 def clamps(client: Client) -> bool:

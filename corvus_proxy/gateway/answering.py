@@ -17,7 +17,6 @@ from corvus_proxy.gateway.ending import (
     Stop,
     conclude,
     counts_other_turns,
-    final_usage,
     output_at_least,
     text_at_most,
 )
@@ -25,6 +24,7 @@ from corvus_proxy.gateway.exchange import Exchange
 from corvus_proxy.gateway.forwarding import Relayed
 from corvus_proxy.gateway.front.client import Client, Headers
 from corvus_proxy.gateway.quoting import input_estimate, may_reason_silently, output_limit
+from corvus_proxy.gateway.reading import Report, read, wanted
 from corvus_proxy.gateway.stopping import Stopping
 from corvus_proxy.money.amount import format_usd
 from corvus_proxy.money.outcome import Outcome
@@ -103,7 +103,9 @@ def _no_answer(stop: Stop) -> RequestError:
 
 
 def _seen(exchange: Exchange, whole: Whole, factors: HoldSettings) -> Seen:
-    usage, flags = final_usage(exchange.dialect, None, whole.usage, has_output=whole.has_output)
+    report = Report(exchange.dialect, None, whole.usage, whole.model, whole.tier)
+    found = read(report, wanted(exchange), has_output=whole.has_output)
+    usage = found.usage
     counted, most = 0, None
     if usage is None or _is_odd(usage, whole):
         text = text_of(exchange.dialect, whole.part)
@@ -118,7 +120,8 @@ def _seen(exchange: Exchange, whole: Whole, factors: HoldSettings) -> Seen:
         input_usage=None,
         counted_output=counted,
         has_output=whole.has_output,
-        flags=flags,
+        flags=found.flags,
+        blank=found.blank,
         output_at_most=most,
         silent=may_reason_silently(exchange),
         refusal=whole.reason if whole.reason in REFUSALS else "",

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-import msgspec
+from msgspec.structs import replace
 
 from corvus_proxy.errors import (
     GatewayStopping,
@@ -115,6 +115,8 @@ class Seen(NamedTuple):
     """Output tokens by our meter, rounded down."""
     has_output: bool
     flags: tuple[str, ...] = ()
+    blank: Usage = Usage()
+    """No counts, at the terms that an estimate is charged by."""
     output_at_most: int | None = None
     """Output tokens that the text seen can have at most; None where the usage counts other turns,
     too, and is not to be compared with the text."""
@@ -150,6 +152,7 @@ def final_usage(
     last: Mapping[str, Any] | None,
     *,
     has_output: bool,
+    hour_only: bool = False,
 ) -> tuple[Usage | None, tuple[str, ...]]:
     """The usage that an answer's own counts give, and flags about counts that cannot be true.
 
@@ -158,12 +161,15 @@ def final_usage(
     if last is None:
         return None, ()
     try:
-        usage = from_messages(start, last) if dialect is Dialect.MESSAGES else from_chat(last)
+        if dialect is Dialect.MESSAGES:
+            usage = from_messages(start, last, hour_only=hour_only)
+        else:
+            usage = from_chat(last)
     except UsageInvalid:
         return None, ("usage_invalid",)
     if usage.input_total == 0 and (has_output or usage.output):
         return None, ("usage_zero",)
-    return usage, ()
+    return usage, usage.flags
 
 
 def counts_other_turns(last: Mapping[str, Any] | None) -> bool:
@@ -223,7 +229,7 @@ def _free(seen: Seen, outcome: Outcome, error: RequestError | None, input_tokens
         outcome = Outcome.ZERO_COMPLETION
     billed = Usage()
     if seen.started and seen.refusal != "refusal":
-        billed = seen.usage or seen.input_usage or Usage(input=input_tokens)
+        billed = seen.usage or seen.input_usage or replace(seen.blank, input=input_tokens)
     return Ending(outcome, Usage(), "upstream", 0, error, seen.flags, billed=billed)
 
 
@@ -232,7 +238,7 @@ def _metered(seen: Seen, input_tokens: int, limit: int) -> tuple[Usage, str]:
     counted = min(seen.counted_output, limit)
     if seen.input_usage is not None and seen.input_usage.input_total:
         return _with_output(seen.input_usage, counted), "counted"
-    return Usage(input=input_tokens, output=counted), "estimated"
+    return replace(seen.blank, input=input_tokens, output=counted), "estimated"
 
 
 def _believed(seen: Seen, usage: Usage, limit: int) -> tuple[Usage, tuple[str, ...]]:
@@ -253,15 +259,8 @@ def _believed(seen: Seen, usage: Usage, limit: int) -> tuple[Usage, tuple[str, .
     flags = (*flags, "usage_above_text")
     if usage.output <= limit:
         return usage, flags
-    return msgspec.structs.replace(usage, output=limit), (*flags, "usage_lowered")
+    return replace(usage, output=limit), (*flags, "usage_lowered")
 
 
 def _with_output(usage: Usage, output: int) -> Usage:
-    return Usage(
-        input=usage.input,
-        cache_read=usage.cache_read,
-        cache_write_5m=usage.cache_write_5m,
-        cache_write_1h=usage.cache_write_1h,
-        cache_write_other=usage.cache_write_other,
-        output=output,
-    )
+    return replace(usage, output=output, searches=0, reasoning=0)

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from corvus_proxy.catalogue.book import Model
+from corvus_proxy.catalogue.book import Book, Model
 from corvus_proxy.errors import RequestError
 from corvus_proxy.gateway.front.client import Client, Headers
 from corvus_proxy.money.outcome import Outcome
@@ -55,6 +55,7 @@ class Exchange:
         "asked",
         "attempts",
         "body",
+        "book",
         "boundary",
         "client",
         "dialect",
@@ -84,6 +85,8 @@ class Exchange:
         self.body = b""
         self.asked: Asked
         self.model: Model
+        self.book: Book
+        """Where prices of other models are pinned, together with the model's own."""
         # quote
         self.quote: Quote
         # reserve

@@ -208,6 +208,10 @@ def meta(exchange: Exchange, ending: Ending) -> bytes:
     usage = {line.name: line.count for line in bill}
     if ending.usage.reasoning:
         usage["reasoning"] = ending.usage.reasoning
+    terms = {name: value for name, value in ending.usage.terms._asdict().items() if value}
+    if ending.usage.served != ending.usage.terms:
+        served = ending.usage.served._asdict().items()
+        terms |= {f"{name}_served": value or "ordinary" for name, value in served}
     now_s = asyncio.get_running_loop().time()
     first_byte_s = max(0.0, exchange.first_byte_s - exchange.started_s)
     return encode_meta(
@@ -227,5 +231,7 @@ def meta(exchange: Exchange, ending: Ending) -> bytes:
             dialect=exchange.dialect.value,
             input_bound=exchange.quote.bound.input_tokens,
             flags=list(ending.flags),
+            terms=terms,
+            unbilled=dict(ending.usage.unbilled),
         )
     )

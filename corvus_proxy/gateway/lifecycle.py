@@ -9,7 +9,6 @@ import asyncio
 from dataclasses import dataclass
 from types import TracebackType
 
-import msgspec
 import structlog
 
 from corvus_proxy import clock, metrics
@@ -28,6 +27,7 @@ from corvus_proxy.gateway.refusing import raise_refusal
 from corvus_proxy.gateway.stopping import Stopping
 from corvus_proxy.gateway.streaming.relay import Stream
 from corvus_proxy.gateway.streaming.ticker import Ticker
+from corvus_proxy.money.flags import ORDINARY_FLAGS
 from corvus_proxy.money.outcome import Outcome
 from corvus_proxy.money.usage import Usage
 from corvus_proxy.settings import Settings
@@ -100,6 +100,8 @@ async def admit(exchange: Exchange, using: Resources) -> None:
     exchange.model = admission.find_model(
         using.book, using.pool.serves, exchange.asked.model, exchange.dialect
     )
+    admission.check_terms(exchange.asked, exchange.model.price)
+    exchange.book = using.book
 
 
 def quote(exchange: Exchange, using: Resources) -> None:
@@ -170,13 +172,19 @@ def record(exchange: Exchange, settled: Settled | None) -> None:
         ending.outcome,
         charge_nanos=settled.charged_nanos if settled else ending.charge_nanos,
         shortfall_nanos=settled.shortfall_nanos if settled else 0,
-        tokens=msgspec.structs.asdict(ending.usage),
+        tokens=ending.usage.counts(),
         total_s=now_s - exchange.started_s,
         first_byte_s=max(0.0, exchange.first_byte_s - exchange.started_s),
     )
     metrics.flagged(exchange.model.family, ending.flags)
-    if ending.flags:
-        _log.warning("usage_flagged", request_id=exchange.request_id, flags=ending.flags)
+    if not ORDINARY_FLAGS.issuperset(ending.flags):
+        _log.warning(
+            "usage_flagged",
+            request_id=exchange.request_id,
+            slug=exchange.model.slug,
+            flags=ending.flags,
+            unbilled=dict(ending.usage.unbilled),
+        )
 
 
 class ZeroOnFault:

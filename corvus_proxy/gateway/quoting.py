@@ -42,7 +42,12 @@ def quote(asked: Asked, model: Model, hold: HoldSettings, *, clamp: bool) -> Quo
     if asked.limit_tokens is not None:
         limit = min(limit, asked.limit_tokens)
     limit *= asked.choices
-    bound = Bound(min(tokens, model.context_tokens), limit, writes_cache=asked.scan.cache_control)
+    bound = Bound(
+        min(tokens, model.context_tokens),
+        limit,
+        writes_cache=asked.scan.cache_control,
+        asked=asked.terms,
+    )
     price = model.price
     floor = min(max(min(hold.floor_tokens, limit), asked.thinking_budget_tokens + 1), limit)
     full = ceiling(bound, price)

@@ -6,7 +6,8 @@ from corvus_proxy.books import quarantine, views, wallets
 from corvus_proxy.books.db import Books
 from corvus_proxy.ledger.verify import redis_cut
 from corvus_proxy.money.amount import round_to_nanos
-from corvus_proxy.money.event import Event, Mark, decode_meta, partition_of
+from corvus_proxy.money.event import Event, Mark, Meta, decode_meta, partition_of
+from corvus_proxy.money.flags import FLAGS
 from corvus_proxy.till.client import Till
 from corvus_proxy.till.reply import HoldState
 
@@ -26,6 +27,10 @@ class Step(NamedTuple):
     """Each line of a charge: tokens x picos."""
     agrees: bool
     """Whether the charge is what its lines come to."""
+    price_version: str
+    """Of this service's own prices, by which the charge was made."""
+    notes: list[str]
+    """Why the charge is what it is, where that is not plain."""
 
 
 class Explanation(NamedTuple):
@@ -115,7 +120,16 @@ def _step(event: Event, *, booked: bool) -> Step:
         booked,
         formula,
         agrees,
+        meta.price_version,
+        _notes(meta),
     )
+
+
+def _notes(meta: Meta) -> list[str]:
+    """Tier and place, counts that were not billed, and each flag in a sentence."""
+    found = [f"{name}: {value}" for name, value in meta.terms.items()]
+    found += [f"not billed: {path} = {number}" for path, number in meta.unbilled.items()]
+    return found + [f"{flag}: {FLAGS.get(flag, 'set by another version')}" for flag in meta.flags]
 
 
 def as_document(found: Explanation) -> dict[str, Any]:

@@ -35,15 +35,18 @@ class Meta(
         "dialect": "dl",
         "flags": "fl",
         "input_bound": "ib",
+        "terms": "tm",
+        "unbilled": "ub",
     },
 ):
     """The compact JSON `u` of an event: everything the charge was made from."""
 
     price_version: str = ""
     picos: dict[str, int] = {}
-    """Price each usage class was charged at, in picos per token (`searches`: picos per call)."""
+    """Price of each line of the bill, in picos per token (`searches`: picos per call)."""
     usage: dict[str, int] = {}
-    """Usage classes of `money.usage.Usage` that are not zero, plus `reasoning` (of which)."""
+    """Tokens of each line, named as `pricing.Line` names it, plus `reasoning` (of which). Tokens
+    times picos over all lines, rounded once, are the charge."""
     source: str = ""
     """`upstream`, `counted` (our meter), `estimated` (input estimated too) or `checkpoint`."""
     credential: str = ""
@@ -57,6 +60,12 @@ class Meta(
     dialect: str = ""
     input_bound: int = 0
     flags: list[str] = []
+    """Of `money.flags`."""
+    terms: dict[str, str] = {}
+    """`mode` and `geo` that the charge was made by, where not ordinary; `…_served` where something
+    else served."""
+    unbilled: dict[str, int | float] = {}
+    """Reported counts that no line bills, by their path in the report."""
 
 
 class Mark(NamedTuple):

@@ -9,40 +9,22 @@ from typing import NamedTuple
 import msgspec
 
 from corvus_proxy.money.amount import PICOS_PER_NANO, round_to_nanos
+from corvus_proxy.money.price import ORDINARY, Mode, Price, Rates, Terms
 from corvus_proxy.money.usage import CLASSES, Usage
 
-
-class Rates(msgspec.Struct, frozen=True):
-    """Picos per token of each class, and per search."""
-
-    input: int
-    output: int
-    cache_read: int
-    cache_write_5m: int
-    cache_write_1h: int
-    cache_write_other: int
-    searches: int = 0
-
-
-class Price(msgspec.Struct, frozen=True):
-    """One slug's price at one version."""
-
-    slug: str
-    version: str
-    """Hash of the content: the same version always prices the same usage alike."""
-    base: Rates
-    long: Rates | None = None
-    long_above: int = 0
-    """Total input above this many tokens moves the whole request to `long` (exactly this:
-    `base`)."""
-    charges_writes: bool = False
-    """Whether this model bills cache writes that no request asked for (OpenAI from GPT-5.6)."""
-
-    def rates(self, input_total: int) -> Rates:
-        """The rates of a request with that much input, cached tokens included."""
-        if self.long is not None and input_total > self.long_above:
-            return self.long
-        return self.base
+__all__ = [
+    "Bound",
+    "Line",
+    "Mode",
+    "Price",
+    "Rates",
+    "Terms",
+    "affordable_output",
+    "at_cost",
+    "ceiling",
+    "charge",
+    "lines",
+]
 
 
 class Bound(NamedTuple):
@@ -53,12 +35,16 @@ class Bound(NamedTuple):
     writes_cache: bool = False
     """The request itself asks for cache writes."""
     searches: int = 0
+    asked: Terms = ORDINARY
+    """How it asks to be served; the provider may serve it in the ordinary way all the same."""
 
 
 class Line(msgspec.Struct, frozen=True):
     """One line of a bill: `count` at `picos` each; `amount_picos` is not rounded."""
 
     name: str
+    """A class, or `searches`. In a bill of several samplings another model's name, `compaction` or
+    `long` may stand before it: `claude-opus-4-8/output`."""
     count: int
     picos: int
 
@@ -68,11 +54,34 @@ class Line(msgspec.Struct, frozen=True):
 
 
 def lines(usage: Usage, price: Price) -> list[Line]:
-    """The bill's lines whose count is not zero, in the order of `usage.CLASSES`, searches last."""
-    rates = price.rates(usage.input_total)
-    found = [Line(name, getattr(usage, name), getattr(rates, name)) for name in CLASSES]
+    """The bill's lines whose count is not zero, in the order of `usage.CLASSES`, searches last. No
+    two have one name."""
+    rates = price.rates(usage.input_total, usage.terms)
+    if usage.parts:
+        found = _lines_of_parts(usage, price)
+    else:
+        found = [Line(name, getattr(usage, name), getattr(rates, name)) for name in CLASSES]
     found.append(Line("searches", usage.searches, rates.searches))
     return [line for line in found if line.count]
+
+
+def _lines_of_parts(usage: Usage, price: Price) -> list[Line]:
+    """Samplings by model, kind and size, each at its own model's rates; what has one name has one
+    rate."""
+    found: dict[str, Line] = {}
+    for part in usage.parts:
+        own = part.price if part.model else price
+        total = part.usage.input_total
+        words = [part.model, "compaction" if part.kind == "compaction" else ""]
+        words.append("long" if own is not None and own.is_long(total) else "")
+        prefix = "".join(word + "/" for word in words if word)
+        rates = own.rates(total, usage.terms) if own is not None else None
+        for name in CLASSES:
+            full = prefix + name
+            before = found[full].count if full in found else 0
+            picos = getattr(rates, name) if rates is not None else 0
+            found[full] = Line(full, before + getattr(part.usage, name), picos)
+    return list(found.values())
 
 
 def charge(usage: Usage, price: Price) -> int:
@@ -80,10 +89,19 @@ def charge(usage: Usage, price: Price) -> int:
     return round_to_nanos(sum(line.amount_picos for line in lines(usage, price)))
 
 
+def at_cost(usage: Usage) -> Usage:
+    """The same usage as the vendor bills it: by what served, parts at their models' official
+    prices."""
+    if not usage.parts and usage.served == usage.terms:
+        return usage
+    parts = tuple(msgspec.structs.replace(part, price=part.official) for part in usage.parts)
+    return msgspec.structs.replace(usage, terms=usage.served, parts=parts)
+
+
 def ceiling(bound: Bound, price: Price) -> int:
     """Nanos that a request within `bound` cannot exceed: no cache hit, the dearest write, the
-    tier."""
-    rates = price.rates(bound.input_tokens)
+    tier, the dearer of the mode that is asked for and the ordinary one."""
+    rates = _worst_rates(bound, price)
     picos = bound.input_tokens * _worst_input(bound, price, rates)
     picos += bound.output_tokens * rates.output + bound.searches * rates.searches
     return -(-picos // PICOS_PER_NANO)
@@ -92,10 +110,18 @@ def ceiling(bound: Bound, price: Price) -> int:
 def affordable_output(nanos: int, bound: Bound, price: Price) -> int:
     """The most output tokens that `nanos` pay for after the input of `bound`; negative when even
     the input is not covered. The inverse of `ceiling` in `output_tokens`."""
-    rates = price.rates(bound.input_tokens)
+    rates = _worst_rates(bound, price)
     picos = nanos * PICOS_PER_NANO - bound.searches * rates.searches
     picos -= bound.input_tokens * _worst_input(bound, price, rates)
     return picos // rates.output if rates.output else (0 if picos < 0 else bound.output_tokens)
+
+
+def _worst_rates(bound: Bound, price: Price) -> Rates:
+    rates = price.rates(bound.input_tokens, bound.asked)
+    if bound.asked == ORDINARY:
+        return rates
+    rates = rates.worst(price.rates(bound.input_tokens, Terms(geo=bound.asked.geo)))
+    return rates.worst(price.rates(bound.input_tokens))
 
 
 def _worst_input(bound: Bound, price: Price, rates: Rates) -> int:

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from corvus_proxy.catalogue.book import Model
 from corvus_proxy.errors import ConfigurationError, Unpriced
-from corvus_proxy.money.pricing import charge
+from corvus_proxy.money.pricing import at_cost, charge
 from corvus_proxy.money.usage import Usage
 from corvus_proxy.settings import Credential, Upstream
 from corvus_proxy.upstream.transport import Origin, Request, Transport
@@ -58,7 +58,7 @@ class Lease(NamedTuple):
 
     def cost_nanos(self, usage: Usage, model: Model) -> int:
         """What the operator pays for `usage`: the official price, by this credential's factor."""
-        return charge(usage, model.official_price) * self.credential.cost_ppm() // _PPM
+        return charge(at_cost(usage), model.official_price) * self.credential.cost_ppm() // _PPM
 
 
 class _Member:

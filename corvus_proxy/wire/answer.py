@@ -11,6 +11,8 @@ from corvus_proxy.wire.dialect import Dialect
 
 class _Chat(msgspec.Struct):
     id: str | None = None
+    model: str | None = None
+    service_tier: str | None = None
     usage: dict[str, Any] | None = None
     error: Any = None
     choices: msgspec.Raw = msgspec.Raw(b"[]")
@@ -18,6 +20,7 @@ class _Chat(msgspec.Struct):
 
 class _Messages(msgspec.Struct):
     id: str | None = None
+    model: str | None = None
     usage: dict[str, Any] | None = None
     error: Any = None
     content: msgspec.Raw = msgspec.Raw(b"[]")
@@ -36,6 +39,9 @@ class Whole(NamedTuple):
     """The stop reason; on chat the last choice's."""
     is_error: bool
     """An error object under status 200, without usage."""
+    model: str = ""
+    tier: str = ""
+    """The `service_tier` beside the usage (chat)."""
 
 
 _CHAT = msgspec.json.Decoder(_Chat)
@@ -50,17 +56,20 @@ def read_whole(dialect: Dialect, body: bytes) -> Whole | None:
         if dialect is Dialect.CHAT:
             chat = _CHAT.decode(body)
             part, answer_id, usage, error = chat.choices, chat.id, chat.usage, chat.error
+            model, tier = chat.model or "", chat.service_tier or ""
             said, reason = _chat_says(bytes(part))
         else:
             messages = _MESSAGES.decode(body)
             part, answer_id = messages.content, messages.id
             usage, error = messages.usage, messages.error
+            model, tier = messages.model or "", ""
             reason = messages.stop_reason or ""
             said = len(bytes(part).strip(b"[] \n\r\t")) > 0
     except (msgspec.DecodeError, RecursionError):
         return None
-    is_error = bool(error) and usage is None
-    return Whole(answer_id or "", usage, said, bytes(part), reason, is_error)
+    failed = bool(error) and usage is None
+    answer_id = plain_word(answer_id or "")
+    return Whole(answer_id, usage, said, bytes(part), reason, failed, model, tier)
 
 
 def text_of(dialect: Dialect, part: bytes) -> StreamMeter:
@@ -71,6 +80,13 @@ def text_of(dialect: Dialect, part: bytes) -> StreamMeter:
     # A line break is white space between members, and would end the event's line.
     meter.feed(b"data: " + name + part.translate(_BLANKS) + end)
     return meter
+
+
+def plain_word(text: str) -> str:
+    """A name or id of an upstream's as the books can take it: no control characters (Postgres has
+    no NUL), at most 100 characters."""
+    text = text[:100]
+    return text if text.isprintable() else "".join(c for c in text if c.isprintable())
 
 
 def decode_counts(raw: bytes) -> Mapping[str, Any] | None:

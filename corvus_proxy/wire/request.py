@@ -12,8 +12,10 @@ import msgspec
 
 from corvus_proxy._fast import BodyScan, scan_body, scan_members
 from corvus_proxy.errors import InvalidRequest
+from corvus_proxy.money.price import ORDINARY, Terms
 from corvus_proxy.wire.dialect import Dialect
 from corvus_proxy.wire.edits import Splice, first_member
+from corvus_proxy.wire.terms import GEOS, MODES
 
 
 class Tool(msgspec.Struct):
@@ -65,6 +67,8 @@ class Asked(msgspec.Struct, frozen=True):
     include_usage: bool
     """Whether the client itself asked for usage in its stream (chat)."""
     scan: BodyScan
+    terms: Terms = ORDINARY
+    """Tier, speed and place; whether the model has a price for them is not judged here."""
 
 
 _DECODERS: dict[Dialect, Any] = {
@@ -77,7 +81,6 @@ REFUSED: dict[Dialect, dict[str, tuple[bytes, ...]]] = {
     Dialect.CHAT: {
         "audio": (),
         "background": (b"false",),
-        "service_tier": (b'"auto"', b'"default"'),
         "store": (b"false",),
         "web_search_options": (),
     },
@@ -86,10 +89,7 @@ REFUSED: dict[Dialect, dict[str, tuple[bytes, ...]]] = {
         "container": (),
         "fallback_credit_token": (),
         "fallbacks": (b"[]",),
-        "inference_geo": (b'"global"',),
         "mcp_servers": (b"[]",),
-        "service_tier": (b'"auto"', b'"standard_only"'),
-        "speed": (b'"standard"',),
         "thread": (),
     },
 }
@@ -192,6 +192,26 @@ def _refuse_fields(dialect: Dialect, body: bytes, scan: BodyScan) -> None:
             )
 
 
+def _terms(dialect: Dialect, body: bytes, scan: BodyScan) -> Terms:
+    """How the request asks to be served. Raises InvalidRequest for a word that is not known."""
+    found = []
+    for table in (MODES[dialect], GEOS[dialect]):
+        chosen = ""
+        for name, words in table.items():
+            place = scan.members.get(name)
+            if place is None:
+                continue
+            value = words.get(body[place[1] : place[2]])
+            if value is None:
+                raise InvalidRequest(
+                    f"{name} with this value is not served: its cost is not priced here.",
+                    param=name,
+                )
+            chosen = value or chosen
+        found.append(chosen)
+    return Terms(*found)
+
+
 def _chat(request: _Chat, body: bytes, scan: BodyScan) -> Asked:
     if request.modalities and request.modalities != ["text"]:
         raise InvalidRequest("Only the modality 'text' is served.", param="modalities")
@@ -218,6 +238,7 @@ def _chat(request: _Chat, body: bytes, scan: BodyScan) -> Asked:
         choices=n,
         thinking_budget_tokens=0,
         scan=scan,
+        terms=_terms(Dialect.CHAT, body, scan),
         include_usage=bool(request.stream_options and request.stream_options.include_usage),
     )
 
@@ -237,6 +258,7 @@ def _messages(request: _Messages, body: bytes, scan: BodyScan) -> Asked:
         thinking_budget_tokens=max(0, budget),
         include_usage=True,
         scan=scan,
+        terms=_terms(Dialect.MESSAGES, body, scan),
     )
 
 

@@ -45,6 +45,7 @@ class Seen:
     error: bytes = b""
     model: str = ""
     upstream_id: str = ""
+    service_tier: str = ""
     forwarded: bytes = b""
     cut: list[bytes] = field(default_factory=list)
 
@@ -181,6 +182,9 @@ def _take_chat(seen: Seen, body: Node) -> None:
             if member.name == "finish_reason":
                 _take_reason(seen, member.node)
     seen.usage_last = _usage(seen, body) or seen.usage_last
+    for member in body.members or ():
+        if member.name == "service_tier" and member.node.is_text:
+            seen.service_tier = str(member.node.value)
     seen.model = seen.model or _word(body, "model")
     seen.upstream_id = seen.upstream_id or _word(body, "id")
 

@@ -10,7 +10,7 @@ from corvus_proxy import errors, metrics, settings
 from corvus_proxy.catalogue import book, margin
 from corvus_proxy.money.flags import FLAGS
 from corvus_proxy.money.outcome import RULES, Outcome
-from corvus_proxy.money.usage import Usage
+from corvus_proxy.money.usage import COUNTS
 from corvus_proxy.settings import reference
 from corvus_proxy.wire import refusal
 from corvus_proxy.wire.dialect import Dialect
@@ -58,7 +58,7 @@ def test_every_metric_is_ours_by_name_and_told() -> None:
         expected.append(f"| `{name}` | {one._type} | {labels} | {one._documentation} |")
     assert rows("metrics.md") == expected
     classes = (ROOT / "docs" / "metrics.md").read_text()
-    assert all(f"`{name}`" in classes for name in Usage.__struct_fields__)
+    assert all(f"`{name}`" in classes for name in COUNTS)
 
 
 def kinds(kind: type[errors.RequestError]) -> list[type[errors.RequestError]]:

@@ -18,15 +18,14 @@ from corvus_proxy.gateway.ending import (
     Stop,
     conclude,
     counts_other_turns,
-    final_usage,
     output_at_least,
     text_at_most,
 )
 from corvus_proxy.gateway.exchange import Ending, Exchange
 from corvus_proxy.gateway.forwarding import is_about_our_account, meta
 from corvus_proxy.gateway.quoting import input_estimate, may_reason_silently, output_limit
+from corvus_proxy.gateway.reading import Report, read, wanted
 from corvus_proxy.gateway.streaming.allowance import Allowance
-from corvus_proxy.money.usage import UsageInvalid, from_messages
 from corvus_proxy.settings import HoldSettings, RelaySettings
 from corvus_proxy.upstream.faults import Cut, TimedOut
 from corvus_proxy.upstream.transport import Answer
@@ -219,11 +218,9 @@ class Stream:
         meter, dialect = self.meter, self._exchange.dialect
         has_output = meter.deltas > 0
         start, last = decode_counts(meter.usage_start), decode_counts(meter.usage_last)
-        usage, flags = final_usage(dialect, start, last, has_output=has_output)
-        try:
-            input_usage = from_messages(start, None) if start else None
-        except UsageInvalid:
-            input_usage = None
+        report = Report(dialect, start, last, meter.model, meter.service_tier)
+        found = read(report, wanted(self._exchange), has_output=has_output)
+        flags = found.flags
         if meter.restarts:
             flags += ("message_restarted",)
         if meter.failed:
@@ -233,11 +230,12 @@ class Stream:
         return Seen(
             started=meter.started,
             complete=meter.ended and not meter.failed,
-            usage=usage,
-            input_usage=input_usage,
+            usage=found.usage,
+            input_usage=found.input_usage,
             counted_output=output_at_least(dialect, meter.deltas, text_bytes),
             has_output=has_output,
             flags=flags,
+            blank=found.blank,
             output_at_most=self.output_at_most() if comparable else None,
             silent=may_reason_silently(self._exchange),
             refusal=meter.reason if meter.reason in REFUSALS else "",

@@ -40,6 +40,12 @@ def explain(key_id: str, *, last: int = 20, common: Common | None = None) -> Non
         raise SystemExit(3)
 
 
+WHOSE_PRICES = (
+    "Prices are this service's own, at the version beside each charge. A cost that a client shows"
+    " by itself is reckoned from the vendor's list and is another figure."
+)
+
+
 def _told(found: Any) -> str:
     redis = "nothing" if found.redis_nanos is None else f"{format_usd(found.redis_nanos)} USD"
     lines = [
@@ -56,12 +62,13 @@ def _told(found: Any) -> str:
             f"  {format_usd(step.balance_nanos):>16}  {step.outcome:22} {step.id}{mark}"
         )
         if step.formula:
-            lines.append(f"{'':14}{step.formula} picos")
+            lines.append(f"{'':14}{step.formula} picos, prices {step.price_version}")
+        lines += [f"{'':14}{note}" for note in step.notes]
     lines += [f"held    {format_usd(hold.held_nanos)} USD by {rid} of process {hold.owner}"
               for rid, hold in found.holds.items()]  # fmt: skip
     lines += [f"waits   {row.kind} {format_usd(row.amount_nanos)} USD {row.id}"
               for row in found.waiting]  # fmt: skip
-    lines += ["", *(found.problems or ["Everything agrees."])]
+    lines += ["", WHOSE_PRICES, *(found.problems or ["Everything agrees."])]
     return "\n".join(lines)
 
 

@@ -17,6 +17,7 @@ SHORT_MAX = 12288
 FIELDS = (
     "letters", "symbols", "non_ascii", "deltas", "events", "started", "ended", "finished", "failed",
     "overflow", "restarts", "usage_start", "usage_last", "error", "model", "upstream_id", "reason",
+    "service_tier",
 )  # fmt: skip
 
 
@@ -142,6 +143,10 @@ CHUNKS = [
     {"usage": {"prompt_tokens": 5}, "choices": [{"delta": {"content": "z"}}]},
     {"message": {"usage": {"prompt_tokens": 6}, "content": "not here"}, "choices": []},
     {"choices": [], "prompt_filter_results": [], "content": "not here", "id": "", "model": ""},
+    {"service_tier": "flex", "choices": [{"delta": {"service_tier": "not here"}}]},
+    {"choices": [], "usage": USAGE, "service_tier": "default"},
+    {"service_tier": None, "choices": []},
+    {"message": {"service_tier": "not here"}, "choices": [], "service_tier": ["not", "here"]},
     {"error": {"message": "x", "usage": {"prompt_tokens": 8}}},
     {"error": "just a text"},
     {"error": True},
@@ -195,7 +200,7 @@ TWICE = [
 SCALARS = st.one_of(st.none(), st.booleans(), st.integers(0, 9), st.text(max_size=6))
 NAMES = st.sampled_from([
     "usage", "message", "choices", "delta", "content_block", "error", "type", "text", "input",
-    "content", "id", "model", "finish_reason", "stop_reason", "x",
+    "content", "id", "model", "finish_reason", "stop_reason", "service_tier", "x",
 ])  # fmt: skip
 ANY = st.recursive(
     st.one_of(SCALARS, st.sampled_from(["message_start", "message_delta", "message_stop"])),

@@ -27,15 +27,20 @@ FIELDS = {
 
 @pytest.mark.parametrize("model", BOOK.models, ids=lambda model: model.slug)
 def test_row(model: Model) -> None:
-    """Source, date, no component dearer than official, the family's rule for our price."""
+    """Source, date, no component dearer than official, the family's rule for our price: in every
+    mode of service and at every size."""
     assert model.official.source
     assert model.official.checked
-    pairs = [(model.price.base, model.official.base)]
-    if model.price.long and model.official.long:
-        pairs.append((model.price.long, model.official.long))
+    for rates in (mode.long for mode in model.price.modes.values()):
+        assert rates is None or model.price.long is not None
+    if model.price.long:
         for name in model.price.base.__struct_fields__:
             assert getattr(model.price.long, name) >= getattr(model.price.base, name)
-    for ours, official in pairs:
+    pairs = list(model.pairs())
+    assert len(pairs) == sum(
+        1 + (mode.long is not None) for mode in (model.price, *model.price.modes.values())
+    )
+    for ours, official, _ in pairs:
         for name in ours.__struct_fields__:
             assert getattr(ours, name) <= getattr(official, name), name
         if model.family == "anthropic":
@@ -79,6 +84,67 @@ def test_official_price_agrees_with_its_source(model: Model) -> None:
             assert official.long is not None
             assert getattr(official.long, name) == Decimal(tier.price) * 10**6, name
     assert tiered == (official.long is not None)
+
+
+@pytest.mark.parametrize("model", BOOK.models, ids=lambda model: model.slug)
+def test_official_modes_agree_with_their_source(model: Model) -> None:
+    """Every tier and speed that the tracked table has a price for, and no other; ultrafast is not
+    in it and costs six times the ordinary price in everything, by its vendor's page."""
+    providers = {provider.id: provider for provider in data_snapshot.get_snapshot().providers}
+    models = providers[PROVIDERS[model.family]].models
+    row = next(row for row in models if row.match.is_match(model.slug))
+    found = {}
+    for variant in row.price_variants or []:
+        name = variant.when.get("service_tier") or variant.when.get("speed")
+        if name and (model.family, name) not in (("openai", "fast"), ("openai", "default")):
+            found[name] = variant.prices
+    ultrafast = model.official.modes.get("ultrafast")
+    assert set(model.official.modes) - {"ultrafast"} == set(found)
+    if ultrafast is not None:
+        assert ultrafast.base == model.official.base.times(600)
+        assert model.official.long is not None
+        assert ultrafast.long == model.official.long.times(600)
+    for name, prices in found.items():
+        mode = model.official.modes[name]
+        assert (mode.long is not None) == bool(getattr(prices.input_mtok, "tiers", ()))
+        fields = dict(FIELDS)
+        if model.family != "anthropic":
+            fields["cache_write_other"] = fields.pop("cache_write_5m")
+        for component, field in fields.items():
+            price = getattr(prices, field)
+            if price is None:
+                assert getattr(mode.base, component) == mode.base.input
+                continue
+            base = Decimal(getattr(price, "base", price)) * 10**6
+            assert getattr(mode.base, component) == base, (name, component)
+            for tier in getattr(price, "tiers", ()):
+                assert mode.long is not None
+                assert getattr(mode.long, component) == Decimal(tier.price) * 10**6
+
+
+@pytest.mark.parametrize("model", BOOK.models, ids=lambda model: model.slug)
+def test_a_place_costs_a_tenth_more_on_claude_from_4_6_on(model: Model) -> None:
+    """The vendor's page on data residency; older models refuse the parameter."""
+    newer = model.family == "anthropic" and not model.slug.endswith("4-5")
+    assert model.price.geos == ({"us": 110} if newer else {})
+    assert model.official_price.geos == model.price.geos
+
+
+def test_the_version_covers_modes_and_places(tmp_path: Path) -> None:
+    """Another rate of a tier, or another percent, is another version."""
+
+    def version(text: str) -> str:
+        path = tmp_path / "models.toml"
+        path.write_text(text)
+        return book.load(PricingSettings(book=str(path))).models[0].price.version
+
+    mode = ROW + MODE
+    found = {
+        version(ROW), version(mode), version(mode.replace("flex", "priority")),
+        version(mode.replace('"1", output = "2" }', '"1", output = "1" }')),
+        version(ROW + "geos = { us = 110 }\n"), version(ROW + "geos = { us = 120 }\n"),
+    }  # fmt: skip
+    assert len(found) == 6
 
 
 @pytest.mark.parametrize(
@@ -135,6 +201,10 @@ checked = 2026-11-23
 official = { input = "4", output = "8" }
 price = { input = "2", output = "4" }
 """
+MODE = (
+    '[model.modes.flex]\nofficial = { input = "2", output = "4" }\n'
+    'price = { input = "1", output = "2" }\n'
+)
 LONG = (
     'long_above = 9\nofficial_long = { input = "8", output = "8" }\n'
     'price_long = { input = "3", output = "4" }\n'
@@ -165,6 +235,16 @@ LONG = (
         (ROW + LONG.replace('"3"', '"1"'), "input is cheaper above"),
         (ROW.replace('output = "4" }', 'output = "4", cache_write_other = "3" }'),
          "charges_writes"),
+        # A hold at the dearer of asked and ordinary would not cover a mix of the two.
+        (ROW + MODE.replace('"1", output = "2" }', '"1", output = "9" }'), "neither dearer nor"),
+        (ROW + MODE.replace("flex", "express"), "express"),
+        (ROW + MODE + 'price_long = { input = "1", output = "2" }', "stand together"),
+        (ROW + MODE + LONG.replace("long_above = 9\n", ""), "stand together"),
+        (ROW + MODE.replace('price = { input = "1", ', "price = { "), "without input"),
+        (ROW + "geos = { us = 90 }\n", "geos"),
+        (ROW + "geos = { eu = 110 }\n", "geos"),
+        (ROW.replace('"2", output', '"2.000005", output') + "geos = { us = 110 }\n",
+         "no whole number of picos"),
     ],
 )  # fmt: skip
 def test_a_row_that_cannot_be_meant_is_refused(tmp_path: Path, text: str, said: str) -> None:

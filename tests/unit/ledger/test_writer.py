@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from corvus_proxy.books.db import Books
 from corvus_proxy.ledger import outbox
 from corvus_proxy.ledger.verify import verify
 from corvus_proxy.ledger.writer import Writer
-from corvus_proxy.money.event import Meta, encode_meta, partition_of
+from corvus_proxy.money.event import Event, Meta, encode_meta, partition_of
 from corvus_proxy.service import keys
 from corvus_proxy.service.stores import Stores
 from corvus_proxy.till.client import Till
@@ -48,6 +49,25 @@ async def spend(stores: Stores, made: keys.Created, rid: str, nanos: int) -> Non
 async def drain(writer: Writer) -> None:
     while await writer.tick(block_ms=1):
         pass
+
+
+def test_a_request_row_adds_up_every_line() -> None:
+    """Lines of other models and of compactions are tokens of the same request."""
+    meta = Meta(
+        usage={"input": 1, "compaction/input": 20, "claude-opus-4-8/input": 300, "output": 4,
+               "compaction/cache_read": 50, "claude-opus-4-8/long/cache_write_5m": 600,
+               "cache_write_1h": 7000, "searches": 9, "reasoning": 3},
+        picos={},
+    )  # fmt: skip
+    event = Event(
+        partition=0, epoch=1, seq=1, type="S", id="r", wallet="w", delta_nanos=0, balance_nanos=0,
+        wallet_seq=1, actual_nanos=0, shortfall_nanos=0, outcome="completed",
+        meta=encode_meta(meta),
+    )  # fmt: skip
+    columns = re.findall(r"\w+", entries.INSERT_REQUESTS.partition("(")[2].partition(")")[0])
+    row = dict(zip(columns, entries._request_row(event), strict=True))
+    assert (row["input_tokens"], row["cache_read_tokens"]) == (321, 50)
+    assert (row["cache_write_tokens"], row["output_tokens"]) == (7600, 4)
 
 
 async def test_a_key_its_money_and_its_charges_reach_the_books(stores: Stores) -> None:

@@ -15,6 +15,7 @@ from corvus_proxy.money.amount import (
     parse_usd,
     round_to_nanos,
 )  # fmt: skip
+from corvus_proxy.money.price import Mode, Terms
 from corvus_proxy.money.pricing import (
     Bound,
     Price,
@@ -24,7 +25,7 @@ from corvus_proxy.money.pricing import (
     charge,
     lines,
 )  # fmt: skip
-from corvus_proxy.money.usage import Usage, UsageInvalid, from_chat, from_messages
+from corvus_proxy.money.usage import Part, Usage, UsageInvalid, from_chat, from_messages
 
 
 def rates(usd_in: str, usd_out: str, *, read: str = "0.10", family: str = "anthropic") -> Rates:
@@ -194,6 +195,84 @@ PRICES = st.builds(
     Price, st.just("m"), st.just("v"), RATES, st.none() | RATES, st.integers(0, 3_000_000),
     st.booleans(),
 )  # fmt: skip
+
+
+TERMS = st.builds(Terms, st.sampled_from(["", "flex", "priority"]), st.sampled_from(["", "us"]))
+
+
+def with_modes(price: Price, percents: tuple[int, int], geo_percent: int) -> Price:
+    """A price with a cheaper and a dearer mode and a place, as the book would let it pass."""
+
+    def whole(rates: Rates) -> Rates:
+        return Rates(*(getattr(rates, name) * 10_000 for name in Rates.__struct_fields__))
+
+    base, long = whole(price.base), None
+    if price.long is not None:
+        long = base.worst(whole(price.long))
+    flex, priority = (
+        Mode(base.times(percent), long.times(percent) if long else None) for percent in percents
+    )
+    return Price(
+        "m", "v", base, long, price.long_above, price.charges_writes,
+        {"flex": flex, "priority": priority}, {"us": geo_percent},
+    )  # fmt: skip
+
+
+@given(
+    st.integers(0, 400_000), st.integers(0, 400_000), st.integers(0, 128_000), PRICES,
+    st.tuples(st.integers(1, 100), st.integers(100, 600)), st.integers(100, 200), TERMS, TERMS,
+)  # fmt: skip
+def test_whatever_serves_no_charge_exceeds_the_hold_for_what_was_asked(
+    plain: int, read: int, output: int, price: Price, percents: tuple[int, int], geo: int,
+    asked: Terms, served: Terms,
+) -> None:  # fmt: skip
+    """The customer's tier is one of asked, ordinary and cheaper; the hold covers each."""
+    price = with_modes(price, percents, geo)
+    mode = served.mode if served.mode in (asked.mode, "", "flex") else asked.mode
+    paid = Terms(mode, served.geo if served.geo in (asked.geo, "") else asked.geo)
+    usage = Usage(plain, read, output=output, terms=paid)
+    bound = Bound(usage.input_total, output, asked=asked)
+    assert charge(usage, price) <= ceiling(bound, price)
+    nanos = ceiling(bound, price)
+    assert affordable_output(nanos, bound, price) >= output
+
+
+@given(
+    st.lists(
+        st.tuples(
+            USAGES,
+            st.sampled_from(["", "a", "b"]),
+            st.sampled_from(["message", "compaction", "advisor_message"]),
+        ),
+        min_size=1,
+        max_size=6,
+    ),
+    PRICES,
+    PRICES,
+)
+def test_a_bill_of_samplings_is_the_sum_of_its_lines(
+    parts: list[tuple[Usage, str, str]], price: Price, other: Price
+) -> None:
+    """Each sampling at its own model and size, rounded once; `b` has no price and costs nothing.
+    No two lines have one name, so that an event's own record adds up to its charge."""
+    prices = {"": price, "a": other, "b": None}
+    made = tuple(
+        Part(usage, kind, model, prices[model] if model else None) for usage, model, kind in parts
+    )
+    whole = Usage(parts=made)
+    exact = Fraction(0)
+    for usage, model, _ in parts:
+        own = prices[model]
+        if own is not None:
+            alone = msgspec.structs.replace(usage, searches=0)
+            exact += sum(line.amount_picos for line in lines(alone, own))
+    bill = lines(whole, price)
+    names = [line.name for line in bill]
+    assert len(set(names)) == len(names)
+    assert sum(line.amount_picos for line in bill) == exact
+    assert charge(whole, price) == floor(exact / 1000 + Fraction(1, 2))
+    kept = {line.name: (line.count, line.picos) for line in bill}
+    assert round_to_nanos(sum(a * b for a, b in kept.values())) == charge(whole, price)
 
 
 @given(USAGES, PRICES)

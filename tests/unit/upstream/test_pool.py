@@ -4,8 +4,12 @@ from collections import Counter
 
 import pytest
 
+from corvus_proxy.catalogue import book
 from corvus_proxy.errors import ConfigurationError, Unpriced
-from corvus_proxy.settings import Credential, Upstream
+from corvus_proxy.money.price import Terms
+from corvus_proxy.money.pricing import charge
+from corvus_proxy.money.usage import Part, Usage
+from corvus_proxy.settings import Credential, PricingSettings, Upstream
 from corvus_proxy.upstream.pool import Pool
 from corvus_proxy.upstream.transport import HttptoolsTransport, Transport
 from corvus_proxy.wire.dialect import Dialect
@@ -83,3 +87,32 @@ def test_what_is_no_address_is_refused(secret: str) -> None:
     with pytest.raises(ConfigurationError, match="weight"):
         pool(Upstream("openai", "https://x", credential=[
             Credential("a", secret_file=secret, weight=0)]))  # fmt: skip
+
+
+def test_the_cost_follows_what_served_and_who_answered(secret: str) -> None:
+    """At the vendor's prices, by the credential's factor: whatever the customer is charged."""
+    cheap = Credential("a", secret_file=secret, cost_factor="0.5")
+    made = pool(Upstream("openai", "http://127.0.0.1:9", credential=[cheap]))
+    lease = made.choose("openai", Dialect.CHAT)
+    models = book.load(PricingSettings())
+    gpt, opus, haiku = (
+        models.find(name) for name in ("gpt-5.5", "claude-opus-5-5", "claude-haiku-4-5")
+    )
+    assert gpt is not None
+    assert opus is not None
+    assert haiku is not None
+    plain = Usage(input=1000, output=100)
+    assert lease.cost_nanos(plain, gpt) == (1000 * 5000 + 100 * 30_000) // 2
+    raised = Usage(input=1000, output=100, served=Terms("priority"))
+    assert charge(raised, gpt.price) == charge(plain, gpt.price)
+    assert lease.cost_nanos(raised, gpt) == (1000 * 12_500 + 100 * 75_000) // 2
+    lowered = Usage(input=1000, output=100, terms=Terms("priority"), served=Terms("flex"))
+    assert lease.cost_nanos(lowered, gpt) == (1000 * 2500 + 100 * 15_000) // 2
+    advised = Usage(parts=(
+        Part(Usage(input=10)),
+        Part(Usage(input=20), "advisor_message", haiku.slug, haiku.price, haiku.official_price),
+        Part(Usage(input=30), "advisor_message", "nobody"),
+    ))  # fmt: skip
+    assert lease.cost_nanos(advised, opus) == (10 * 4000 + 20 * 1000) // 2
+    placed = Usage(input=1000, served=Terms(geo="us"))
+    assert lease.cost_nanos(placed, opus) == 1000 * 4400 // 2

@@ -45,7 +45,7 @@ def test_what_is_asked_for(dialect: Dialect, body: Any, expected: Any) -> None:
          "max_tokens"),
         (Dialect.CHAT, b'{"model":"m","messages":[],"stream_options":'
          b'{"include_usage":true,"include_usage":false}}', "stream_options"),
-        (Dialect.CHAT, {"model": "m", "messages": M, "service_tier": "priority"}, "service_tier"),
+        (Dialect.CHAT, {"model": "m", "messages": M, "service_tier": "scale"}, "service_tier"),
         (Dialect.CHAT, {"model": "m", "messages": M, "store": True}, "store"),
         (Dialect.CHAT, {"model": "m", "messages": M, "web_search_options": {}},
          "web_search_options"),
@@ -56,9 +56,9 @@ def test_what_is_asked_for(dialect: Dialect, body: Any, expected: Any) -> None:
         (Dialect.CHAT, {"model": "m", "messages": M, "max_tokens": 0}, "max_tokens"),
         (Dialect.MESSAGES, {"model": "m", "messages": M, "max_tokens": 1,
                             "tools": [{"type": "web_search_20250305", "name": "w"}]}, "tools"),
-        (Dialect.MESSAGES, {"model": "m", "messages": M, "max_tokens": 1, "speed": "fast"},
+        (Dialect.MESSAGES, {"model": "m", "messages": M, "max_tokens": 1, "speed": "warp"},
          "speed"),
-        (Dialect.MESSAGES, {"model": "m", "messages": M, "max_tokens": 1, "inference_geo": "us"},
+        (Dialect.MESSAGES, {"model": "m", "messages": M, "max_tokens": 1, "inference_geo": "eu"},
          "inference_geo"),
         (Dialect.MESSAGES, {"model": "m", "messages": M, "max_tokens": -1}, "max_tokens"),
         (Dialect.MESSAGES, {"model": "m", "messages": M}, None),
@@ -76,6 +76,29 @@ def test_what_cannot_be_priced_or_read_is_refused_by_name(
     with pytest.raises(InvalidRequest) as refused:
         read(dialect, body)
     assert refused.value.param == param
+
+
+@pytest.mark.parametrize(
+    ("dialect", "members", "terms"),
+    [
+        (Dialect.CHAT, {}, ("", "")),
+        (Dialect.CHAT, {"service_tier": "default"}, ("", "")),
+        (Dialect.CHAT, {"service_tier": "flex"}, ("flex", "")),
+        (Dialect.CHAT, {"service_tier": "priority"}, ("priority", "")),
+        (Dialect.CHAT, {"service_tier": "fast"}, ("priority", "")),
+        (Dialect.CHAT, {"service_tier": "ultrafast"}, ("ultrafast", "")),
+        (Dialect.MESSAGES, {"service_tier": "auto"}, ("", "")),
+        (Dialect.MESSAGES, {"service_tier": "standard_only", "speed": "fast"}, ("fast", "")),
+        (Dialect.MESSAGES, {"speed": "standard", "inference_geo": "global"}, ("", "")),
+        (Dialect.MESSAGES, {"speed": None, "inference_geo": "us"}, ("", "us")),
+    ],
+)
+def test_tier_speed_and_place_are_read(
+    dialect: Dialect, members: dict[str, Any], terms: tuple[str, str]
+) -> None:
+    """Each word in its one meaning; whether the model has a price for it is judged at admission."""
+    body = {"model": "m", "messages": M, "max_tokens": 9, **members}
+    assert read(dialect, body).terms == terms
 
 
 @pytest.mark.parametrize("value", [None, "auto", "default"])
