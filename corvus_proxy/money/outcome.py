@@ -71,7 +71,10 @@ RULES: dict[Outcome, Rule] = {
     ),
     Outcome.UPSTREAM_CUT: Rule(_METERED, _USAGE_OR_METER, _REST, _ERROR),
     Outcome.CANCELLED_EARLY: Rule(
-        "0; the input once a stream has begun", "usage within 2 s, else reported input", _REST, "–"
+        "0; the input once a stream has begun",
+        "usage within 2 s, else reported or estimated input",
+        _REST,
+        "–",
     ),
     Outcome.CANCELLED: Rule(_METERED, "usage within 2 s, else meter", _REST, "–"),
     Outcome.SLOW_READER: Rule(
