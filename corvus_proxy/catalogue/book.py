@@ -24,6 +24,8 @@ from corvus_proxy.money.price import Mode, Price, Rates
 from corvus_proxy.settings import PricingSettings
 
 _READ_SHARE = {"anthropic": "0.10", "openai": "0.10", "glm": "0.20"}
+_MODES = {"anthropic": {"fast"}, "openai": {"flex", "priority", "ultrafast"}, "glm": set[str]()}
+"""Which modes of service a family's requests and answers can name."""
 _COMPONENTS = (
     "input",
     "output",
@@ -210,6 +212,10 @@ def _price(row: _Row, factor: str | None) -> Price:
         raise ValueError(f"there is no family {row.family!r}")
     if len({bool(row.long_above), bool(row.official_long), bool(row.price_long)}) > 1:
         raise ValueError("long_above, official_long and price_long stand together or not at all")
+    for name in set(row.modes) - _MODES[row.family]:
+        raise ValueError(f"{row.family} models have no mode {name}")
+    if row.geos and row.family != "anthropic":
+        raise ValueError(f"{row.family} models have no geos")
     ours = _Mode(row.official, row.price, row.official_long, row.price_long)
     base = _our_mode(ours, row, factor)
     price = Price(

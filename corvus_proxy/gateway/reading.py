@@ -26,6 +26,8 @@ Find = Callable[[str], Model | None]
 """The model of the price book with that name."""
 _BLANK = Usage()
 _CACHE_CONTROL = re.compile(rb'"cache_control"\s*:\s*\{([^{}]*)\}')
+_DATE = re.compile(r"-20\d{2}-?\d{2}-?\d{2}\Z")
+"""Of a snapshot: `-20261001`, `-2026-10-01`."""
 _HOUR = re.compile(rb'"ttl"\s*:\s*"1h"')
 
 
@@ -67,7 +69,8 @@ def asks_for_hours_only(body: bytes) -> bool:
     count: its quotes are escaped."""
     if b'"1h"' not in body:
         return False
-    return all(_HOUR.search(found) for found in _CACHE_CONTROL.findall(body))
+    breakpoints = _CACHE_CONTROL.findall(body)
+    return bool(breakpoints) and all(_HOUR.search(found) for found in breakpoints)
 
 
 class Reading(NamedTuple):
@@ -181,7 +184,10 @@ def _priced(
 
 
 def _is_own(name: str, model: Model) -> bool:
-    return not name or name in (model.slug, model.upstream_model) or name in model.aliases
+    """Whether a name is one of the model that was asked for: no name, or its own, dated or not."""
+    if not name or name in (model.slug, model.upstream_model) or name in model.aliases:
+        return True
+    return _DATE.sub("", name) in (model.slug, model.upstream_model)
 
 
 def _about_cache(usage: Usage, wanted: Wanted) -> tuple[str, ...]:
@@ -190,7 +196,6 @@ def _about_cache(usage: Usage, wanted: Wanted) -> tuple[str, ...]:
 
 
 def _about_model(report: Report, wanted: Wanted) -> tuple[str, ...]:
-    dated = report.model.startswith(wanted.model.upstream_model + "-2")
-    if dated or _is_own(report.model, wanted.model):
+    if _is_own(report.model, wanted.model):
         return ()
     return ("model_differs",) if wanted.find(report.model) else ()

@@ -112,10 +112,11 @@ def _look(
             meaning = table.get(path)
             if meaning is None or meaning is BILLED_APART:
                 _keep(path, inner, meaning, found, flags)
+        elif depth == _DEPTH_MAX and kind in (dict, list):
+            flags["usage_unknown"] = None  # no report that is known goes so deep
         elif kind is dict:
-            if depth < _DEPTH_MAX:
-                _look(table, inner, path + ".", depth + 1, found, flags)
-        elif kind is list and depth < _DEPTH_MAX:
+            _look(table, inner, path + ".", depth + 1, found, flags)
+        elif kind is list:
             for item in inner:
                 # An entry is looked at like a member whose name is the list's.
                 _look(table, {"[]": item}, path, depth + 1, found, flags)

@@ -142,7 +142,7 @@ def test_the_version_covers_modes_and_places(tmp_path: Path) -> None:
     found = {
         version(ROW), version(mode), version(mode.replace("flex", "priority")),
         version(mode.replace('"1", output = "2" }', '"1", output = "1" }')),
-        version(ROW + "geos = { us = 110 }\n"), version(ROW + "geos = { us = 120 }\n"),
+        version(CLAUDE + "geos = { us = 110 }\n"), version(CLAUDE + "geos = { us = 120 }\n"),
     }  # fmt: skip
     assert len(found) == 6
 
@@ -201,6 +201,7 @@ checked = 2026-11-23
 official = { input = "4", output = "8" }
 price = { input = "2", output = "4" }
 """
+CLAUDE = ROW.replace("openai", "anthropic")
 MODE = (
     '[model.modes.flex]\nofficial = { input = "2", output = "4" }\n'
     'price = { input = "1", output = "2" }\n'
@@ -241,9 +242,12 @@ LONG = (
         (ROW + MODE + 'price_long = { input = "1", output = "2" }', "stand together"),
         (ROW + MODE + LONG.replace("long_above = 9\n", ""), "stand together"),
         (ROW + MODE.replace('price = { input = "1", ', "price = { "), "without input"),
-        (ROW + "geos = { us = 90 }\n", "geos"),
-        (ROW + "geos = { eu = 110 }\n", "geos"),
-        (ROW.replace('"2", output', '"2.000005", output') + "geos = { us = 110 }\n",
+        (ROW + MODE.replace("flex", "fast"), "openai models have no mode fast"),
+        (CLAUDE + MODE, "anthropic models have no mode flex"),
+        (ROW + "geos = { us = 110 }\n", "openai models have no geos"),
+        (CLAUDE + "geos = { us = 90 }\n", "geos"),
+        (CLAUDE + "geos = { eu = 110 }\n", "geos"),
+        (CLAUDE.replace('"2", output', '"2.000005", output') + "geos = { us = 110 }\n",
          "no whole number of picos"),
     ],
 )  # fmt: skip

@@ -237,6 +237,7 @@ def test_case_08_writes_of_an_hour_and_of_five_minutes_have_their_own_prices(
         (b'{"cache_control":{"type":"ephemeral","ttl":"1h"}}', True),
         (b'{"cache_control": {"ttl" : "1h"}, "a": {"cache_control":{"type":"ephemeral"}}}', False),
         (b'{"cache_control":{"type":"ephemeral"}}', False),
+        (b'{"cache_con\\u0074rol":{"type":"ephemeral"},"a":"1h"}', False),
         (b'{"cache_control":{"ttl":"1h"},"text":"\\"cache_control\\":{}"}', True),
     ],
 )
@@ -301,6 +302,29 @@ def test_case_11_flex_that_ran_at_the_ordinary_tier_costs_the_ordinary_price() -
     assert nanos("gpt-5.5", found) == 1000 * 2500 + 100 * 15_000
     assert ceiling(Bound(1000, 100, asked=Terms("flex")), price) == 1000 * 2500 + 100 * 15_000
     assert ceiling(Bound(1000, 100, asked=Terms("priority")), price) == 1000 * 6250 + 100 * 37_500
+
+
+@pytest.mark.parametrize(
+    ("asked", "told", "paid"),
+    [
+        ("priority", "priority", "priority"),
+        ("priority", "", ""),
+        ("flex", "", "flex"),
+        ("", "", ""),
+    ],
+)
+def test_case_11_what_is_estimated_is_charged_by_the_tier_that_the_chunks_name(
+    asked: str, told: str, paid: str
+) -> None:
+    """No usage came; the tier did, or the cheaper of asked and ordinary holds."""
+    report = reading.Report(Dialect.CHAT, None, None, "gpt-5.5", told)
+    wanted = reading.Wanted(model("gpt-5.5"), Terms(asked), BOOK.find)
+    found = reading.read(report, wanted, has_output=True)
+    seen = Seen(True, False, found.usage, found.input_usage, 40, True, found.flags, found.blank)
+    price = model("gpt-5.5").price
+    ending = conclude(seen, Stop.CUT, price, input_tokens=100, limit=1000)
+    usage = {"prompt_tokens": 100, "completion_tokens": 40}
+    assert ending.charge_nanos == bill.chat_nanos("gpt-5.5", usage, paid)
 
 
 def test_case_12_reasoning_is_inside_the_output() -> None:
@@ -430,6 +454,15 @@ def test_case_23_another_model_on_top_is_billed_as_asked_and_flagged() -> None:
     assert found.flags == ("model_differs",)
     for own in ("claude-opus-5-5", "claude-opus-5-5-20261001", "somebody-elses-name"):
         assert read("claude-opus-5-5", usage, answered_by=own).flags == ()
+    # One name may begin with another model's.
+    assert read("claude-fable-5", usage, answered_by="claude-fable-5-2").flags == ("model_differs",)
+    entries = [{"type": "message", **usage}, {"type": "fallback_message", **usage}]
+    for made_by, name in (("claude-fable-5-20260601", "input"),
+                          ("claude-fable-5-2", "claude-fable-5-2/input")):  # fmt: skip
+        entries[1]["model"] = made_by
+        found = read("claude-fable-5", {"input_tokens": 20, "output_tokens": 10,
+                                        "iterations": entries})  # fmt: skip
+        assert bill_of("claude-fable-5", found)[name][0] == (20 if name == "input" else 10)
 
 
 @pytest.mark.parametrize("status", ["redeemed", {"type": "redeemed"}, {"type": "not_applied"}])
