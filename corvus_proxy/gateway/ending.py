@@ -115,6 +115,8 @@ class Seen(NamedTuple):
     """Output tokens by our meter, rounded down."""
     has_output: bool
     flags: tuple[str, ...] = ()
+    blank: Usage = Usage()
+    """No counts, at the terms that an estimate is charged by."""
     output_at_most: int | None = None
     """Output tokens that the text seen can have at most; None where the usage counts other turns,
     too, and is not to be compared with the text."""
@@ -122,8 +124,6 @@ class Seen(NamedTuple):
     """Reasoning that nobody sees may be part of the output."""
     refusal: str = ""
     """The stop reason, where it says that the model or a filter refuses (`REFUSALS`)."""
-    blank: Usage = Usage()
-    """No counts, at the terms that an estimate is charged by."""
 
 
 def output_at_least(dialect: Dialect, deltas: int, text_bytes: int) -> int:
@@ -229,7 +229,7 @@ def _free(seen: Seen, outcome: Outcome, error: RequestError | None, input_tokens
         outcome = Outcome.ZERO_COMPLETION
     billed = Usage()
     if seen.started and seen.refusal != "refusal":
-        billed = seen.usage or seen.input_usage or Usage(input=input_tokens)
+        billed = seen.usage or seen.input_usage or replace(seen.blank, input=input_tokens)
     return Ending(outcome, Usage(), "upstream", 0, error, seen.flags, billed=billed)
 
 

@@ -61,7 +61,7 @@ RULES: dict[Outcome, Rule] = {
         "usage; output at most the limit", "upstream", "what is above the limit", "the answer"
     ),
     Outcome.CONTENT_REFUSAL: Rule(
-        "usage; 0 where a messages answer has no output", "upstream", "–", "the answer"
+        "usage; 0 without output", "upstream", "the input, where it is billed", "the answer"
     ),
     Outcome.ZERO_COMPLETION: Rule("0", "–", "the input", "the answer"),
     Outcome.REFUSED_ADMISSION: Rule("0", "–", "–", "4xx or 503"),

@@ -455,7 +455,7 @@ def test_case_37_a_refusal_without_output_costs_nothing(asked: Asked) -> None:
     answer = asked.ask("claude-opus-4-7", f"[[simulate: replay={name}]]")
     assert b'"stop_reason":"refusal"' in answer.content
     assert told(answer) == 0
-    assert (asked.step()["delta_nanos"], asked.step()["outcome"]) == (0, "zero_completion")
+    assert (asked.step()["delta_nanos"], asked.step()["outcome"]) == (0, "content_refusal")
 
 
 def test_case_38_an_embeddings_model_is_not_metered_as_a_chat(asked: Asked) -> None:

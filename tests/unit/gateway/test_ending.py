@@ -15,6 +15,7 @@ from corvus_proxy.money.usage import Usage
 from corvus_proxy.wire.dialect import Dialect
 
 PRICE = Price("m", "v", Rates(1_000_000, 10_000_000, 100_000, 1_250_000, 2_000_000, 1_000_000))
+MUTE = Usage(input=100)
 TRUE = Usage(input=100, output=50)
 STARTED = Usage(input=80)
 
@@ -127,20 +128,23 @@ def test_a_contradiction_does_not_hide_how_an_answer_ended() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reason", "output", "outcome", "charged", "billed"),
+    ("reason", "reported", "output", "charged", "billed"),
     [
-        ("refusal", True, "content_refusal", TRUE, TRUE),
-        ("refusal", False, "content_refusal", Usage(), Usage()),
-        ("content_filter", False, "content_refusal", Usage(), TRUE),
+        ("refusal", TRUE, True, TRUE, TRUE),
+        ("refusal", TRUE, False, TRUE, TRUE),
+        ("refusal", MUTE, False, Usage(), Usage()),
+        ("content_filter", MUTE, False, Usage(), MUTE),
     ],
 )
 def test_a_refusal_is_charged_by_usage_and_free_without_output(
-    reason: str, output: bool, outcome: str, charged: Usage, billed: Usage
+    reason: str, reported: Usage, output: bool, charged: Usage, billed: Usage
 ) -> None:
-    """Anthropic bills no refusal ahead of its output; a filter's input is the operator's."""
-    found = Seen(True, True, TRUE, None, 7, output, refusal=reason)
+    """Anthropic bills no refusal ahead of its output; a filter's input is the operator's. Output
+    that is reported and not shown is output."""
+    found = Seen(True, True, reported, None, 7, output, refusal=reason)
     ending = conclude(found, Stop.ENDED, PRICE, input_tokens=1, limit=100)
-    assert (ending.outcome, ending.usage, ending.billed) == (outcome, charged, billed)
+    assert ending.outcome == "content_refusal"
+    assert (ending.usage, ending.billed) == (charged, billed)
     assert ending.charge_nanos == charge(charged, PRICE)
 
 
