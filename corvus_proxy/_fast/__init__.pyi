@@ -16,14 +16,19 @@ class BodyScan:
     """Every other ASCII character; an escape such as \\n is one, a quote and a blank are, too."""
     non_ascii: int
     """Bytes beyond ASCII. An escape \\uXXXX counts as its character would, written in UTF-8."""
+    quarter_tokens: int
+    """Quarter tokens that the ASCII characters can make at most, media left out: by the pairs in
+    which they stand (`quarters.pxd`)."""
     images: int
-    """Objects of type image, image_url or input_image."""
+    """Objects of type image, image_url or input_image; none in a tool's schema or input."""
     documents: int
     """Objects of type document, file or input_file."""
     audio: int
     """Objects of type input_audio."""
     media_bytes: int
     """Base64 characters left out of the classes: of content blocks that are counted as media."""
+    image_places: tuple[tuple[int, int], ...]
+    """Where the base64 of the first 64 images lies: start and end."""
     cache_control: bool
     """A member cache_control that is not null stands somewhere."""
     thinking_history: bool

@@ -18,6 +18,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.string cimport memchr, memcmp
 
 from corvus_proxy._fast.escapes cimport code_unit, discount, string_end
+from corvus_proxy._fast.quarters cimport fill_quarter_tokens, quarter_tokens
 from corvus_proxy._fast.scan cimport Classes, count_classes, escaped, is_space, same
 
 cdef enum:
@@ -25,6 +26,7 @@ cdef enum:
     BASE64_MIN = 64       # shorter strings are text, whatever they look like
     WORD_MAX = 24         # no name or type that we look for is longer
     NOGIL_MIN = 262144    # from this size on other threads may run meanwhile
+    PLACES_MAX = 64       # so many images tell where they lie; the others only count
 
     # What a step of the walk ended with.
     STEP_MEMBER = 0       # a top-level member is complete
@@ -43,7 +45,7 @@ cdef enum:
     W_URL = 4
     W_IMAGE_URL = 5
     W_FILE_DATA = 6
-    W_TURNS = 7           # messages, input
+    W_TURNS = 7           # messages
     W_CONTENT = 8         # content, output
     W_SOURCE = 9
     W_FILE = 10
@@ -52,6 +54,9 @@ cdef enum:
     W_DOCUMENT = 13
     W_BASE64 = 14
     W_THINKING = 15
+    W_TEXT = 16
+    W_INPUT = 17
+    W_TOOLS = 18
 
     # What a container is, by the way to it.
     R_OTHER = 0
@@ -62,6 +67,10 @@ cdef enum:
     R_BLOCK = 5
     R_SOURCE = 6          # Anthropic's "source" of a block
     R_INNER = 7           # "image_url", "file", "input_audio" of a block
+    R_DATA = 8            # a tool's schema or its input, and all that is in them
+
+cdef unsigned char PAIRS[65536]  # what a byte costs behind another, in quarter tokens
+fill_quarter_tokens(PAIRS)
 
 cdef struct Frame:
     Py_ssize_t media_at     # pure base64 in this object or under it, or -1
@@ -71,6 +80,7 @@ cdef struct Frame:
     unsigned char name      # W_… of the member that is being read
     unsigned char type      # W_… of its "type"
     bint wants_name         # the next string is a member's name
+    bint is_text            # its "source" is text or blocks, which are counted as such
 
 cdef struct Walk:
     Frame frames[DEPTH_MAX + 1]  # by depth; 0 is the outside
@@ -82,10 +92,14 @@ cdef struct Walk:
     Py_ssize_t value_end    # behind the last byte of the last value that ended
     bint awaits_value       # a name has been read, its value has not begun
     Classes classes         # corrections to the classes of the raw bytes
+    Py_ssize_t quarter_tokens  # the same for them
     Py_ssize_t images
     Py_ssize_t documents
     Py_ssize_t audio
     Py_ssize_t media_bytes
+    Py_ssize_t image_starts[PLACES_MAX]
+    Py_ssize_t image_ends[PLACES_MAX]
+    Py_ssize_t places
     bint cache_control
     bint thinking_history
 
@@ -97,10 +111,12 @@ cdef class BodyScan:
     cdef readonly Py_ssize_t letters     # byte classes of the body, media left out
     cdef readonly Py_ssize_t symbols
     cdef readonly Py_ssize_t non_ascii
+    cdef readonly Py_ssize_t quarter_tokens  # that its ASCII text makes at most
     cdef readonly Py_ssize_t images      # media parts, by kind
     cdef readonly Py_ssize_t documents
     cdef readonly Py_ssize_t audio
     cdef readonly Py_ssize_t media_bytes  # base64 characters that were left out
+    cdef readonly tuple image_places     # (start, end) of the first images
     cdef readonly bint cache_control     # a cache_control that is not null stands somewhere
     cdef readonly bint thinking_history  # a block of type (redacted_)thinking stands somewhere
 
@@ -112,10 +128,14 @@ cdef int word_of(const unsigned char *data, Py_ssize_t size) noexcept nogil:
             return W_TYPE
         if memcmp(data, b"data", 4) == 0:
             return W_DATA
+        if memcmp(data, b"text", 4) == 0:
+            return W_TEXT
         return W_FILE if memcmp(data, b"file", 4) == 0 else W_OTHER
     if size == 5:
         if memcmp(data, b"input", 5) == 0:
-            return W_TURNS
+            return W_INPUT
+        if memcmp(data, b"tools", 5) == 0:
+            return W_TOOLS
         return W_IMAGE if memcmp(data, b"image", 5) == 0 else W_OTHER
     if size == 6:
         if memcmp(data, b"source", 6) == 0:
@@ -219,15 +239,22 @@ cdef void leave_out(Walk *walk, const unsigned char *data, Frame *block) noexcep
     """Takes a block's media off the classes."""
     cdef Py_ssize_t i, slashes = 0
     discount(data + block.media_at, block.media_size, &walk.classes)
+    walk.quarter_tokens -= quarter_tokens(PAIRS, data + block.media_at, block.media_size)
     for i in range(block.media_size):
         slashes += data[block.media_at + i] == 92
     walk.classes.symbols += slashes  # string_end has taken one of each pair already
     walk.media_bytes += block.media_size - slashes
+    if (block.type == W_IMAGE or block.type == W_IMAGE_URL) and walk.places < PLACES_MAX:
+        walk.image_starts[walk.places] = block.media_at
+        walk.image_ends[walk.places] = block.media_at + block.media_size
+        walk.places += 1
 
 
 cdef void take_type(Walk *walk, Frame *frame, int word) noexcept nogil:
-    """A "type": its kind is counted wherever it stands."""
+    """A "type": its kind is counted wherever it stands, except in a source or data to a tool."""
     frame.type = word
+    if (frame.role == R_DATA or frame.role == R_SOURCE) and word != W_THINKING:
+        return
     if word == W_IMAGE or word == W_IMAGE_URL:
         walk.images += 1
     elif word == W_DOCUMENT or word == W_FILE:
@@ -264,12 +291,18 @@ cdef int role_in(Frame *outer, bint is_object) noexcept nogil:
         return R_TURN if is_object else R_OTHER
     if role == R_BLOCKS:
         return R_BLOCK if is_object else R_OTHER
+    if role == R_DATA:
+        return R_DATA
     if role == R_TOP:
-        return R_TURNS if name == W_TURNS and not is_object else R_OTHER
+        if name == W_TOOLS:
+            return R_DATA
+        return R_TURNS if (name == W_TURNS or name == W_INPUT) and not is_object else R_OTHER
     if role == R_TURN or role == R_BLOCK or role == R_SOURCE:
         if name == W_CONTENT:  # a tool's answer may carry one block without an array
             return R_BLOCK if is_object and role == R_BLOCK else (
                 R_OTHER if is_object else R_BLOCKS)
+    if role == R_BLOCK and name == W_INPUT:
+        return R_DATA
     if role == R_BLOCK and is_object:
         if name == W_SOURCE:
             return R_SOURCE
@@ -285,6 +318,7 @@ cdef void enter(Walk *walk, bint is_object) noexcept nogil:
     frame.closer = 125 if is_object else 93
     frame.wants_name = is_object
     frame.name = frame.type = W_OTHER
+    frame.is_text = False
     frame.media_at = -1
     walk.depth += 1
 
@@ -294,6 +328,10 @@ cdef void leave(Walk *walk, const unsigned char *data) noexcept nogil:
     cdef Frame *frame = &walk.frames[walk.depth]
     cdef Frame *outer = &walk.frames[walk.depth - 1]
     walk.depth -= 1
+    if frame.role == R_SOURCE:
+        outer.is_text = frame.type == W_TEXT or frame.type == W_CONTENT
+    elif frame.role == R_BLOCK and frame.type == W_DOCUMENT and frame.is_text:
+        walk.documents -= 1  # all that it says stands here
     if frame.media_at < 0:
         return
     if frame.role == R_INNER or (frame.role == R_SOURCE and frame.type == W_BASE64):
@@ -308,7 +346,8 @@ cdef int take_quoted(Walk *walk, const unsigned char *data, Py_ssize_t size) noe
     """A name or a string value, whose opening quote the walk stands at; False where it is cut."""
     cdef Frame *frame = &walk.frames[walk.depth]
     cdef Py_ssize_t at = walk.at + 1
-    cdef Py_ssize_t end = string_end(data, at, size, &walk.classes)
+    cdef Py_ssize_t end = string_end(
+        PAIRS, data, at, size, &walk.classes, &walk.quarter_tokens)
     if end < 0:
         return False
     if frame.wants_name:
@@ -343,6 +382,8 @@ cdef int step(Walk *walk, const unsigned char *data, Py_ssize_t size) noexcept n
                 walk.cache_control = True
             elif frame.name == W_TYPE:
                 frame.type = W_OTHER
+            elif frame.name == W_SOURCE:
+                frame.is_text = False
         if c == 34:
             if not take_quoted(walk, data, size):
                 return STEP_CUT_OFF
@@ -431,6 +472,7 @@ cdef void begin(Walk *walk) noexcept nogil:
     walk.frames[0].wants_name = walk.awaits_value = False
     walk.classes.letters = walk.classes.symbols = walk.classes.non_ascii = 0
     walk.images = walk.documents = walk.audio = walk.media_bytes = 0
+    walk.places = walk.quarter_tokens = 0
     walk.cache_control = walk.thinking_history = False
 
 
@@ -440,20 +482,27 @@ def scan_body(bytes data not None):
     cdef Py_ssize_t size = PyBytes_GET_SIZE(data)
     cdef const unsigned char *text = <const unsigned char *>PyBytes_AS_STRING(data)
     cdef BodyScan scan = BodyScan.__new__(BodyScan)
+    cdef Py_ssize_t i
     begin(&walk)
     walk_object(data, 0, size, &walk, scan)
     if size < NOGIL_MIN:
         count_classes(text, size, &walk.classes)
+        walk.quarter_tokens += quarter_tokens(PAIRS, text, size)
     else:
         with nogil:
             count_classes(text, size, &walk.classes)
+            walk.quarter_tokens += quarter_tokens(PAIRS, text, size)
     scan.letters = walk.classes.letters
     scan.symbols = walk.classes.symbols
     scan.non_ascii = walk.classes.non_ascii
+    scan.quarter_tokens = walk.quarter_tokens
     scan.images = walk.images
     scan.documents = walk.documents
     scan.audio = walk.audio
     scan.media_bytes = walk.media_bytes
+    scan.image_places = tuple([
+        (walk.image_starts[i], walk.image_ends[i]) for i in range(walk.places)
+    ])
     scan.cache_control = walk.cache_control
     scan.thinking_history = walk.thinking_history
     return scan

@@ -3,6 +3,7 @@
 from libc.stdint cimport uint64_t
 from libc.string cimport memcpy
 
+from corvus_proxy._fast.quarters cimport quarter_tokens
 from corvus_proxy._fast.scan cimport Classes, count_classes, count_escape, hex_digit, plain_end
 
 
@@ -97,13 +98,28 @@ cdef inline void discount(
     out.non_ascii -= part.non_ascii
 
 
-cdef inline Py_ssize_t string_end(
-    const unsigned char *data, Py_ssize_t at, Py_ssize_t size, Classes *out
+cdef inline Py_ssize_t beyond_ascii(
+    const unsigned char *pairs, const unsigned char *data, Py_ssize_t at, Py_ssize_t size
 ) noexcept nogil:
-    """Offset of the quote that ends the string whose text starts at `at`, or -1.
+    r"""Quarter tokens of an escape \uXXXX that is a character beyond ASCII, less those of its raw
+    bytes: it costs nothing by itself, and the byte behind it what it costs behind such one."""
+    cdef Py_ssize_t found = -quarter_tokens(pairs, data + at - 1, 7)
+    if at + 6 < size:
+        found += pairs[0x80 | (data[at + 6] << 8)] - pairs[data[at + 5] | (data[at + 6] << 8)]
+    return found
 
-    `out` gets what an escape's character counts less what its raw bytes count elsewhere.
+
+cdef inline Py_ssize_t string_end(
+    const unsigned char *pairs,
+    const unsigned char *data, Py_ssize_t at, Py_ssize_t size,
+    Classes *out, Py_ssize_t *quarters
+) noexcept nogil:
+    """Offset of the quote that ends the string whose text starts at `at` (1 or more), or -1.
+
+    `out` and `quarters` get what an escape's character counts less what its raw bytes count
+    elsewhere; `pairs` is the table of quarter tokens.
     """
+    cdef int code
     while True:
         at = plain_end(data, at, size)
         if at + 1 >= size or data[at] == 34:
@@ -112,7 +128,10 @@ cdef inline Py_ssize_t string_end(
             at += 1
         elif data[at + 1] == 117 and at + 5 < size:
             discount(data + at, 6, out)
-            count_escape(code_unit(data + at + 2), out)
+            code = code_unit(data + at + 2)
+            count_escape(code, out)
+            if code >= 0x80:
+                quarters[0] += beyond_ascii(pairs, data, at, size)
             at += 6
         elif size - at >= 64 and data[at + 1] != 117:
             at = pass_blocks(data, at, size, out)

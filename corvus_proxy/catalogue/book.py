@@ -68,6 +68,7 @@ class _Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     aliases: tuple[str, ...] = ()
     upstream_model: str = ""
     vision: bool = False
+    image_tokens: Annotated[int, msgspec.Meta(ge=0)] = 0
     tools: bool = False
     silent_reasoning: bool = False
     completion_tokens_only: bool = False
@@ -101,6 +102,8 @@ class Model(msgspec.Struct, frozen=True):
     context_tokens: int
     output_tokens_max: int
     vision: bool
+    image_tokens: int
+    """The most that one image counts, where it is not what its family counts; else 0."""
     tools: bool
     silent_reasoning: bool
     """Its reasoning is billed and not shown: a stream is metered by time while nothing comes."""
@@ -218,6 +221,7 @@ def _model(raw: dict[str, Any], factors: dict[str, str]) -> Model:
         context_tokens=row.context_tokens,
         output_tokens_max=row.output_tokens_max,
         vision=row.vision,
+        image_tokens=row.image_tokens,
         tools=row.tools,
         silent_reasoning=row.silent_reasoning,
         completion_tokens_only=row.completion_tokens_only,

@@ -1,7 +1,7 @@
 """What a request can cost at most, and the output limit its balance affords. Pure.
 
-The input bound counts the body's bytes by class: no text yields more tokens per byte of its class
-than the factors say, base64 media are counted by their parts instead (`[hold]` in the settings).
+The input bound counts text by the places where a token may begin (`_fast/quarters.pxd`), images by
+their size and documents by the context window: no input that we can make exceeds it.
 """
 
 from corvus_proxy._fast import BodyScan
@@ -9,6 +9,7 @@ from corvus_proxy.catalogue.book import Model
 from corvus_proxy.gateway.exchange import Exchange, Quote
 from corvus_proxy.money.pricing import Bound, Price, affordable_output, ceiling
 from corvus_proxy.settings import HoldSettings
+from corvus_proxy.wire.media import Size
 from corvus_proxy.wire.request import Asked
 
 ESTIMATE_BYTES_PER_TOKEN = 4
@@ -16,16 +17,55 @@ ESTIMATE_BYTES_PER_TOKEN = 4
 four."""
 
 
-def input_bound(scan: BodyScan, hold: HoldSettings) -> int:
-    """Tokens that the body's input cannot exceed."""
+VENDOR_TOOL_TOKENS = 1_000
+"""Instructions that Anthropic adds for a tool of its own that runs at the client: 245 for bash, 700
+for the editor, up to 1,234 for the computer, of which `base_tokens` covers what is more
+(docs.claude.com, tool use)."""
+CLAUDE_PATCH, CLAUDE_IMAGE_MAX = 28, 4_500
+GPT_PATCH, GPT_IMAGE_MIN = 32, 1_500
+"""Claude counts an image by patches of 28 pixels (its older models by 750 pixels a token) up to
+about 4,000; GPT by patches of 32 times 1.2, its small models times up to 2.5, models before GPT-5.4
+by tiles, at most 1,445 (docs.claude.com, vision; platform.openai.com, images and vision)."""
+
+
+def input_bound(asked: Asked, model: Model, hold: HoldSettings) -> int:
+    """Tokens that the body's input cannot exceed.
+
+    An image counts by its size where its header says it, else as the largest. How much text the
+    pages of a document hold cannot be told: it may fill the context window.
+    """
+    scan = asked.scan
+    if scan.documents and not hold.document_tokens:
+        return model.context_tokens
+    largest = model.image_tokens or hold.image_tokens
+    images = max(0, scan.images - len(asked.image_sizes)) * largest
+    images += sum(image_tokens(size, model, largest) for size in asked.image_sizes)
     return (
         hold.base_tokens
-        + -(-scan.letters * 100 // hold.letters_per_100_tokens)
-        + -(-scan.symbols * 100 // hold.symbols_per_100_tokens)
-        + -(-scan.non_ascii * 100 // hold.non_ascii_per_100_tokens)
-        + scan.images * hold.image_tokens
+        + asked.vendor_tools * VENDOR_TOOL_TOKENS
+        + images
         + scan.documents * hold.document_tokens
+        + text_bound(asked, model, hold)
     )
+
+
+def text_bound(asked: Asked, model: Model, hold: HoldSettings) -> int:
+    """Tokens of the body's text at most; a token has a byte or more, whatever the percent."""
+    scan = asked.scan
+    percent = hold.claude_text_percent if model.family == "anthropic" else hold.text_percent
+    by_pairs = -(-(scan.quarter_tokens - asked.limit_quarter_tokens) * percent // 400)
+    return min(scan.letters + scan.symbols, by_pairs) + scan.non_ascii
+
+
+def image_tokens(size: Size, model: Model, largest: int) -> int:
+    """Tokens that an image of this size cannot exceed; `largest` where that cannot be told."""
+    if model.family == "anthropic":
+        patches = -(-size.width // CLAUDE_PATCH) * -(-size.height // CLAUDE_PATCH)
+        return min(CLAUDE_IMAGE_MAX, max(patches, -(-size.width * size.height // 750)) * 11 // 10)
+    if model.family == "openai" and not model.image_tokens:
+        patches = -(-size.width // GPT_PATCH) * -(-size.height // GPT_PATCH)
+        return min(largest, max(GPT_IMAGE_MIN, patches * 5 // 2))
+    return largest
 
 
 def input_estimate(scan: BodyScan) -> int:
@@ -37,7 +77,7 @@ def input_estimate(scan: BodyScan) -> int:
 def quote(asked: Asked, model: Model, hold: HoldSettings, *, clamp: bool) -> Quote:
     """The figures that `reserve` decides by. Input beyond the context window is never billed: the
     upstream refuses it."""
-    tokens = input_bound(asked.scan, hold)
+    tokens = input_bound(asked, model, hold)
     limit = model.output_tokens_max
     if asked.limit_tokens is not None:
         limit = min(limit, asked.limit_tokens)

@@ -119,17 +119,23 @@ class HoldSettings(msgspec.Struct, frozen=True):
     waiters_max: int = 32
     """Requests that may wait so on one wallet, per process."""
     letters_per_100_tokens: int = 300
-    """Input bound: ASCII letters that 100 tokens have at least."""
+    """Output in slices: ASCII letters that 100 tokens have at least."""
     symbols_per_100_tokens: int = 140
-    """Input bound: other ASCII characters that 100 tokens have at least."""
-    non_ascii_per_100_tokens: int = 110
-    """Input bound: bytes beyond ASCII that 100 tokens have at least."""
+    """Output in slices: other ASCII characters that 100 tokens have at least."""
+    non_ascii_per_100_tokens: int = 100
+    """Output in slices: bytes beyond ASCII that 100 tokens have at least."""
+    text_percent: int = 110
+    """Input bound of text, in percent of the tokens that may begin in it."""
+    claude_text_percent: int = 140
+    """The same for Claude: its tokenizer is not public, and newer models count some 30 % more."""
     base_tokens: int = 700
     """Input bound: what an upstream adds of its own, such as tool instructions."""
     image_tokens: int = 16_384
-    """Input bound of one image."""
-    document_tokens: int = 131_072
-    """Input bound of one document."""
+    """Input bound of an image whose size cannot be told, and of any image on models that do not
+    say otherwise."""
+    document_tokens: int = 0
+    """Input bound of a document; 0: it may fill the context, for how much its pages say cannot be
+    told."""
     silent_tokens_per_s: int = 150
     """Output assumed of a model that reasons in silence, for slices only, never for a charge."""
 

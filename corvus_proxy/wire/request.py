@@ -13,8 +13,10 @@ import msgspec
 from corvus_proxy._fast import BodyScan, scan_body, scan_members
 from corvus_proxy.errors import InvalidRequest
 from corvus_proxy.money.price import ORDINARY, Terms
+from corvus_proxy.wire import media
 from corvus_proxy.wire.dialect import Dialect
 from corvus_proxy.wire.edits import Splice, first_member
+from corvus_proxy.wire.media import Size
 from corvus_proxy.wire.terms import GEOS, MODES
 
 
@@ -42,6 +44,14 @@ class _Chat(msgspec.Struct):
     modalities: list[str] | None = None
 
 
+class Edit(msgspec.Struct):
+    type: str | None = None
+
+
+class ContextManagement(msgspec.Struct):
+    edits: list[Edit] | None = None
+
+
 class _Messages(msgspec.Struct):
     model: str
     messages: msgspec.Raw
@@ -49,6 +59,7 @@ class _Messages(msgspec.Struct):
     stream: bool | None = None
     thinking: Thinking | None = None
     tools: list[Tool] | None = None
+    context_management: ContextManagement | None = None
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -69,6 +80,13 @@ class Asked(msgspec.Struct, frozen=True):
     scan: BodyScan
     terms: Terms = ORDINARY
     """Tier, speed and place; whether the model has a price for them is not judged here."""
+    limit_quarter_tokens: int = 0
+    """Of the scan's: those of the member that carries the limit, which is no input. Without them a
+    request costs the same with any limit, and a client can send the one that a refusal tells."""
+    image_sizes: tuple[Size, ...] = ()
+    """Of those images in the body whose size could be read."""
+    vendor_tools: int = 0
+    """Tools of the vendor that run at the client: the upstream adds instructions for each."""
 
 
 _DECODERS: dict[Dialect, Any] = {
@@ -102,6 +120,9 @@ SERVED_TOOLS: dict[Dialect, tuple[str, ...]] = {
 """Tools that run at the client, by type or its beginning; the rest run, and cost, at the
 upstream."""
 
+SERVED_EDITS = ("clear_",)
+"""Edits of the context that only take something away; compaction is a second answer, billed too."""
+
 _TOKENS_MAX = 10_000_000
 
 
@@ -125,7 +146,21 @@ def read(dialect: Dialect, body: bytes) -> Asked:
                 " tools that your client runs itself are served.",
                 param="tools",
             )
-    return _chat(request, body, scan) if dialect is Dialect.CHAT else _messages(request, body, scan)
+    asked = (_chat if dialect is Dialect.CHAT else _messages)(request, body, scan)
+    sizes = [media.image_size(body, start, end) for start, end in scan.image_places]
+    return msgspec.structs.replace(
+        asked,
+        limit_quarter_tokens=_limit_quarter_tokens(asked, body),
+        image_sizes=tuple(size for size in sizes if size is not None),
+    )
+
+
+def _limit_quarter_tokens(asked: Asked, body: bytes) -> int:
+    place = asked.scan.members.get(asked.limit_member)
+    if place is None:
+        return 0
+    # An object with nothing else costs what the member and its comma cost in the body.
+    return scan_body(b"{%b}" % body[place[0] : place[2]]).quarter_tokens
 
 
 def usage_splices(asked: Asked, body: bytes) -> list[Splice]:
@@ -247,6 +282,16 @@ def _messages(request: _Messages, body: bytes, scan: BodyScan) -> Asked:
     place = scan.members.get("thinking")
     if place is not None and body[place[1] : place[1] + 1] == b"{":
         _refuse_twice(body, place, "thinking")
+    managed = scan.members.get("context_management")
+    if managed is not None and body[managed[1] : managed[1] + 1] == b"{":
+        _refuse_twice(body, managed, "context_management")
+    for edit in (request.context_management and request.context_management.edits) or ():
+        if edit.type is not None and not edit.type.startswith(SERVED_EDITS):
+            raise InvalidRequest(
+                f"The edit {edit.type!r} in context_management is billed as an answer of its own,"
+                " which is not priced here.",
+                param="context_management",
+            )
     budget = (request.thinking and request.thinking.budget_tokens) or 0
     return Asked(
         dialect=Dialect.MESSAGES,
@@ -259,6 +304,7 @@ def _messages(request: _Messages, body: bytes, scan: BodyScan) -> Asked:
         include_usage=True,
         scan=scan,
         terms=_terms(Dialect.MESSAGES, body, scan),
+        vendor_tools=sum(tool.type not in (None, "custom") for tool in request.tools or ()),
     )
 
 

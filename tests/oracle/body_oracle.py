@@ -1,5 +1,6 @@
 """The body scanner, slow and obvious: the whole tree, and a walk over it."""
 
+import itertools
 import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -12,6 +13,25 @@ MEDIA_TYPES = {
     "audio": {"input_audio"},
 }
 BASE64_MIN = 64
+FREQUENT, COMMON = (
+    dict(group.split(":") for group in text.split())
+    for text in (
+        """
+    a:lmnrst c:o d:e e:dlnrst h:e i:nost l:efi m:e n:degt o:nr r:eo s:et t:aehior u:r
+    """,
+        """
+    a:bcdfgikpuvwxy b:aceijlorsuy c:acehiklmrstu d:adilorsuy e:abcefgikmopqvwxy f:aefilorstu
+    g:aehilnrsu h:aiort i:abcdefglmprvxz j:eo k:eis l:abdlopstuy m:abdimopsu n:acfiklnopsuvy
+    o:abcdfgiklmopstuvw p:aeiloprstuy q:u r:acdgikmnrstuvy s:acghiklopsuwy t:cdlmpstuwy
+    u:abcdefgilmnpst v:aei w:aehinors x:ceipt y:enpst z:e
+    """,
+    )
+)
+"""The letters that follow each letter most often, and often."""
+
+
+_BEYOND = re.compile(rb"\\(?:u([0-9A-Fa-f]{4})|.)", re.DOTALL)
+"""An escape, with its number if it has one."""
 
 
 class Found(NamedTuple):
@@ -23,6 +43,7 @@ class Found(NamedTuple):
     letters: int
     symbols: int
     non_ascii: int
+    quarter_tokens: int
     images: int
     documents: int
     audio: int
@@ -35,12 +56,12 @@ def read(body: bytes) -> Found:
     """Everything the scanner should know of a valid body."""
     top = parse(body)
     names = [member.name for member in top.members or ()]
-    types = [
-        member.node.value
-        for node in _objects(top)
-        for member in node.members or ()
-        if member.name == "type" and member.node.is_text
-    ]
+    types = list(_types(_objects(top)))
+    counts = {
+        kind: sum(name in names for name in _types(_objects(top, data=False)))
+        for kind, names in MEDIA_TYPES.items()
+    }
+    counts["documents"] -= sum(1 for _ in _text_documents(top))
     media = list(_media(top))
     letters, symbols, non_ascii = _classes(body, media)
     return Found(
@@ -52,7 +73,8 @@ def read(body: bytes) -> Found:
         letters=letters,
         symbols=symbols,
         non_ascii=non_ascii,
-        **{kind: sum(t in names for t in types) for kind, names in MEDIA_TYPES.items()},
+        quarter_tokens=_quarter_tokens(body, media),
+        **counts,
         media_bytes=sum(len(base64.replace(b"\\/", b"/")) for base64 in media),
         cache_control=any(
             member.name == "cache_control" and member.node.raw != b"null"
@@ -63,13 +85,104 @@ def read(body: bytes) -> Found:
     )
 
 
-def _objects(node: Node) -> Iterator[Node]:
+def _types(nodes: Iterator[Node]) -> Iterator[Any]:
+    for node in nodes:
+        for member in node.members or ():
+            if member.name == "type" and member.node.is_text:
+                yield member.node.value
+
+
+def _objects(top: Node, *, data: bool = True) -> Iterator[Node]:
+    """Every object; without `data` no block's source, and none in a tool's schema or input."""
+    inputs = [] if data else [(m.node.start, m.node.end) for m in _data(top)]
+    sources = [] if data else [source.start for source in _sources(top)]
+    for node in _all_objects(top):
+        if node.start not in sources and not any(
+            start <= node.start < end for start, end in inputs
+        ):
+            yield node
+
+
+def _all_objects(node: Node) -> Iterator[Node]:
     if node.members is not None:
         yield node
         for member in node.members:
-            yield from _objects(member.node)
+            yield from _all_objects(member.node)
     for item in node.items or ():
-        yield from _objects(item)
+        yield from _all_objects(item)
+
+
+def _data(top: Node) -> Iterator[Any]:
+    yield from (member for member in top.members or () if member.name == "tools")
+    for block in _every_block(top):
+        yield from (member for member in block.members or () if member.name == "input")
+
+
+def _sources(top: Node) -> Iterator[Node]:
+    for block in _every_block(top):
+        yield from (m.node for m in block.members or () if m.name == "source" and m.node.members)
+
+
+def _text_documents(top: Node) -> Iterator[Node]:
+    """Documents whose source is text, or blocks that are counted themselves."""
+    for block in _every_block(top):
+        kind, source = block.last("type"), block.last("source")
+        if kind is not None and kind.is_text and kind.value == "document" and source is not None:
+            held = source.last("type")
+            if held is not None and held.is_text and held.value in ("text", "content", "output"):
+                yield block
+
+
+def _every_block(top: Node) -> Iterator[Node]:
+    """Content blocks of every turn, and those inside them."""
+    for member in top.members or ():
+        if member.name in ("messages", "input"):
+            for turn in member.node.items or ():
+                for block in _blocks(turn, single=False):
+                    yield from _nested_blocks(block)
+
+
+def _nested_blocks(block: Node) -> Iterator[Node]:
+    yield block
+    for inner in _blocks(block, single=True):
+        yield from _nested_blocks(inner)
+    for name, _, node in block.members or ():
+        if name == "source":
+            for inner in _blocks(node, single=False):
+                yield from _nested_blocks(inner)
+
+
+def _quarter_tokens(body: bytes, media: list[bytes]) -> int:
+    """An escape of what lies beyond ASCII is one byte of that; media cost nothing."""
+    text = STRING.sub(lambda found: _BEYOND.sub(_beyond, found.group()), body)
+    return _pairs(text) - sum(_pairs(base64) for base64 in media)
+
+
+def _beyond(escape: re.Match[bytes]) -> bytes:
+    code = escape.group(1)
+    return b"\x80" if code is not None and int(code, 16) >= 0x80 else escape.group()
+
+
+def _pairs(text: bytes) -> int:
+    return sum(pair_quarters(one, two) for one, two in itertools.pairwise(text))
+
+
+def pair_quarters(before: int, now: int, *, escapes: bool = True) -> int:
+    """Quarter tokens of a byte behind another; with `escapes` a backslash begins one."""
+    one, two = chr(before), chr(now)
+    if not two.isascii():
+        return 0
+    if escapes and two == "\\":
+        return 4
+    if escapes and one == "\\":
+        return 2
+    if one == " ":
+        return 4 if two.isdigit() or two <= " " else 0
+    if one.isascii() and one.isdigit() and two.isdigit():
+        return 2
+    if two.islower() and two in FREQUENT.get(one, ""):
+        return 2
+    return 3 if two.islower() and two in COMMON.get(one, "") else 4
 
 
 def _classes(body: bytes, media: list[bytes]) -> tuple[int, int, int]:

@@ -10,26 +10,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from corvus_proxy._fast import scan_body, scan_members
-from tests.oracle import body_oracle
+from tests.oracle import body_oracle, dense
 
 PIXELS = base64.b64encode(bytes(range(256)) * 2).decode()
 URL = f"data:image/png;base64,{PIXELS}"
 FIGURES = (
-    "members", "duplicates", "letters", "symbols", "non_ascii", "images", "documents", "audio",
-    "media_bytes", "cache_control", "thinking_history",
+    "members", "duplicates", "letters", "symbols", "non_ascii", "quarter_tokens", "images",
+    "documents", "audio", "media_bytes", "cache_control", "thinking_history",
 )  # fmt: skip
 
 NAMES = st.sampled_from([
     "type", "data", "source", "content", "output", "messages", "input", "url", "image_url", "file",
-    "file_data", "input_audio", "cache_control", "text", "a\\b", 'q"q', "\u20ac", "x", "\type",
+    "file_data", "input_audio", "cache_control", "text", "tools", "a\\b", 'q"q',
+    "\u20ac", "x", "\type",
 ])  # fmt: skip
 TEXTS = st.one_of(
     st.text(max_size=12),
     st.text(alphabet='ab"\\/\n\t\u00e9\u20ac\U0001f600', max_size=90),
     st.sampled_from([
         "image", "image_url", "input_image", "document", "file", "input_file", "input_audio",
-        "base64", "thinking", "redacted_thinking", "text", PIXELS, PIXELS[:63], PIXELS[:64], URL,
-        URL + "!", "data:,x" + PIXELS, "data:;base64," + PIXELS, "x" * 200,
+        "base64", "content", "thinking", "redacted_thinking", "text", PIXELS, PIXELS[:63],
+        PIXELS[:64], URL, URL + "!", "data:,x" + PIXELS, "data:;base64," + PIXELS, "x" * 200,
     ]),
 )  # fmt: skip
 
@@ -133,6 +134,7 @@ def test_escapes_of_any_density_count_what_they_stand_for(text: str, ascii_only:
     assert (scan.letters, scan.symbols, scan.non_ascii, scan.members) == (
         found.letters, found.symbols, found.non_ascii, found.members,
     )  # fmt: skip
+    assert scan.quarter_tokens == found.quarter_tokens
 
 
 @pytest.mark.parametrize("tail", ['"', '\\"', "\\\\", "\\u00e9", "\\u0041", "\\n", "a"])
@@ -259,6 +261,63 @@ def test_what_an_upstream_reads_as_text_is_never_left_out(body: bytes) -> None:
     scan = scan_body(body)
     assert scan.media_bytes == 0
     assert scan.letters + scan.symbols == len(body)
+
+
+TEXT = {"type": "text", "media_type": "text/plain", "data": "hi"}
+
+
+@pytest.mark.parametrize(
+    ("block", "images", "documents"),
+    [
+        ({"type": "document", "source": TEXT}, 0, 0),
+        ({"source": TEXT, "type": "document"}, 0, 0),
+        ({"type": "document", "source": {"type": "content", "content": [
+            {"type": "image", "source": source(PIXELS)}]}}, 1, 0),
+        ({"type": "document", "source": {"type": "url", "url": "https://x/a.pdf"}}, 0, 1),
+        ({"type": "document", "source": {"type": "file", "file_id": "f"}}, 0, 1),
+        ({"type": "file", "file": {"file_id": "f"}}, 0, 1),
+        ({"type": "image", "source": {"type": "url", "url": "https://x/a.png"}}, 1, 0),
+        ({"type": "tool_result", "content": [{"type": "document", "source": TEXT}]}, 0, 0),
+        ({"type": "tool_use", "input": {"type": "file", "of": [{"type": "image"}]}}, 0, 0),
+        ({"type": "tool_use", "input": [{"type": "document"}]}, 0, 0),
+        ({"type": "unknown", "inner": {"type": "document"}}, 0, 1),
+    ],
+)  # fmt: skip
+def test_media_without_bytes_and_text_that_is_called_a_document(
+    block: dict[str, Any], images: int, documents: int
+) -> None:
+    """What is not here counts; text and a tool's data are no documents, whatever they say."""
+    scan = scan_body(content(block))
+    assert (scan.images, scan.documents) == (images, documents)
+
+
+def test_a_document_is_text_only_by_the_source_that_counts() -> None:
+    """Of a source that stands twice the last one decides, as it does upstream."""
+    for first, second, documents in (
+        (TEXT, source(PIXELS), 1), (TEXT, None, 1), (source(PIXELS), TEXT, 0)
+    ):  # fmt: skip
+        block = b'{"type":"document","source":%b,"source":%b}' % (
+            json.dumps(first).encode(), json.dumps(second).encode()
+        )  # fmt: skip
+        assert scan_body(b'{"messages":[{"content":[%b]}]}' % block).documents == documents
+
+
+def test_the_first_64_images_tell_where_they_lie() -> None:
+    """Their base64, in the order in which the blocks end; the rest only count."""
+    block = {"type": "image_url", "image_url": {"url": URL}}
+    body = content(*[block] * 70, {"type": "document", "source": source(PIXELS)})
+    scan = scan_body(body)
+    assert (scan.images, scan.documents, len(scan.image_places)) == (70, 1, 64)
+    assert {body[start:end] for start, end in scan.image_places} == {PIXELS.encode()}
+
+
+def test_text_never_costs_less_for_how_it_is_written() -> None:
+    """The body's pairs cost what the text's pairs do, or more, escaped or not."""
+    for name, text in dense.texts():
+        for ascii_only in (True, False):
+            body = json.dumps({"a": text}, ensure_ascii=ascii_only).encode("utf-8", "replace")
+            scan = scan_body(body)
+            assert -(-scan.quarter_tokens // 4) + scan.non_ascii >= dense.text_tokens(text), name
 
 
 def test_escaped_names_and_types_are_what_they_stand_for() -> None:
