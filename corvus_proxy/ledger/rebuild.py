@@ -5,7 +5,7 @@ since (the journals' claims), what is held by requests that still run. So every 
 money that was there when it was made, and nobody's hold is spent by another.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import structlog
@@ -80,16 +80,18 @@ async def fill(
     epoch = state.epoch
     async with books.connection() as connection:
         waiting = await wallets.waiting_of_partition(connection, part)
+    loaded: dict[str, int] = {}
     if state.state == "REBUILD":
         async with books.connection() as connection:
             rows = [_row(one) for one in await recovery.wallets(connection, part)]
             moved = await recovery.recent_credits(connection, part)
         await door.load(till, part, epoch, rows)
+        loaded = {one.row.wallet: one.row.version for one in rows}
         await door.recall(till, part, epoch, moved=moved)
         answer = await till.open_partition(part, state, replid=replid, to="REPLAY")
         if answer[0] != "OK":
             raise RefillFailed(f"p{part:02d} moved while it was filled: {answer!r}")
-    await _push_newer(till, books, part)
+    await _push_newer(till, books, part, loaded)
     for row in waiting:
         if row.kind != "key":
             await outbox.send(till, books, row)
@@ -100,11 +102,12 @@ async def fill(
     return Rebuilt(count, charged, known, adopted, short, problem)
 
 
-async def _push_newer(till: Till, books: Books, part: int) -> None:
-    """Keys that were changed while the wallets were loaded: the load may have been the later."""
+async def _push_newer(till: Till, books: Books, part: int, loaded: Mapping[str, int]) -> None:
+    """Keys that were changed while the wallets were loaded: the load may have been the later. With
+    nothing loaded now, by whom it was loaded is gone: what Redis has is looked at."""
     async with books.connection() as connection:
         versions = await recovery.versions(connection, part)
-    ids = list(versions)
+    ids = [wallet for wallet, version in versions.items() if loaded.get(wallet, -1) < version]
     for at in range(0, len(ids), AT_ONCE):
         some = ids[at : at + AT_ONCE]
         for wallet, state in zip(some, await till.wallets(some), strict=True):

@@ -50,6 +50,8 @@ class Writer:
         self._keep = keep
         self._archive = archive or Archive("", days=0)
         self._cursors: dict[int, Mark] = {}
+        self._stale = True
+        """The cursors have to be read again, all of them."""
         self._unacked: dict[int, Mark] = {}
         self._gaps_seen_s = 0.0
         self.broken: dict[int, str] = {}
@@ -67,16 +69,16 @@ class Writer:
                     await asyncio.sleep(GATHER_S)
             except (TillUnavailable, BooksUnavailable, asyncpg.PostgresError) as error:
                 _log.warning("writer_waits", why=str(error))
-                self._cursors.clear()
+                self._stale = True
                 await asyncio.sleep(0.5)
             except Exception:  # the writer must come back whatever one batch does to it
                 _log.exception("writer_failed")
-                self._cursors.clear()
+                self._stale = True
                 await asyncio.sleep(1)
 
     async def tick(self, *, block_ms: int = BLOCK_MS) -> int:
         """One read over all partitions and one transaction for each that has events."""
-        if not self._cursors:
+        if self._stale:
             await self._load()
         if self.broken and clock.monotonic_s() - self._gaps_seen_s > LOOK_AGAIN_S:
             await self._fill_gaps(list(self.broken))
@@ -119,7 +121,7 @@ class Writer:
             self._targets[part] = max(self._targets.get(part, 0), states[part].committed)
         if self.behind:
             await behind.restore_wallets(self._till, self._books)
-        self._cursors = cursors
+        self._cursors, self._stale = cursors, False
         if found:
             await self._fill_gaps(list(found))
 
@@ -139,7 +141,7 @@ class Writer:
             written = await self._one_by_one(part, batch)
         if written is None:
             # Another writer was there first: read again from where the books are now.
-            self._cursors.clear()
+            self._stale = True
             await asyncio.sleep(0.05)
             return False
         last = batch[-1]
@@ -197,10 +199,13 @@ class Writer:
                 self.behind.setdefault(part, f"LEDGER_BEHIND p{part:02d}: the books end at {end}")
                 self._targets[part] = max(self._targets.get(part, 0), upto + len(after))
             events = [event for event in found.get(part, []) if event.seq <= upto]
-            for at in range(0, len(events), BATCH):
-                if not await self._write(part, events[at : at + BATCH]):
-                    return
-                end = self._cursors[part]
+            try:
+                for at in range(0, len(events), BATCH):
+                    if not await self._write(part, events[at : at + BATCH]):
+                        return
+                    end = self._cursors[part]
+            except entries.ChainBroken as error:  # this partition's trouble, and no other's
+                _log.error("gap", partition=part, what=str(error))
             self._cursors[part] = end
             if end.seq < upto:
                 goes_on = f"{after[0].epoch}-{after[0].seq}" if after else "nothing"

@@ -11,14 +11,15 @@ import msgspec
 import pytest
 
 from corvus_proxy import secret
-from corvus_proxy.books import nodes, quarantine, release, wallets
+from corvus_proxy.books import entries, nodes, quarantine, release, wallets
 from corvus_proxy.books.db import Books
 from corvus_proxy.ledger import outbox, rebuild
 from corvus_proxy.ledger.archive import Archive
 from corvus_proxy.ledger.coordinator import Coordinator
 from corvus_proxy.ledger.writer import Writer
 from corvus_proxy.money.event import Event, Mark, partition_of
-from corvus_proxy.service import keys
+from corvus_proxy.service import keys, ledger
+from corvus_proxy.till.client import TillUnavailable
 from corvus_proxy.till.recovery import door
 from corvus_proxy.till.recovery.claims import Claim
 from corvus_proxy.till.recovery.report import Report
@@ -383,3 +384,70 @@ async def test_what_waits_for_a_closed_partition_keeps_nothing_else(
     known = await world.till.wallet(other.wallet)
     assert known
     assert known.balance_nanos == 5
+
+
+async def test_every_step_of_a_rebuild_fails_twice(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once before it was done and once after, as with a worker that dies there: nothing is charged
+    twice, nothing is left out."""
+    made = await keys.create(world.stores, credit_nanos=10_000)
+    await world.one.charge(made, "booked", 10)
+    await world.until(world.drained)
+    await world.rest()
+    await world.one.charge(made, "acked", 20)
+    await keys.credit(world.stores, made.key_id, 500, reason="on its way")
+    running = await world.two.begin(made, "running", 300)
+    failed: list[str] = []
+
+    def unsteady(module: Any, name: str) -> None:
+        real = getattr(module, name)
+
+        async def step(*words: Any, **more: Any) -> Any:
+            turn = failed.count(name)
+            if turn == 0:
+                failed.append(name)
+                raise TillUnavailable(f"{name} was not reached")
+            found = await real(*words, **more)
+            if turn == 1:
+                failed.append(name)
+                raise TillUnavailable(f"{name} was not answered")
+            return found
+
+        monkeypatch.setattr(module, name, step)
+
+    steps = ("rebuild", "load", "recall", "claims", "direct", "adopt", "stream")
+    for name in steps:
+        unsteady(door, name)
+    unsteady(entries, "begin_epoch")
+    unsteady(outbox, "send")
+    await world.till.redis.flushall()
+    world.work()
+    await world.until(world.opened, timeout_s=30)
+    assert {name: failed.count(name) for name in steps} == dict.fromkeys(steps, 2)
+    wallet = await world.till.wallet(made.wallet)
+    assert wallet
+    assert (wallet.balance_nanos, wallet.held_nanos) == (10_470, 300)
+    assert await running.settle(250, "completed", META, wait_s=5)
+    await world.settle_down()
+    assert await world.booked(made.wallet) == {"booked": 10, "acked": 20, "running": 250}
+
+
+async def test_a_node_that_never_comes_back_is_forgotten_for_good(world: World) -> None:
+    """Although Redis still has its last word, and the coordinator has just read it."""
+    made = await keys.create(world.stores, credit_nanos=10_000)
+    await world.two.charge(made, "booked", 20)
+    await world.until(world.drained)
+    await world.two.kill()
+    shutil.rmtree(world.folder / "node2")
+    word = (await world.till.reports())[world.two.reporter._field]
+    assert await ledger.forget(world.stores, "p2", reason="its disk is gone") == ["p2"]
+    await world.till.report(world.two.reporter._field, word)  # as if a look had been under way
+    os.kill(world.server.child.pid, signal.SIGKILL)
+    world.server.child.wait()
+    world.server.start()
+    await asyncio.to_thread(world.server.wait)
+    await world.until(world.opened)
+    await world.settle_down()
+    assert [row.process for row in await ledger.processes(world.stores)] == ["p1"]
+    world.two = Process(world.till, world.folder / "node2", "p3")

@@ -287,3 +287,23 @@ async def test_keys_rotate_freeze_and_debit(stores: Stores) -> None:
         await keys.credit(stores, made.key_id, 10**15, reason="cap")
     await drain(Writer(stores.till, stores.books, keep=10))
     assert (await verify(stores.till, stores.books)).ok
+
+
+async def test_a_writer_that_lost_a_race_goes_on_with_every_partition(stores: Stores) -> None:
+    """It was late in one partition and first in another, in one look; a third one comes after."""
+    made: dict[int, keys.Created] = {}
+    while len(made) < 3:
+        one = await keys.create(stores, credit_nanos=1000)
+        made[partition_of(one.wallet)] = one
+    late, first, third = (made[part] for part in sorted(made))
+    here = Writer(stores.till, stores.books, keep=100)
+    there = Writer(stores.till, stores.books, keep=100)
+    await drain(here)
+    await spend(stores, late, "late", 1)
+    await drain(there)
+    await spend(stores, first, "first", 1)
+    await here.tick(block_ms=1)
+    await spend(stores, third, "third", 1)
+    await here.tick(block_ms=1)
+    await drain(here)
+    assert await here.lag() == 0
