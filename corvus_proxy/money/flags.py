@@ -28,10 +28,6 @@ FLAGS = {
     "message_restarted": "a second message began inside the stream: the last one is billed",
     "cache_unused": "caching was asked for and nothing was cached or read: prompts below the"
     " model's minimum (up to 4,096 tokens on Claude) are not cached, and billed as plain input",
-    "usage_above_text": "far more output is reported than came: billed as reported",
-    "usage_below_text": "less output is reported than came: billed as reported",
-    "usage_lowered": "more output is reported than was allowed: the limit is billed in its place",
-    "upstream_error_event": "the stream had an error event",
 }
 
 ORDINARY_FLAGS = frozenset({"cache_unused", "fallback_credit"})

@@ -13,7 +13,7 @@ NOW_MS = 1_800_000_000_000
 
 
 def report(**facts: object) -> Report:
-    common = Report("n", "p", HERE, {}, {}, replayed=True, living=0, at_ms=NOW_MS)
+    common = Report("n", "p", HERE, {}, {}, living=0, at_ms=NOW_MS)
     return msgspec.structs.replace(common, **facts)
 
 
@@ -35,10 +35,9 @@ def state(**facts: object) -> PartitionState:
         (state(), Mark(3, 8), [report()], Step.REBUILD),
         (state(), Mark(2, 8), [report(missing={3: 1})], Step.REBUILD),
         (state(), Mark(2, 8), [report(missing={4: 1})], Step.OPEN),
-        # Nobody is left out: a process that has not seen this server, or not read its journals.
+        # Nobody is left out who has not seen this server, but those who have ended.
         (state(), Mark(2, 8), [report(), report(replid="c" * 40)], Step.WAIT),
-        (state(), Mark(2, 8), [report(replayed=False)], Step.WAIT),
-        (state(), Mark(2, 8), [report(replayed=False, retired=True)], Step.OPEN),
+        (state(), Mark(2, 8), [report(replid="c" * 40, retired=True)], Step.OPEN),
         # What was begun is ended; what never was is made; what was and is gone is rebuilt.
         (state(state="CLOSED"), Mark(2, 8), [report()], Step.REBUILD),
         (state(state="REPLAY", base_epoch=1), Mark(2, 8), [report()], Step.REBUILD),
