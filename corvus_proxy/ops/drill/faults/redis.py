@@ -1,0 +1,94 @@
+"""Faults of Redis: killed, cut, altered, emptied, frozen, full, busy."""
+
+import asyncio
+
+import redis.asyncio as aioredis
+
+from corvus_proxy.ops.drill.faults import Fault, Scene
+from corvus_proxy.ops.drill.links import Link
+from corvus_proxy.till.client import TillUnavailable
+
+BEHIND = 200
+"""Charges that a promoted replica has not got."""
+
+
+async def kill(scene: Scene) -> None:
+    """9"""
+    for _ in range(2):
+        scene.redis.kill()
+        await scene.wait(0.2, 1.0)
+        await scene.start_redis()
+        scene.healed()
+        await scene.wait(1.5, 2.0)
+
+
+async def promote_lagging(scene: Scene) -> None:
+    """15"""
+    stack = scene.stack
+    replica = stack.new_redis(f"redis-{scene.chance.getrandbits(32):08x}")
+    line = Link("redis>replica", stack.ports["redis"])
+    await line.open()
+    replica.process.start()
+    await asyncio.to_thread(replica.server.wait)
+    client = aioredis.Redis(port=replica.server.port)
+    try:
+        await client.execute_command("REPLICAOF", "127.0.0.1", str(line.port))
+
+        async def in_sync() -> bool:
+            return bool((await client.info("replication"))["master_link_status"] == "up")
+
+        await scene.until(in_sync, "the replica is in sync")
+        await scene.until(lambda: serves(scene), "the primary serves with its first replica")
+        line.hold()
+        settled = scene.count("settle")
+        await scene.until(lambda: settled() >= BEHIND, f"{BEHIND} settles were acknowledged")
+        scene.redis.kill()
+        await line.close()
+        await client.execute_command("REPLICAOF", "NO", "ONE")
+    finally:
+        await client.aclose()
+    scene.note(f"{settled()} settles behind")
+    stack.take_redis(replica)
+
+
+async def serves(scene: Scene) -> bool:
+    """Whether every partition is open on the server that answers."""
+    till = scene.stack.stores.till
+    try:
+        replid = await till.replid()
+        states = await till.partitions()
+    except TillUnavailable:
+        return False
+    return all(one.state == "OPEN" and one.stamp == replid for one in states)
+
+
+async def flush(scene: Scene) -> None:
+    """14"""
+    await scene.stack.stores.till.redis.flushall()
+
+
+FAULTS = (
+    Fault(
+        9,
+        "redis killed",
+        "kill -9 of Redis under load, twice; started again after 0.2 to 1 s",
+        "503 meanwhile; every partition is opened again by the quick path; nothing is lost",
+        kill,
+        back_s=5,
+    ),
+    Fault(
+        14,
+        "redis emptied",
+        "FLUSHALL by an administrator under load",
+        "every partition is rebuilt from the books and the journals; nothing is lost",
+        flush,
+    ),
+    Fault(
+        15,
+        "lagging replica promoted",
+        f"a replica's line is held until {BEHIND} more charges were acknowledged; then the primary"
+        " is killed and the replica promoted",
+        "every partition is rebuilt; no charge is lost",
+        promote_lagging,
+    ),
+)
