@@ -12,6 +12,7 @@ from corvus_proxy import clock
 from corvus_proxy.money.amount import parse_usd
 
 TIMEOUT_S = 40.0
+NO_END = "no end"
 _COMMENT = re.compile(rb": corvus (\{[^\n]*\})\n\n")
 _ERROR_CODE = re.compile(rb'"code":\s*"(\w+)"')
 DELTAS = {"chat": b'"content":"', "messages": b'"type":"content_block_delta"'}
@@ -114,7 +115,7 @@ async def ask(wish: Wish, gateway: str, port: int) -> Answer:
             await loop.create_connection(lambda: reading, "127.0.0.1", port)
             await reading.done
     except TimeoutError:
-        answer.broken = f"no end after {TIMEOUT_S} s"
+        answer.broken = f"{NO_END} after {TIMEOUT_S} s"
         reading.abort()
     except OSError as error:
         answer.broken = error.strerror or type(error).__name__

@@ -7,6 +7,8 @@ product. What a link holds back waits in order, as packets do, and is delivered 
 
 import asyncio
 import contextlib
+import socket
+import struct
 from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple, cast
@@ -15,6 +17,8 @@ from corvus_proxy.ops.drill import resp
 
 UP, DOWN = "up", "down"
 """From the one who connects to the server, and back."""
+_RESET = struct.pack("ii", 1, 0)
+"""Linger for no time: the kernel throws away what was not sent, and says so to the other side."""
 Watch = Callable[["Seen"], bool]
 """Sees what passes; True keeps it, and everything after it on that connection, from passing."""
 
@@ -260,6 +264,8 @@ class _Pair(asyncio.Protocol):
         self._closed = True
         self.link.pairs.discard(self)
         for end in self._ends.values():
+            with contextlib.suppress(OSError):
+                end.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             end.abort()
 
     def pause(self, way: str) -> None:

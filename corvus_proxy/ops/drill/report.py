@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 OK, VIOLATED, SKIPPED = "ok", "violated", "skipped"
-_WIDTHS = (5, 28, 9, 8, 12, 8, 7)
+_WIDTHS = (5, 34, 9, 8, 12, 8, 7)
 HEAD = ("fault", "name", "requests", "refused", "shortfall", "drift", "back")
 
 

@@ -7,6 +7,7 @@ adds by `scene.violated`. docs/drill.md has a row for each, and a test compares 
 
 import asyncio
 import random
+import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -57,6 +58,32 @@ class Scene:
             if clock.monotonic_s() > deadline_s:
                 raise CorvusError(f"after {timeout_s} s it has not come about that {what}")
             await asyncio.sleep(0.02)
+
+    async def kill_when(
+        self, process: Process, link: Link, matches: Callable[[Seen], bool], *, within: int = 12
+    ) -> None:
+        """kill -9 of a process in the very moment in which what `matches` passes a link, at its
+        first to `within`th time by the seed; it never arrives. The process is dead on return."""
+        struck = asyncio.Event()
+        left = self.chance.randint(1, within)
+
+        def watch(seen: Seen) -> bool:
+            nonlocal left
+            if struck.is_set():
+                return True
+            if not matches(seen):
+                return False
+            left -= 1
+            if left:
+                return False
+            process.signal(signal.SIGKILL)
+            struck.set()
+            return True
+
+        link.watch(watch)
+        await self.until(struck.is_set, f"{link.name} saw what it watches for")
+        process.kill()
+        link.heal()
 
     def count(self, script: str) -> Callable[[], int]:
         """Counts Redis's OKs to a script from now on, on every gateway's link."""

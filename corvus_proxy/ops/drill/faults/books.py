@@ -1,9 +1,5 @@
 """Faults of the books: the writer killed at every step, Postgres away, behind, full, or lied to."""
 
-import asyncio
-import signal
-from collections.abc import Callable
-
 from corvus_proxy.ops.drill.faults import Fault, Scene
 from corvus_proxy.ops.drill.links import DOWN, UP, Seen
 
@@ -23,28 +19,6 @@ def asks_ack(seen: Seen) -> bool:
     return seen.way == UP and seen.call is not None and seen.call.name == "ack"
 
 
-async def kill_worker_when(scene: Scene, link_name: str, matches: Callable[[Seen], bool]) -> None:
-    """kill -9 of the worker in the moment in which something passes a link for the nth time."""
-    link, struck = scene.link(link_name), asyncio.Event()
-    left = scene.chance.randint(1, 6)
-
-    def watch(seen: Seen) -> bool:
-        nonlocal left
-        if struck.is_set():
-            return True
-        left -= matches(seen)
-        if left > 0 or not matches(seen):
-            return False
-        scene.worker.signal(signal.SIGKILL)
-        struck.set()
-        return True
-
-    link.watch(watch)
-    await scene.until(struck.is_set, f"{link_name} saw what it watches for")
-    scene.worker.kill()
-    link.heal()
-
-
 async def kill_writer(scene: Scene) -> None:
     """24"""
     for link_name, matches in (
@@ -52,7 +26,7 @@ async def kill_writer(scene: Scene) -> None:
         ("worker>postgres", committed),
         ("worker>redis", asks_ack),
     ):
-        await kill_worker_when(scene, link_name, matches)
+        await scene.kill_when(scene.worker, scene.link(link_name), matches, within=6)
         await scene.wait(0.2, 0.5)
         scene.worker.start()
         await scene.wait(1.2, 1.6)

@@ -1,8 +1,6 @@
 """Faults of gateway processes: killed at every step of a request, all at once, or while asked to
 stop."""
 
-import asyncio
-import signal
 from collections.abc import Awaitable, Callable
 
 from corvus_proxy.ops.drill.checkers import Bounds
@@ -48,40 +46,14 @@ def killed_at(
 
     async def run(scene: Scene) -> None:
         for name in GATEWAYS:
-            await kill_when(scene, name, link.format(name), matches)
+            await scene.kill_when(scene.gateway(name), scene.link(link.format(name)), matches)
+            await scene.wait(0.1, 0.6)
+            scene.gateway(name).start()
+            await scene.stack.until_ready(name, timeout_s=READY_S)
             scene.healed()
             await scene.wait(0.8, 1.2)
 
     return run
-
-
-async def kill_when(
-    scene: Scene, name: str, link_name: str, matches: Callable[[Seen], bool]
-) -> None:
-    """kill -9 of a gateway in the very moment in which something passes a link for the nth time;
-    started again a little later, and ready when this returns."""
-    process, link = scene.gateway(name), scene.link(link_name)
-    struck = asyncio.Event()
-    left = scene.chance.randint(1, 12)
-
-    def watch(seen: Seen) -> bool:
-        nonlocal left
-        if struck.is_set():
-            return True
-        left -= matches(seen)
-        if left > 0 or not matches(seen):
-            return False
-        process.signal(signal.SIGKILL)
-        struck.set()
-        return True
-
-    link.watch(watch)
-    await scene.until(struck.is_set, f"{link_name} saw what it watches for")
-    process.kill()
-    link.heal()
-    await scene.wait(0.1, 0.6)
-    process.start()
-    await scene.stack.until_ready(name, timeout_s=READY_S)
 
 
 FAULTS = (

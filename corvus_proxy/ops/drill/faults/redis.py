@@ -32,7 +32,7 @@ async def promote_lagging(scene: Scene) -> None:
     await asyncio.to_thread(replica.server.wait)
     client = aioredis.Redis(port=replica.server.port)
     try:
-        await client.execute_command("REPLICAOF", "127.0.0.1", str(line.port))
+        await client.replicaof("127.0.0.1", line.port)
 
         async def in_sync() -> bool:
             return bool((await client.info("replication"))["master_link_status"] == "up")
@@ -44,7 +44,7 @@ async def promote_lagging(scene: Scene) -> None:
         await scene.until(lambda: settled() >= BEHIND, f"{BEHIND} settles were acknowledged")
         scene.redis.kill()
         await line.close()
-        await client.execute_command("REPLICAOF", "NO", "ONE")
+        await client.replicaof("NO", "ONE")
     finally:
         await client.aclose()
     scene.note(f"{settled()} settles behind")
