@@ -112,7 +112,7 @@ async def gather(stack: Stack, load: Workload, acks: AckLog) -> Evidence:
         found.events = [_event(row) for row in await connection.fetch(EVENTS)]
         found.receipts = [Receipt(*row) for row in await connection.fetch(REQUESTS)]
         found.accounts = await views.accounts(connection)
-    ids = [one.wallet for one in load.wallets]
+    ids = [one.wallet for one in load.wallets + load.quiet]
     states = await till.wallets(ids)
     found.wallets = {one: state for one, state in zip(ids, states, strict=True) if state}
     found.holds = sum([len(await till.holds(part)) for part in range(64)])

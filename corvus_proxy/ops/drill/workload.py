@@ -16,20 +16,27 @@ import asyncpg
 
 from corvus_proxy import clock
 from corvus_proxy.books.db import BooksUnavailable
+from corvus_proxy.money.event import partition_of
 from corvus_proxy.ops.drill.client import Answer, Wish, ask
 from corvus_proxy.ops.drill.stack import GATEWAYS, Stack
+from corvus_proxy.secret import digest
 from corvus_proxy.service import keys
 from corvus_proxy.till.client import TillUnavailable
+from corvus_proxy.till.reply import Look
 
 CLIENTS = 64
 WALLETS = 200
 POOR = 20
 SHARED = 5
 SHARERS = 16
+QUIET_PARTITIONS = frozenset((60, 61, 62, 63))
+"""Nothing moves here but what a fault moves itself: such a partition comes back in another way than
+one that has lost events."""
 RICH_NANOS = 5_000_000_000
 THINK_S = 0.9
 """A client's mean pause between two requests: about 60 requests a second in all."""
 OPERATOR_S = 0.15
+HAND_OVER_S = 10.0
 AT_ONCE = 16
 MODELS = (
     ("chat", "gpt-4o-mini"),
@@ -70,6 +77,8 @@ class Workload:
     stack: Stack
     seed: int
     wallets: list[Wallet] = field(default_factory=list)
+    quiet: list[Wallet] = field(default_factory=list)
+    """Wallets in quiet partitions: no client uses them."""
     answers: list[Answer] = field(default_factory=list)
     moves: list[Move] = field(default_factory=list)
 
@@ -90,7 +99,9 @@ class Workload:
         ]
         for at in range(0, WALLETS, AT_ONCE):
             some = [self._new_wallet(one) for one in nanos[at : at + AT_ONCE]]
-            self.wallets += await asyncio.gather(*some)
+            for made in await asyncio.gather(*some):
+                quiet = partition_of(made.wallet) in QUIET_PARTITIONS
+                (self.quiet if quiet else self.wallets).append(made)
 
     async def _new_wallet(self, nanos: int) -> Wallet:
         reason = self._unlike("start")
@@ -131,7 +142,7 @@ class Workload:
     def _wallets_of(self, number: int) -> list[Wallet]:
         if number < SHARERS:
             return self.wallets[-SHARED:]
-        own = self.wallets[: WALLETS - SHARED]
+        own = self.wallets[:-SHARED]
         return own[number - SHARERS :: CLIENTS - SHARERS]
 
     def wish(self, chance: random.Random, wallet: Wallet, *, directive: str = "") -> Wish:
@@ -177,7 +188,20 @@ class Workload:
 
     async def _rotate(self, wallet: Wallet) -> None:
         with contextlib.suppress(BooksUnavailable, asyncpg.PostgresError):  # the old one goes on
-            wallet.secret = await keys.rotate(self.stack.stores, wallet.key_id)
+            secret = await keys.rotate(self.stack.stores, wallet.key_id)
+            self._tasks.append(asyncio.create_task(self._hand_over(wallet, secret)))
+
+    async def _hand_over(self, wallet: Wallet, secret: str) -> None:
+        """The customer changes to the new secret once it works; the old one does meanwhile."""
+        stores = self.stack.stores
+        deadline_s = clock.monotonic_s() + HAND_OVER_S
+        while clock.monotonic_s() < deadline_s:
+            with contextlib.suppress(TillUnavailable):
+                found = await stores.till.look(wallet.wallet, digest(secret, stores.pepper))
+                if isinstance(found, Look):
+                    wallet.secret = secret
+                    return
+            await asyncio.sleep(0.1)
 
     async def move(self, kind: str, wallet: Wallet, nanos: int) -> Move:
         """One credit or debit by the operator, as `corvus keys` does it."""

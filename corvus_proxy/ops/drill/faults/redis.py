@@ -6,7 +6,11 @@ import redis.asyncio as aioredis
 
 from corvus_proxy.ops.drill.faults import Fault, Scene
 from corvus_proxy.ops.drill.links import Link
+from corvus_proxy.ops.drill.workload import Wallet
+from corvus_proxy.secret import digest
+from corvus_proxy.service import keys
 from corvus_proxy.till.client import TillUnavailable
+from corvus_proxy.till.reply import Denied, Look
 
 BEHIND = 200
 """Charges that a promoted replica has not got."""
@@ -41,6 +45,7 @@ async def promote_lagging(scene: Scene) -> None:
         await scene.until(lambda: serves(scene), "the primary serves with its first replica")
         line.hold()
         settled = scene.count("settle")
+        frozen = await freeze_one(scene)
         await scene.until(lambda: settled() >= BEHIND, f"{BEHIND} settles were acknowledged")
         scene.redis.kill()
         await line.close()
@@ -49,6 +54,25 @@ async def promote_lagging(scene: Scene) -> None:
         await client.aclose()
     scene.note(f"{settled()} settles behind")
     stack.take_redis(replica)
+    scene.healed()
+    await still_frozen(scene, frozen)
+
+
+async def freeze_one(scene: Scene) -> Wallet:
+    """Freezes a key in a partition in which nothing else moves."""
+    wallet = scene.chance.choice(scene.load.quiet)
+    await keys.set_frozen(scene.stack.stores, wallet.key_id, frozen=True, reason="drill")
+    return wallet
+
+
+async def still_frozen(scene: Scene, wallet: Wallet) -> None:
+    """What the books say of a key holds from the moment in which its partition serves again."""
+    stores = scene.stack.stores
+    await scene.until(lambda: serves(scene), "every partition is open", timeout_s=60)
+    found = await stores.till.look(wallet.wallet, digest(wallet.secret, stores.pepper))
+    if getattr(found, "status", "") == "active" or not isinstance(found, Denied | Look):
+        scene.violated(f"{wallet.key_id} was frozen, and Redis says {found!r}")
+    await keys.set_frozen(stores, wallet.key_id, frozen=False, reason="drill")
 
 
 async def serves(scene: Scene) -> bool:
@@ -86,9 +110,10 @@ FAULTS = (
     Fault(
         15,
         "lagging replica promoted",
-        f"a replica's line is held until {BEHIND} more charges were acknowledged; then the primary"
-        " is killed and the replica promoted",
-        "every partition is rebuilt; no charge is lost",
+        f"a replica's line is held until {BEHIND} more charges were acknowledged and a key was"
+        " frozen; then the primary is killed and the replica promoted",
+        "every partition that lost an event is rebuilt; no charge is lost; a key that was frozen"
+        " meanwhile stays frozen",
         promote_lagging,
     ),
 )

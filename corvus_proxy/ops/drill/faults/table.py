@@ -1,8 +1,8 @@
 """All faults, by number."""
 
-from corvus_proxy.ops.drill.faults import Fault, books, gateway, redis
+from corvus_proxy.ops.drill.faults import Fault, absent, books, gateway, redis
 
-ROOMS = (gateway, redis, books)
+ROOMS = (gateway, redis, books, absent)
 
 TABLE: dict[int, Fault] = {
     fault.number: fault
