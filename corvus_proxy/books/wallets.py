@@ -130,10 +130,10 @@ async def all_keys(connection: Any) -> list[Any]:
     )
 
 
-async def wallets_of_partition(connection: Any, part: int) -> list[str]:
-    """Ids of every wallet of a partition."""
-    rows = await connection.fetch("select wallet from wallet where part = $1", part)
-    return [row["wallet"] for row in rows]
+async def versions_of_partition(connection: Any, part: int) -> dict[str, int]:
+    """Every wallet of a partition with its version."""
+    rows = await connection.fetch("select wallet, version from wallet where part = $1", part)
+    return {row["wallet"]: row["version"] for row in rows}
 
 
 async def versions(connection: Any, wallets: list[str]) -> dict[str, int]:

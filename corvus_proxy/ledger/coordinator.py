@@ -156,11 +156,25 @@ class Coordinator:
         if verdict.step is Step.INIT:
             await self._till.init(part)
             state = (await self._till.partitions())[part]
-        if state.state == "REBUILD":
-            for wallet in await wallets.wallets_of_partition(connection, part):
-                await outbox.push_wallet(self._till, self._books, wallet)
+        stale = await self._stale(connection, part)
+        if stale and state.state == "OPEN":
+            # A replica that lagged, or an old backup: keys come before the first request does.
+            await self._till.open_partition(part, state, replid=replid, to="REPLAY")
+            state = (await self._till.partitions())[part]
+        for wallet in stale:
+            await outbox.push_wallet(self._till, self._books, wallet)
         reply = await self._till.open_partition(part, state, replid=replid)
         return "" if reply[0] == "OK" else f"p{part:02d} changed while it was checked"
+
+    async def _stale(self, connection: Any, part: int) -> list[str]:
+        """Wallets of which this Redis does not have the keys as they stand in the books."""
+        booked = await wallets.versions_of_partition(connection, part)
+        states = await self._till.wallets(list(booked))
+        return [
+            wallet
+            for (wallet, version), state in zip(booked.items(), states, strict=True)
+            if state is None or state.version < version
+        ]
 
     async def _rebuild(
         self,
