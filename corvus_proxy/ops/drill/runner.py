@@ -28,6 +28,7 @@ from corvus_proxy.ops.drill.report import OK, SKIPPED, VIOLATED, Row
 from corvus_proxy.ops.drill.stack import Stack
 from corvus_proxy.ops.drill.workload import Workload
 from corvus_proxy.till.client import TillUnavailable
+from corvus_proxy.till.recovery.report import read_reports
 
 WARM_S = 1.0
 WELL_S = 1.0
@@ -186,6 +187,9 @@ async def unrest(stack: Stack) -> str:
     lag = sum(max(0, one.seq - cursors[part].seq) for part, one in enumerate(states))
     if lag or waiting:
         return f"{lag} events are not in the books, {len(waiting)} changes not in Redis"
+    reports = [one for one in await read_reports(till) if not one.retired and not one.left]
+    if running := sum(one.living for one in reports if one.at_ms > clock.wall_ms() - 3000):
+        return f"{running} requests run, or wait for their charge's answer"
     holds = [rid for part in range(64) for rid in await till.holds(part)]
     return f"{len(holds)} holds: {holds[:3]}" if holds else ""
 

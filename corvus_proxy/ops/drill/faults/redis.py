@@ -12,6 +12,7 @@ from corvus_proxy.service import keys
 from corvus_proxy.till.client import TillUnavailable
 from corvus_proxy.till.reply import Denied, Look
 
+OPEN_S = 120
 BEHIND = 200
 """Charges that a promoted replica has not got."""
 
@@ -68,7 +69,7 @@ async def freeze_one(scene: Scene) -> Wallet:
 async def still_frozen(scene: Scene, wallet: Wallet) -> None:
     """What the books say of a key holds from the moment in which its partition serves again."""
     stores = scene.stack.stores
-    await scene.until(lambda: serves(scene), "every partition is open", timeout_s=60)
+    await scene.until(lambda: serves(scene), "every partition is open", timeout_s=OPEN_S)
     found = await stores.till.look(wallet.wallet, digest(wallet.secret, stores.pepper))
     if getattr(found, "status", "") == "active" or not isinstance(found, Denied | Look):
         scene.violated(f"{wallet.key_id} was frozen, and Redis says {found!r}")
