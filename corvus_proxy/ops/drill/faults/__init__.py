@@ -47,7 +47,7 @@ class Scene:
         await asyncio.sleep(self.chance.uniform(least_s, most_s))
 
     async def until(
-        self, done: Callable[[], bool | Awaitable[bool]], what: str, *, timeout_s: float = 15
+        self, done: Callable[[], bool | Awaitable[bool]], what: str, *, timeout_s: float = 60
     ) -> None:
         """Waits until `done`. Raises CorvusError that says `what` did not come about."""
         deadline_s = clock.monotonic_s() + timeout_s
