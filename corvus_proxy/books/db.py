@@ -60,5 +60,14 @@ class Books:
             self._pool = None
 
 
+_SESSION = """
+set role corvus_app;
+set idle_in_transaction_session_timeout = '30s';
+set tcp_keepalives_idle = 10; set tcp_keepalives_interval = 5; set tcp_keepalives_count = 3
+"""
+"""A client whose machine has vanished holds its locks until the server notices: by the system's
+default two hours, in which no other writer could book a partition. So it notices within 30 s."""
+
+
 async def _become_app(connection: Any) -> None:
-    await connection.execute("set role corvus_app")
+    await connection.execute(_SESSION)

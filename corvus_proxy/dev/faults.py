@@ -59,6 +59,8 @@ class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Serve this recording; a path below --replay-root."""
     chunk: str = ""
     """The recording's pieces: a number of bytes, `random`, or empty for one whole piece."""
+    tag: str = ""
+    """A word of the client's own, kept in the log: tells whose request a row of it was."""
 
 
 def asked(body: Mapping[str, Any], header: str, queued: Mapping[str, Any]) -> Asked:

@@ -73,6 +73,8 @@ class Served(msgspec.Struct):
     deltas_sent: int = 0
     completed: bool = False
     """The whole answer was handed to the socket while the peer was there."""
+    tag: str = ""
+    """The client's own word for its request, from a directive."""
     outcome: str = "refused"
     """completed · cut, failed, ended (on request) · aborted (by the peer) · refused · replayed."""
 
@@ -155,6 +157,7 @@ class Providers:
                     exchange.headers.get("x-simulate", ""),
                     self.faults.take(family, served.credential),
                 )
+                served.tag = asked.tag
                 refused = refusals.judge(family, body, asked)
         except ValueError as error:
             refused = refused or refusals.refusal(family, 400, "invalid_request", str(error))

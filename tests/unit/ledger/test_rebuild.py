@@ -18,8 +18,8 @@ from corvus_proxy.ledger.writer import Writer
 from corvus_proxy.money.event import partition_of
 from corvus_proxy.ops import embedded
 from corvus_proxy.service import keys
-from corvus_proxy.till.client import Till
-from corvus_proxy.till.reply import Ask, Granted
+from corvus_proxy.till.client import Till, TillUnavailable
+from corvus_proxy.till.reply import Ask, Fenced, Granted
 from tests.world import META, PEPPER, Process, World
 
 pytestmark = pytest.mark.anyio
@@ -52,6 +52,51 @@ async def test_a_flush_loses_nothing(world: World) -> None:
     state = await world.till.wallet(made.wallet)
     assert state is not None
     assert (state.balance_nanos, state.spent_nanos) == (17_000 - 9_600, 9_600)
+
+
+async def test_keys_that_this_redis_has_not_heard_of_come_before_it_serves(world: World) -> None:
+    """The quick path on a server that missed changes of keys: no money event is gone, so nothing is
+    rebuilt; frozen stays frozen, a new secret works, and at no moment was it otherwise."""
+    made = await keys.create(world.stores, credit_nanos=10_000)
+    await world.until(world.drained)
+    frozen = await keys.create(world.stores, credit_nanos=0)
+    unknown = await keys.create(world.stores, credit_nanos=0)
+    before = {
+        name: await world.till._redis.dump(name)
+        async for name in world.till._redis.scan_iter(match="{p??}:w:*")
+    }
+    await keys.set_frozen(world.stores, frozen.key_id, frozen=True)
+    text = await keys.rotate(world.stores, made.key_id, grace_s=0)
+    states = await world.till.partitions()
+    await world.rest()
+    for name, dumped in before.items():
+        await world.till._redis.restore(name, 0, dumped, replace=True)
+    gone = f"{{p{partition_of(unknown.wallet):02d}}}:w:{unknown.wallet}"
+    await world.till._redis.delete(gone)
+    world.server.stop()
+    world.server.start()
+    await asyncio.to_thread(world.server.wait)
+    seen: set[str] = set()
+    world.work()
+
+    async def answered() -> bool:
+        try:
+            found = await world.till.look(frozen.wallet, secret.digest(frozen.secret, PEPPER))
+            seen.add(repr(found) if isinstance(found, Fenced) else found.status)
+            return await world.opened()
+        except TillUnavailable:  # a connection to the server that was
+            return False
+
+    await world.until(answered)
+    assert {one for one in seen if not one.startswith("Fenced")} <= {"frozen"}
+    look = await world.till.look(frozen.wallet, secret.digest(frozen.secret, PEPPER))
+    assert look.status == "frozen"
+    look = await world.till.look(made.wallet, secret.digest(text, PEPPER))
+    assert (look.status, look.balance_nanos) == ("active", 10_000)
+    assert (await world.till.look(unknown.wallet, secret.digest(unknown.secret, PEPPER))).key_id
+    after = await world.till.partitions()
+    assert [one.epoch for one in after] == [one.epoch for one in states]  # none was rebuilt
+    await world.settle_down()
 
 
 async def test_a_replica_200_settles_behind_is_promoted(world: World, tmp_path: Path) -> None:

@@ -1,0 +1,108 @@
+"""Faults of gateway processes: killed at every step of a request, all at once, or while asked to
+stop."""
+
+from collections.abc import Awaitable, Callable
+
+from corvus_proxy.ops.drill.checkers import Bounds
+from corvus_proxy.ops.drill.faults import Fault, Scene
+from corvus_proxy.ops.drill.links import DOWN, UP, Seen
+from corvus_proxy.ops.drill.stack import GATEWAYS
+
+KILLED = Bounds(broken=True)
+READY_S = 10.0
+MID_SLICE_BYTES = 1500
+
+
+def asks(script: str) -> Callable[[Seen], bool]:
+    """A call of that script on its way to Redis."""
+    return lambda seen: seen.way == UP and seen.call is not None and seen.call.name == script
+
+
+def granted(script: str) -> Callable[[Seen], bool]:
+    """Redis's OK to that script on its way back."""
+
+    def matches(seen: Seen) -> bool:
+        if seen.way != DOWN or seen.call is None or seen.call.name != script:
+            return False
+        return isinstance(seen.reply, list) and seen.reply[0] == b"OK"
+
+    return matches
+
+
+def first_byte(seen: Seen) -> bool:
+    """The first event of a stream on its way to a client."""
+    return seen.way == DOWN and b"data: " in seen.data
+
+
+def mid_slice(seen: Seen) -> bool:
+    """A later event of a stream."""
+    return seen.way == DOWN and seen.passed_bytes > MID_SLICE_BYTES and b"data: " in seen.data
+
+
+def killed_at(
+    matches: Callable[[Seen], bool], link: str = "{}>redis"
+) -> Callable[[Scene], Awaitable[None]]:
+    """Each gateway in turn is killed when that passes; what has matched never arrives."""
+
+    async def run(scene: Scene) -> None:
+        for name in GATEWAYS:
+            await scene.kill_when(scene.gateway(name), scene.link(link.format(name)), matches)
+            await scene.wait(0.1, 0.6)
+            scene.gateway(name).start()
+            await scene.stack.until_ready(name, timeout_s=READY_S)
+            scene.healed()
+            await scene.wait(0.8, 1.2)
+
+    return run
+
+
+FAULTS = (
+    Fault(
+        1,
+        "gateway killed: before reserve",
+        "kill -9 as a `reserve` leaves, which never reaches Redis; each gateway once",
+        "the other serves; nothing is held or charged for that request",
+        killed_at(asks("reserve")),
+        KILLED,
+    ),
+    Fault(
+        2,
+        "gateway killed: reserve unseen",
+        "kill -9 as Redis grants a hold, whose reply never arrives; each gateway once",
+        "the hold ends at zero: by the journal's replay or with its lease",
+        killed_at(granted("reserve")),
+        KILLED,
+    ),
+    Fault(
+        3,
+        "gateway killed: first byte",
+        "kill -9 as the first event of a stream leaves for the client; each gateway once",
+        "the request ends at its last checkpoint",
+        killed_at(first_byte, "clients>{}"),
+        KILLED,
+    ),
+    Fault(
+        4,
+        "gateway killed: mid-slice",
+        "kill -9 in the middle of a stream; each gateway once",
+        "the request ends at its last checkpoint",
+        killed_at(mid_slice, "clients>{}"),
+        KILLED,
+    ),
+    Fault(
+        5,
+        "gateway killed: settle unsent",
+        "kill -9 as a `settle` leaves, after the journal has it; it never reaches Redis",
+        "the journal's charge is made at the restart, once",
+        killed_at(asks("settle")),
+        KILLED,
+    ),
+    Fault(
+        6,
+        "gateway killed: settle unseen",
+        "kill -9 as Redis answers a `settle`, whose reply never arrives",
+        "charged once: the replay finds it done",
+        killed_at(granted("settle")),
+        KILLED,
+    ),
+)

@@ -1,0 +1,320 @@
+"""A TCP link between two parts of the stack, which can fail in every way that a network can.
+
+Every link of the drill's stack stands in the drill's own process, so a fault is made at an exact
+place: at the byte, the script call or the commit that a *watch point* names, with no hook in the
+product. What a link holds back waits in order, as packets do, and is delivered when it heals.
+"""
+
+import asyncio
+import contextlib
+import socket
+import struct
+from collections import deque
+from collections.abc import Callable
+from typing import Any, NamedTuple, cast
+
+from corvus_proxy.ops.drill import resp
+
+UP, DOWN = "up", "down"
+"""From the one who connects to the server, and back."""
+_RESET = struct.pack("ii", 1, 0)
+"""Linger for no time: the kernel throws away what was not sent, and says so to the other side."""
+Watch = Callable[["Seen"], bool]
+"""Sees what passes; True keeps it, and everything after it on that connection, from passing."""
+
+
+class Seen(NamedTuple):
+    """What a watch point sees: a command or a reply of Redis, else a piece of bytes."""
+
+    way: str
+    data: bytes
+    call: resp.Call | None = None
+    """Redis: the command, or that which `reply` answers."""
+    reply: Any = None
+    passed_bytes: int = 0
+    """How many bytes have passed this way on this connection before."""
+
+
+class Link:
+    """Listens on a port of its own and passes everything on to `target`."""
+
+    def __init__(self, name: str, port: int, *, speaks_redis: bool = False) -> None:
+        self.name = name
+        self.target = port
+        self.speaks_redis = speaks_redis
+        self.port = 0
+        self.delay_s = 0.0
+        self.watches: list[Watch] = []
+        self.taps: list[Callable[[Seen], None]] = []
+        """Called with everything that passes; they cannot stop it."""
+        self._held: set[str] = set()
+        self._refusing = False
+        self._pairs: set[_Pair] = set()
+        self._server: asyncio.Server | None = None
+
+    async def open(self) -> None:
+        """Begins to listen."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: _Pair(self), "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def close(self) -> None:
+        """Ends the listener and every connection."""
+        if self._server is not None:
+            self._server.close()
+        self.reset()
+
+    def reset(self) -> None:
+        """Ends every connection with a TCP reset."""
+        for pair in list(self._pairs):
+            pair.abort()
+
+    def retarget(self, port: int) -> None:
+        """Leads to another server from now on, as after a failover: connections end."""
+        self.target = port
+        self.reset()
+
+    def hold(self, *ways: str) -> None:
+        """Nothing passes these ways (both without a name) until `heal`."""
+        self._held |= set(ways or (UP, DOWN))
+
+    def refuse(self) -> None:
+        """Ends every connection, and new ones at once, until `heal`."""
+        self._refusing = True
+        self.reset()
+
+    def heal(self) -> None:
+        """Ends delay, holding and refusing, and takes every watch point away."""
+        self._held.clear()
+        self._refusing = False
+        self.delay_s = 0.0
+        self.watches.clear()
+        for pair in list(self._pairs):
+            pair.flush()
+
+    def watch(self, watch: Watch) -> None:
+        """Adds a watch point."""
+        self.watches.append(watch)
+
+    def holds(self, way: str) -> bool:
+        """Whether this way is held at the moment."""
+        return way in self._held
+
+    @property
+    def refusing(self) -> bool:
+        return self._refusing
+
+    @property
+    def pairs(self) -> "set[_Pair]":
+        return self._pairs
+
+
+class _Way:
+    """One direction of a connection: what waits, and what has passed."""
+
+    def __init__(self, pair: "_Pair", name: str) -> None:
+        self._pair = pair
+        self.name = name
+        self.waiting: deque[bytes] = deque()
+        self.buffer = bytearray()
+        self.passed_bytes = 0
+        self.stopped = False
+        self._ready_s = 0.0
+
+    def take(self, data: bytes) -> None:
+        """Data has come from one side."""
+        if self.stopped:
+            return
+        for piece in self._pieces(data):
+            if self._pair.watched(piece):
+                self.stopped = True
+                return
+            self.passed_bytes += len(piece.data)
+            self._send(piece.data)
+
+    def _pieces(self, data: bytes) -> list[Seen]:
+        link = self._pair.link
+        if not link.speaks_redis:
+            return [Seen(self.name, data, passed_bytes=self.passed_bytes)]
+        self.buffer += data
+        return [self._pair.seen(self.name, raw, value) for raw, value in resp.split(self.buffer)]
+
+    def _send(self, data: bytes) -> None:
+        link = self._pair.link
+        if link.holds(self.name) or self.waiting:
+            self.waiting.append(data)
+            return
+        loop = asyncio.get_running_loop()
+        now_s = loop.time()
+        self._ready_s = max(self._ready_s, now_s + link.delay_s)
+        if self._ready_s <= now_s:
+            self._pair.write(self.name, data)
+        else:
+            loop.call_at(self._ready_s, self._pair.write, self.name, data)
+
+    def flush(self) -> None:
+        """What was held back goes on."""
+        waiting, self.waiting = self.waiting, deque()
+        for data in waiting:
+            self._pair.write(self.name, data)
+
+
+class _End(asyncio.Protocol):
+    """The server's end of a pair."""
+
+    def __init__(self, pair: "_Pair") -> None:
+        self._pair = pair
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._pair.server_is_there(cast(asyncio.Transport, transport))
+
+    def data_received(self, data: bytes) -> None:
+        self._pair.ways[DOWN].take(data)
+
+    def eof_received(self) -> bool:
+        self._pair.half_close(DOWN)
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._pair.lost(exc)
+
+    def pause_writing(self) -> None:
+        self._pair.pause(UP)
+
+    def resume_writing(self) -> None:
+        self._pair.resume(UP)
+
+
+class _Pair(asyncio.Protocol):
+    """A client's connection and ours to the server."""
+
+    def __init__(self, link: Link) -> None:
+        self.link = link
+        self.ways = {UP: _Way(self, UP), DOWN: _Way(self, DOWN)}
+        self._ends: dict[str, asyncio.Transport] = {}
+        self._early: list[bytes] = []
+        self._calls: deque[resp.Call] = deque()
+        self._connecting: asyncio.Task[None] | None = None
+        self._closed = False
+
+    # -- the two ends -------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._ends[DOWN] = cast(asyncio.Transport, transport)
+        if self.link.refusing:
+            self.abort()
+            return
+        self.link.pairs.add(self)
+        self._connecting = asyncio.ensure_future(self._connect())
+
+    async def _connect(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.create_connection(lambda: _End(self), "127.0.0.1", self.link.target)
+        except OSError:
+            self.abort()
+
+    def server_is_there(self, transport: asyncio.Transport) -> None:
+        """Our connection to the server stands."""
+        if self._closed:
+            transport.abort()
+            return
+        self._ends[UP] = transport
+        for data in self._early:
+            transport.write(data)
+        self._early.clear()
+
+    def data_received(self, data: bytes) -> None:
+        self.ways[UP].take(data)
+
+    def eof_received(self) -> bool:
+        self.half_close(UP)
+        return True
+
+    def half_close(self, way: str) -> None:
+        """One side has sent its last byte."""
+        if self.link.holds(way):
+            return
+        if self.ways[way].stopped:  # what it sent last never arrives, its end does
+            self.abort()
+            return
+        end = self._ends.get(way)
+        if end is not None and end.can_write_eof():
+            with contextlib.suppress(OSError, RuntimeError):
+                end.write_eof()
+        if way == DOWN:
+            self.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost(exc)
+
+    def lost(self, exc: Exception | None) -> None:
+        """One side has gone: so does the other, unless the network is what is broken."""
+        self.link.pairs.discard(self)
+        (self.abort if exc is not None else self.close)()
+
+    def close(self) -> None:
+        """Ends both sides, in order."""
+        self._closed = True
+        for end in self._ends.values():
+            end.close()
+
+    def abort(self) -> None:
+        """Ends both sides by a reset."""
+        self._closed = True
+        self.link.pairs.discard(self)
+        for end in self._ends.values():
+            with contextlib.suppress(OSError):
+                end.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            end.abort()
+
+    def pause(self, way: str) -> None:
+        """The receiver is full: its sender waits."""
+        end = self._ends.get(DOWN if way == UP else UP)
+        if end is not None and not end.is_closing():
+            end.pause_reading()
+
+    def resume(self, way: str) -> None:
+        """The receiver takes bytes again."""
+        end = self._ends.get(DOWN if way == UP else UP)
+        if end is not None and not end.is_closing():
+            end.resume_reading()
+
+    def pause_writing(self) -> None:
+        self.pause(DOWN)
+
+    def resume_writing(self) -> None:
+        self.resume(DOWN)
+
+    # -- what passes --------------------------------------------------------------------------
+
+    def seen(self, way: str, raw: bytes, value: Any) -> Seen:
+        """A whole command or reply of Redis."""
+        passed = self.ways[way].passed_bytes
+        if way == UP:
+            call = resp.call_of(value)
+            self._calls.append(call)
+            return Seen(way, raw, call, passed_bytes=passed)
+        call = self._calls.popleft() if self._calls else resp.Call("", [])
+        return Seen(way, raw, call, value, passed)
+
+    def watched(self, piece: Seen) -> bool:
+        """Whether a watch point keeps it from passing."""
+        for tap in self.link.taps:
+            tap(piece)
+        kept = [watch(piece) for watch in list(self.link.watches)]  # each of them sees it
+        return any(kept)
+
+    def write(self, way: str, data: bytes) -> None:
+        """Hands data to the other side."""
+        if way == UP and UP not in self._ends:
+            self._early.append(data)
+            return
+        end = self._ends.get(way)
+        if end is not None and not end.is_closing():
+            end.write(data)
+
+    def flush(self) -> None:
+        """What was held back goes on, both ways."""
+        for way in self.ways.values():
+            way.flush()

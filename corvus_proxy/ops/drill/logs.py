@@ -1,0 +1,149 @@
+"""What is known when all is quiet, from logs that do not know of each other.
+
+The clients' (what they got), the providers' (what was made), the links' (what Redis acknowledged),
+the operator's (what was paid in and out), the journals', and what the books and Redis say.
+"""
+
+import asyncio
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from corvus_proxy.books import views
+from corvus_proxy.catalogue import book
+from corvus_proxy.dev.providers import Served
+from corvus_proxy.ledger.verify import VerifyReport, verify
+from corvus_proxy.money.event import Event
+from corvus_proxy.money.pricing import Price
+from corvus_proxy.ops.drill.client import Answer
+from corvus_proxy.ops.drill.links import DOWN, Seen
+from corvus_proxy.ops.drill.stack import GATEWAYS, Stack
+from corvus_proxy.ops.drill.workload import Move, Workload
+from corvus_proxy.settings import PricingSettings
+from corvus_proxy.till.journal import Line, Node, read_lines
+from corvus_proxy.till.reply import WalletState
+
+EVENTS = """
+select part, epoch, seq, type, ext_id, wallet, key_id, slug, delta_nanos, balance_nanos, wallet_seq,
+       actual_nanos, shortfall_nanos, outcome, counter, reason, wallet_spent_nanos, key_spent_nanos,
+       meta::text
+from event order by part, epoch, seq
+"""
+REQUESTS = "select request_id, charge_nanos, shortfall_nanos, price_version from request"
+
+
+class Acked(NamedTuple):
+    """A charge that Redis acknowledged, seen on its way to the gateway."""
+
+    script: str
+    rid: str
+    charged_nanos: int
+    shortfall_nanos: int
+    epoch: int
+    seq: int
+
+
+class Receipt(NamedTuple):
+    """A request's row in the books."""
+
+    rid: str
+    charge_nanos: int
+    shortfall_nanos: int
+    price_version: str
+
+
+@dataclass
+class Evidence:
+    """All logs at one moment of quiet. Amounts in nanos."""
+
+    answers: list[Answer] = field(default_factory=list)
+    served: list[Served] = field(default_factory=list)
+    acked: list[Acked] = field(default_factory=list)
+    moves: list[Move] = field(default_factory=list)
+    journal: list[Line] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    receipts: list[Receipt] = field(default_factory=list)
+    accounts: dict[str, int] = field(default_factory=dict)
+    """The operator's accounts in the books: credits less debits."""
+    wallets: dict[str, WalletState] = field(default_factory=dict)
+    """As Redis has them."""
+    holds: int = 0
+    """Requests that still hold money in Redis."""
+    report: VerifyReport | None = None
+    prices: dict[tuple[str, str], Price] = field(default_factory=dict)
+    """Every price that was ever in force, by slug and version."""
+
+
+class AckLog:
+    """Listens on the links between the gateways and Redis."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.rows: list[Acked] = []
+        for name in GATEWAYS:
+            stack.links[f"{name}>redis"].taps.append(self._see)
+
+    def _see(self, seen: Seen) -> None:
+        call = seen.call
+        if seen.way != DOWN or call is None or call.name not in ("settle", "late"):
+            return
+        if isinstance(seen.reply, list) and seen.reply[0] == b"OK":
+            charged, short, _, seq, epoch = map(int, seen.reply[1:6])
+            self.rows.append(Acked(call.name, call.args[0].decode(), charged, short, epoch, seq))
+
+
+def prices() -> dict[tuple[str, str], Price]:
+    """The prices of the shipped book."""
+    return {
+        (model.slug, model.price.version): model.price
+        for model in book.load(PricingSettings()).models
+    }
+
+
+async def gather(stack: Stack, load: Workload, acks: AckLog) -> Evidence:
+    """Reads everything. Raises TillUnavailable, BooksUnavailable."""
+    till, books = stack.stores.till, stack.stores.books
+    found = Evidence(
+        load.answers, read_served(stack.served), acks.rows, load.moves, prices=prices()
+    )
+    found.journal = await asyncio.to_thread(read_journals, stack)
+    async with books.connection() as connection:
+        found.events = [_event(row) for row in await connection.fetch(EVENTS)]
+        found.receipts = [Receipt(*row) for row in await connection.fetch(REQUESTS)]
+        found.accounts = await views.accounts(connection)
+    ids = [one.wallet for one in load.wallets + load.quiet]
+    states = await till.wallets(ids)
+    found.wallets = {one: state for one, state in zip(ids, states, strict=True) if state}
+    found.holds = sum([len(await till.holds(part)) for part in range(64)])
+    found.report = await verify(till, books)
+    return found
+
+
+def _event(row: Any) -> Event:
+    names = Event.__struct_fields__
+    return Event(**{**dict(zip(names, row, strict=True)), "meta": row["meta"].encode()})
+
+
+def read_served(path: Path) -> list[Served]:
+    """The providers' log; a line that a kill cut short is left out."""
+    if not path.exists():
+        return []
+    lines = path.read_bytes().splitlines()
+    found = []
+    for line in lines:
+        try:
+            found.append(msgspec.json.decode(line, type=Served))
+        except msgspec.DecodeError:
+            continue
+    return found
+
+
+def read_journals(stack: Stack) -> list[Line]:
+    """Every line of the journals that still stand."""
+    found: list[Line] = []
+    for name in GATEWAYS:
+        node = Node(stack.journal(name), stack.pepper.encode())
+        for path in sorted(stack.journal(name).glob("*.journal")):
+            found += read_lines(path, node.key)
+    return found

@@ -1,0 +1,375 @@
+"""The drill's own stack: servers and roles as child processes, with a link between every two.
+
+Two gateways with a journal folder each (two nodes), a worker, simulated providers, Redis and
+Postgres. Everything lies in one folder and listens on loopback and free ports. The drill kills,
+freezes and starts the processes itself: there is no supervisor that could hide a fault.
+"""
+
+import asyncio
+import contextlib
+import functools
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from corvus_proxy import clock
+from corvus_proxy.books.db import Books
+from corvus_proxy.errors import CorvusError
+from corvus_proxy.ops import children, embedded, migrate
+from corvus_proxy.ops.drill.guard import Guard
+from corvus_proxy.ops.drill.links import Link
+from corvus_proxy.ops.state import to_toml, write_private
+from corvus_proxy.service import demo
+from corvus_proxy.service.stores import Stores
+from corvus_proxy.till.client import Till
+
+GATEWAYS = ("a", "b")
+LEASE_S = 2
+LAG_LIMIT = 400
+"""Events a partition may hold that the books do not: low, so that a drill reaches it."""
+START_S = 60
+FAMILIES = {"anthropic": "", "openai": "", "glm": "/api/paas/v4"}
+
+
+class Process:
+    """One child of the drill, in a session of its own."""
+
+    def __init__(
+        self,
+        name: str,
+        start: Callable[[], subprocess.Popen[bytes]],
+        *,
+        guard: Guard,
+        stop_signal: int = signal.SIGTERM,
+    ) -> None:
+        self.name = name
+        self._guard = guard
+        self._start = start
+        self._stop_signal = stop_signal
+        self.child: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Starts it, where it does not run."""
+        if not self.alive:
+            self.child = self._start()
+            self._guard.knows(self.child.pid)
+
+    @property
+    def pid(self) -> int:
+        """Raises CorvusError when it has never been started."""
+        if self.child is None:
+            raise CorvusError(f"{self.name} has not been started")
+        return self.child.pid
+
+    @property
+    def alive(self) -> bool:
+        return self.child is not None and self.child.poll() is None
+
+    def signal(self, number: int) -> None:
+        """Signals the process and all that it has started."""
+        if self.child is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.child.pid, number)
+
+    def kill(self) -> None:
+        """kill -9; it has ended when this returns."""
+        self.signal(signal.SIGKILL)
+        if self.child is not None:
+            self.child.wait()
+            self._guard.forgets(self.child.pid)
+
+    def freeze(self) -> None:
+        """It stands still, as a machine that swaps or a virtual machine that is moved."""
+        self.signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """It goes on."""
+        self.signal(signal.SIGCONT)
+
+    def ask_to_stop(self) -> None:
+        """The signal of an orderly stop, to the process alone."""
+        if self.child is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self.child.send_signal(self._stop_signal)
+
+    def stop(self, timeout_s: float = 15) -> None:
+        """An orderly stop, and kill -9 when it does not come."""
+        if self.child is not None:
+            self.thaw()
+            children.end(self.child, self._stop_signal, timeout_s=timeout_s)
+            self._guard.forgets(self.child.pid)
+
+    async def ended(self, timeout_s: float) -> bool:
+        """Whether it ends within that time."""
+        child = self.child
+        if child is None:
+            return True
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            await asyncio.to_thread(child.wait, timeout_s)
+        return not self.alive
+
+
+class RedisServer(NamedTuple):
+    """A Redis of the drill."""
+
+    folder: Path
+    """Its append-only files lie in `appendonlydir` here."""
+    server: embedded.Redis
+    process: Process
+
+
+class Stack:
+    """All processes and links of one drill, and the two stores as an operator opens them."""
+
+    def __init__(self, folder: Path, guard: Guard) -> None:
+        self.folder = folder
+        self.pepper = secrets.token_hex(32)
+        self.environment: dict[str, dict[str, str]] = {}
+        """Variables that a process gets beside the usual ones, by its name."""
+        self.redis: Process
+        self.redis_server: embedded.Redis
+        self.redis_folder: Path
+        self.postgres_server: embedded.Postgres
+        self.stores: Stores
+        self._guard = guard
+        self.postgres = Process(
+            "postgres", self._start_postgres, guard=guard, stop_signal=signal.SIGINT
+        )
+        self.providers = Process("providers", self._start_providers, guard=guard)
+        self.worker = Process("worker", lambda: self._start_role("worker", "worker"), guard=guard)
+        self.gateways = {
+            name: Process(
+                f"gateway-{name}",
+                functools.partial(self._start_role, "gateway", f"gateway-{name}"),
+                guard=guard,
+            )
+            for name in GATEWAYS
+        }
+        self.links: dict[str, Link] = {}
+        self.ports: dict[str, int] = {}
+
+    @property
+    def processes(self) -> list[Process]:
+        """In the order of an orderly stop."""
+        return [*self.gateways.values(), self.worker, self.providers, self.postgres, self.redis]
+
+    # -- start and stop -----------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Starts everything; all partitions are open when it returns. Raises CorvusError."""
+        for name in ("logs", "metrics", "archive", *(f"journal-{one}" for one in GATEWAYS)):
+            (self.folder / name).mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_private(self.folder / "pepper", self.pepper)
+        write_private(self.folder / "provider-secret", "sim-drill-key")
+        taken: set[int] = set()
+        for name in ("redis", "postgres", "providers", "worker", *GATEWAYS):
+            self.ports[name] = embedded.free_port(taken)
+            taken.add(self.ports[name])
+        self.take_redis(self.new_redis("redis", self.ports["redis"]))
+        self.postgres_server = embedded.Postgres(
+            self.folder, self.log("postgres"), port=self.ports["postgres"]
+        )
+        await self._open_links()
+        self._write_configurations()
+        self.redis.start()
+        self.postgres.start()
+        self.providers.start()
+        await self.until_stores_answer()
+        await asyncio.to_thread(migrate.migrate, self.postgres_server.url)
+        self.stores = Stores(
+            Till.open(self._redis_url("drill>redis"), timeout_ms=2000, connections=32),
+            Books(self.postgres_server.url),
+            self.pepper.encode(),
+        )
+        self.worker.start()
+        for gateway in self.gateways.values():
+            gateway.start()
+        await demo.wait_until_open(self.stores, timeout_s=START_S, watch=self._check_alive)
+        for name in GATEWAYS:
+            await self.until_ready(name, timeout_s=START_S)
+
+    async def stop(self) -> None:
+        """Ends every process and link, whatever state they are in."""
+        for process in self.processes[:3]:
+            process.kill()  # nobody needs their orderly end, and a frozen one has none
+        if hasattr(self, "stores"):
+            await self.stores.close()
+        for link in self.links.values():
+            await link.close()
+        self.postgres.stop()
+        self.redis.kill()
+
+    async def until_stores_answer(self) -> None:
+        """Until both servers serve. Raises ConfigurationError."""
+        await asyncio.to_thread(self.redis_server.wait)
+        await asyncio.to_thread(self.postgres_server.wait)
+
+    async def until_ready(self, gateway: str, *, timeout_s: float) -> None:
+        """Until a gateway says that it serves. Raises CorvusError."""
+        loop = asyncio.get_running_loop()
+        deadline_s = loop.time() + timeout_s
+        while not await answers(self.ports[gateway], "/readyz"):
+            if loop.time() > deadline_s:
+                tail = children.tail(self.log(f"gateway-{gateway}"))
+                raise CorvusError(f"gateway {gateway} is not ready after {timeout_s} s:\n{tail}")
+            await asyncio.sleep(0.02)
+
+    def log(self, name: str) -> Path:
+        """A process's log."""
+        return self.folder / "logs" / f"{name}.log"
+
+    def journal(self, gateway: str) -> Path:
+        """A gateway's node: the folder of its journals."""
+        return self.folder / f"journal-{gateway}"
+
+    @property
+    def served(self) -> Path:
+        """The providers' own log, a JSON line a request."""
+        return self.folder / "providers.jsonl"
+
+    # -- servers of Redis -----------------------------------------------------------------------
+
+    def new_redis(self, name: str, port: int = 0) -> "RedisServer":
+        """A further Redis with a folder of its own below the stack's; it is not started."""
+        port = port or embedded.free_port(set(self.ports.values()))
+        folder = self.folder / name
+        server = embedded.Redis(folder, self.log(name), port=port)
+
+        def start() -> subprocess.Popen[bytes]:
+            server.start()
+            return server.child
+
+        return RedisServer(folder, server, Process(name, start, guard=self._guard))
+
+    def take_redis(self, server: "RedisServer") -> None:
+        """From now on this is the stack's Redis: every link leads to it."""
+        self.redis_folder, self.redis_server, self.redis = server
+        self.ports["redis"] = server.server.port
+        for name, link in self.links.items():
+            if name.endswith(">redis"):
+                link.retarget(server.server.port)
+
+    # -- what it is made of -------------------------------------------------------------------
+
+    async def _open_links(self) -> None:
+        ports = self.ports
+        self.links = {
+            "drill>redis": Link("drill>redis", ports["redis"]),
+            "worker>redis": Link("worker>redis", ports["redis"], speaks_redis=True),
+            "worker>postgres": Link("worker>postgres", ports["postgres"]),
+        }
+        for name in GATEWAYS:
+            for link in (
+                Link(f"{name}>redis", ports["redis"], speaks_redis=True),
+                Link(f"{name}>providers", ports["providers"]),
+                Link(f"clients>{name}", ports[name]),
+            ):
+                self.links[link.name] = link
+        for link in self.links.values():
+            await link.open()
+
+    def _write_configurations(self) -> None:
+        worker = self._configuration("worker>redis")
+        worker["database"]["url"] = self.postgres_server.url.replace(
+            f":{self.ports['postgres']}/", f":{self.links['worker>postgres'].port}/"
+        )
+        write_private(self.folder / "worker.toml", to_toml(worker))
+        for name in GATEWAYS:
+            gateway = self._configuration(f"{name}>redis")
+            gateway["gateway"]["port"] = self.ports[name]
+            gateway["ledger"]["journal_dir"] = str(self.journal(name))
+            port = self.links[f"{name}>providers"].port
+            gateway["upstream"] = [self._upstream(family, port) for family in FAMILIES]
+            write_private(self.folder / f"gateway-{name}.toml", to_toml(gateway))
+
+    def _redis_url(self, link: str) -> str:
+        return f"redis://127.0.0.1:{self.links[link].port}/0"
+
+    def _configuration(self, redis_link: str) -> dict[str, Any]:
+        return {
+            "redis": {"url": self._redis_url(redis_link)},
+            "database": {"url": ""},
+            "gateway": {"drain_s": 10},
+            "worker": {"status_port": self.ports["worker"]},
+            "relay": {"cancel_drain_s": 0.3, "keepalive_s": 1, "client_stall_s": 3},
+            "timeouts": {"connect_s": 1, "first_byte_s": 4, "silence_s": 3},
+            "ledger": {
+                "lease_s": LEASE_S,
+                "lag_limit": LAG_LIMIT,
+                "archive_dir": str(self.folder / "archive"),
+            },
+            "secrets": {"pepper_file": str(self.folder / "pepper")},
+            "metrics": {"dir": str(self.folder / "metrics")},
+        }
+
+    def _upstream(self, family: str, port: int) -> dict[str, Any]:
+        return {
+            "family": family,
+            "base_url": f"http://127.0.0.1:{port}{FAMILIES[family]}",
+            "credential": [
+                {
+                    "name": f"drill-{family}",
+                    "secret_file": str(self.folder / "provider-secret"),
+                    "cost_factor": 0.3,
+                }
+            ],
+        }
+
+    def _start_postgres(self) -> subprocess.Popen[bytes]:
+        self.postgres_server.start()
+        return self.postgres_server.child
+
+    def _start_providers(self) -> subprocess.Popen[bytes]:
+        words = ["--port", str(self.ports["providers"]), "--log", str(self.served)]
+        return self._python("providers", "corvus_proxy.dev.providers", *words)
+
+    def _start_role(self, role: str, name: str) -> subprocess.Popen[bytes]:
+        return self._python(name, "corvus_proxy.ops.role", role)
+
+    def _python(self, name: str, module: str, *words: str) -> subprocess.Popen[bytes]:
+        # An operator's own variables must not lead the drill to the operator's own stores.
+        kept = {
+            variable: text
+            for variable, text in children.child_environment().items()
+            if not variable.startswith("CORVUS_")
+        }
+        environment = {
+            **kept,
+            "CORVUS_CONFIG": str(self.folder / f"{name}.toml"),
+            "PROMETHEUS_MULTIPROC_DIR": str(self.folder / "metrics"),
+            "PYTHONUNBUFFERED": "1",
+            **self.environment.get(name, {}),
+        }
+        return children.start(
+            [sys.executable, "-m", module, *words], self.log(name), environment=environment
+        )
+
+    def _check_alive(self) -> None:
+        """Raises CorvusError with its last words when a process has ended."""
+        for process in self.processes:
+            if process.child is not None and not process.alive:
+                tail = children.tail(self.log(process.name))
+                raise CorvusError(f"{process.name} did not start:\n{tail}")
+
+
+async def answers(port: int, path: str, *, timeout_s: float = 1.0) -> bool:
+    """Whether GET `path` is answered with 200."""
+    began_s = clock.monotonic_s()
+    try:
+        async with asyncio.timeout(timeout_s):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            try:
+                writer.write(
+                    f"GET {path} HTTP/1.1\r\nhost: drill\r\nconnection: close\r\n\r\n".encode()
+                )
+                return (await reader.readline()).startswith(b"HTTP/1.1 200")
+            finally:
+                writer.close()
+    except (OSError, TimeoutError):
+        await asyncio.sleep(max(0.0, 0.02 - (clock.monotonic_s() - began_s)))
+        return False

@@ -1,0 +1,189 @@
+"""Each checker finds the violation that is planted, and nothing in a history that is sound."""
+
+import dataclasses
+from collections.abc import Callable
+
+import pytest
+
+from corvus_proxy.dev.providers import Served
+from corvus_proxy.ledger.verify import VerifyReport
+from corvus_proxy.money.event import Event, Meta, encode_meta
+from corvus_proxy.money.pricing import Price, Rates
+from corvus_proxy.ops.drill import checkers
+from corvus_proxy.ops.drill.checkers import STRICT, Bounds, check
+from corvus_proxy.ops.drill.client import Answer, Wish
+from corvus_proxy.ops.drill.logs import Acked, Evidence, Receipt
+from corvus_proxy.ops.drill.workload import Move
+from corvus_proxy.till.journal import Line
+from corvus_proxy.till.reply import WalletState
+
+RATES = Rates(75_000, 300_000, 37_500, 75_000, 75_000, 75_000)
+USAGE = {
+    "prompt_tokens": 20,
+    "completion_tokens": 10,
+    "prompt_tokens_details": {"cached_tokens": 0},
+}
+CHARGE = 20 * 75 + 10 * 300
+RID = "req_1"
+
+
+def meta(**changes: object) -> bytes:
+    fields = {
+        "price_version": "v1",
+        "picos": {"input": 75_000, "output": 300_000},
+        "usage": {"input": 20, "output": 10},
+        "source": "upstream",
+        "upstream_request_id": "up_1",
+    }
+    return encode_meta(Meta(**{**fields, **changes}))
+
+
+def settle(**changes: object) -> Event:
+    fields = {
+        "partition": 1, "epoch": 1, "seq": 2, "type": "S", "id": RID, "wallet": "w", "key": "k",
+        "slug": "m", "delta_nanos": -CHARGE, "balance_nanos": 10_000 - CHARGE, "wallet_seq": 2,
+        "actual_nanos": CHARGE, "shortfall_nanos": 0, "outcome": "completed", "meta": meta(),
+    }  # fmt: skip
+    return Event(**{**fields, **changes})
+
+
+def credit(**changes: object) -> Event:
+    fields = {
+        "partition": 1, "epoch": 1, "seq": 1, "type": "C", "id": "grant:1", "wallet": "w",
+        "delta_nanos": 10_000, "balance_nanos": 10_000, "wallet_seq": 1, "actual_nanos": 10_000,
+        "shortfall_nanos": 0, "outcome": "credit", "counter": "grants", "reason": "start",
+    }  # fmt: skip
+    return Event(**{**fields, **changes})
+
+
+def answer(**changes: object) -> Answer:
+    fields = {
+        "wish": Wish("tag", "sk", "w", "chat", "m", stream=True),
+        "gateway": "a", "began_s": 10.0, "head_s": 10.1, "ended_s": 10.5, "status": 200,
+        "request_id": RID, "cost_nanos": CHARGE, "settled": True, "whole": True,
+    }  # fmt: skip
+    return Answer(**{**fields, **changes})
+
+
+def sound() -> Evidence:
+    """One wallet, one credit, one completed request; every log agrees."""
+    return Evidence(
+        answers=[answer()],
+        served=[
+            Served(0, "openai", "c", "up_1", "m", True, 200, USAGE, True, USAGE, 10, tag="tag")
+        ],
+        acked=[Acked("settle", RID, CHARGE, 0, 1, 2)],
+        moves=[Move("credit", "w", 10_000, "start", 1, 1)],
+        journal=[
+            Line("S", RID, ("w", "k", "m", str(CHARGE), "completed", "{}")),
+            Line("D", RID, ("1", "1", "2")),
+        ],
+        events=[credit(), settle()],
+        receipts=[Receipt(RID, CHARGE, 0, "v1")],
+        accounts={"grants": -10_000, "revenue:p01": CHARGE},
+        wallets={"w": WalletState(10_000 - CHARGE, 0, 2, "1", CHARGE)},
+        report=VerifyReport(True, 1, 2, 0, 0, 0, []),
+        prices={("m", "v1"): Price("m", "v1", RATES)},
+    )
+
+
+def planted(**changes: object) -> Evidence:
+    return dataclasses.replace(sound(), **changes)
+
+
+def test_a_sound_history_has_no_violation() -> None:
+    assert check(sound(), STRICT) == []
+    assert checkers.defined_answers(sound().answers, STRICT) == []
+
+
+UNSETTLED = ("w", "k", "m", "5", "completed", "{}")
+COUNTED = meta(source="counted", usage={"output": 11})
+ESTIMATED = meta(source="estimated", usage={"input": 999})
+TWICE_LATE = [credit(), settle(), settle(type="L", id="r:L"), settle(type="L", id="r:L")]
+LOST = Move("credit", "w", 5, "lost", 1, 1)
+START = Move("credit", "w", 10_000, "start", 1, 1)
+PLANTED: list[tuple[str, str, dict[str, object]]] = [
+    ("C1", "stands at", {"events": [credit(delta_nanos=9, balance_nanos=9), settle()]}),
+    ("C1", "sum to", {"events": [credit(), settle(balance_nanos=9)]}),
+    ("C1", "event 3 follows 1", {"events": [credit(), settle(wallet_seq=3)]}),
+    ("C1", "6 held of 5", {"wallets": {"w": WalletState(5, 6, 2, "1", 0)}}),
+    ("C2", "revenue", {"accounts": {"grants": -10_000, "revenue:p01": CHARGE - 1}}),
+    ("C2", "grants", {"accounts": {"grants": -9_999, "revenue:p01": CHARGE}}),
+    ("C2", "in all wallets", {"wallets": {"w": WalletState(10_001 - CHARGE, 0, 2, "1", 0)}}),
+    ("C3", "ended 2 times", {"events": [credit(), settle(), settle(seq=3)]}),
+    ("C3", "charged 2 times", {"events": TWICE_LATE}),
+    ("C3", "tag was paid as", {"events": [credit(), settle(), settle(id="req_2")]}),
+    ("C4", "not in the books", {"events": [credit()]}),
+    ("C4", "was acknowledged", {"acked": [Acked("settle", RID, CHARGE + 1, 0, 1, 2)]}),
+    ("C4", "the client was told", {"answers": [answer(cost_nanos=CHARGE - 1)]}),
+    ("C4", "was told a charge", {"answers": [answer(request_id="req_9")]}),
+    ("C4", "in a journal, nothing", {"journal": [Line("S", "req_7", UNSETTLED)]}),
+    ("C4", "5 in a journal", {"journal": [Line("S", RID, UNSETTLED)]}),
+    ("C4", "was told", {"journal": [Line("D", "req_7", ("1", "1", "9"))]}),
+    ("C5", "0 times", {"moves": [START, LOST]}),
+    ("C5", "2 times", {"events": [credit(), credit(seq=2), settle()]}),
+    ("C5", "nobody moved", {"moves": []}),
+    ("C5", "booked as", {"moves": [START._replace(nanos=9_999)]}),
+    ("C5", "1 times", {"moves": [START._replace(least=0, most=0)]}),
+    ("C6", "7 apart", {"report": VerifyReport(False, 1, 2, 7, 0, 0, ["w: 7 apart"])}),
+    ("C6", "nothing was compared", {"report": None}),
+    ("C7", "still holds 3", {"wallets": {"w": WalletState(10_000 - CHARGE, 3, 2, "1", 0)}}),
+    ("C7", "1 holds", {"holds": 1}),
+    ("C8", "refused with 503", {"answers": [answer(status=503, settled=False)]}),
+    ("C8", "its usage costs", {"events": [credit(), settle(actual_nanos=CHARGE + 1)]}),
+    ("C8", "no provider made", {"served": []}),
+    ("C8", "which nobody set", {"prices": {}}),
+    ("C8", "charged at", {"events": [credit(), settle(meta=meta(picos={"input": 75_001}))]}),
+    ("C8", "were made", {"events": [credit(), settle(meta=COUNTED)]}),
+    ("C8", "at most", {"events": [credit(), settle(meta=ESTIMATED)]}),
+    ("C9", "no row", {"receipts": []}),
+    ("C9", "the row says", {"receipts": [Receipt(RID, CHARGE - 1, 0, "v1")]}),
+    ("C9", "no event", {"receipts": [Receipt(RID, CHARGE, 0, "v1"), Receipt("x", 0, 0, "")]}),
+    ("C9", "its lines give", {"events": [credit(), settle(meta=meta(usage={"input": 20}))]}),
+]
+
+
+@pytest.mark.parametrize(("name", "word", "changes"), PLANTED)
+def test_a_planted_violation_is_found(name: str, word: str, changes: dict[str, object]) -> None:
+    found = check(planted(**changes), STRICT)
+    assert any(one.startswith(f"{name}: ") and word in one for one in found), found
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"status": 500, "code": "internal_error"}, "status 500"),
+        ({"status": 503, "head_s": 10.1}, "without Retry-After"),
+        ({"status": 503, "retry_after": "2", "head_s": 11.5}, "refused after 1.50 s"),
+        ({"whole": False}, "just ended"),
+        ({"status": 0, "broken": "reset"}, "reset"),
+        ({"broken": "no end after 40 s"}, "no end"),
+    ],
+)
+def test_an_undefined_answer_is_found(changes: dict[str, object], word: str) -> None:
+    (found,) = checkers.defined_answers([answer(**changes)], STRICT)
+    assert word in found
+
+
+def test_a_fault_allows_what_it_says_and_no_more() -> None:
+    """Broken connections where gateways are killed, losses up to the lag, smaller re-charges."""
+    killed = Bounds(broken=True)
+    assert checkers.defined_answers([answer(status=0, broken="reset")], killed) == []
+    assert checkers.defined_answers([answer(broken="no end after 40 s")], killed)
+    lost = planted(events=[credit()], answers=[], journal=[])
+    assert checkers.acked_kept(lost, Bounds(lost_max=1)) == []
+    assert checkers.acked_kept(lost, Bounds(lost_max=0))
+    less = planted(answers=[], events=[credit(), settle(delta_nanos=5 - CHARGE, shortfall_nanos=5)])
+    assert checkers.acked_kept(less, Bounds(recharged=True)) == []
+    assert checkers.acked_kept(less, STRICT)
+
+
+def test_every_checker_has_been_seen_to_fail() -> None:
+    """The list above plants something for each of them."""
+    names: dict[str, Callable[..., list[str]]] = checkers.CHECKERS
+    assert {name for name, _, _ in PLANTED} == set(names)
+
+
+def test_many_violations_are_counted() -> None:
+    told = checkers.told("C1", [str(number) for number in range(12)])
+    assert (len(told), told[-1]) == (checkers.TOLD_MAX + 1, "C1: and 7 more")

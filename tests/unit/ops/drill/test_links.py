@@ -1,0 +1,151 @@
+"""A link passes bytes on unchanged, and fails exactly where it is told to."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+
+from corvus_proxy.ops.drill import resp
+from corvus_proxy.ops.drill.links import DOWN, UP, Link, Seen
+from corvus_proxy.till.scripts import SCRIPTS
+
+pytestmark = pytest.mark.anyio
+
+
+async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(ConnectionResetError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    writer.close()
+
+
+@pytest.fixture
+async def link() -> AsyncIterator[Link]:
+    server = await asyncio.start_server(_echo, "127.0.0.1", 0)
+    one = Link("test", server.sockets[0].getsockname()[1])
+    await one.open()
+    yield one
+    await one.close()
+    server.close()
+    await server.wait_closed()
+
+
+async def test_it_passes_everything_both_ways(link: Link) -> None:
+    """Five megabytes, more than any buffer, and the end of it."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", link.port)
+    sent = bytes(range(256)) * 20_000
+
+    async def send() -> None:
+        writer.write(sent)
+        await writer.drain()
+        writer.write_eof()
+
+    sending = asyncio.create_task(send())
+    assert await reader.read() == sent
+    await sending
+    writer.close()
+
+
+async def test_what_is_held_waits_in_order_and_then_arrives(link: Link) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", link.port)
+    link.hold(DOWN)
+    for word in (b"one ", b"two ", b"three"):
+        writer.write(word)
+        await asyncio.sleep(0.02)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await reader.read(1)
+    link.heal()
+    assert await reader.readexactly(13) == b"one two three"
+    writer.close()
+
+
+async def test_delay_reset_refusal_and_another_server(link: Link) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", link.port)
+    link.delay_s = 0.1
+    began_s = asyncio.get_running_loop().time()
+    writer.write(b"x")
+    assert await reader.readexactly(1) == b"x"
+    assert asyncio.get_running_loop().time() - began_s >= 0.2  # once each way
+    link.reset()
+    with pytest.raises(ConnectionResetError):
+        await reader.readexactly(1)
+    link.refuse()
+    reader, writer = await asyncio.open_connection("127.0.0.1", link.port)
+    with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
+        await reader.readexactly(1)
+    link.heal()
+    other = await asyncio.start_server(lambda r, w: w.write(b"other"), "127.0.0.1", 0)
+    link.retarget(other.sockets[0].getsockname()[1])
+    reader, writer = await asyncio.open_connection("127.0.0.1", link.port)
+    assert await reader.readexactly(5) == b"other"
+    writer.close()
+    other.close()
+
+
+async def test_a_watch_point_stops_one_connection_at_one_place(link: Link) -> None:
+    """What it keeps never arrives; what came before did, and other connections go on."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", link.port)
+    link.watch(lambda seen: seen.way == UP and b"stop" in seen.data)
+    writer.write(b"before")
+    assert await reader.readexactly(6) == b"before"
+    writer.write(b"stop")
+    await asyncio.sleep(0.02)
+    writer.write(b"after")
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await reader.read(1)
+    reader2, writer2 = await asyncio.open_connection("127.0.0.1", link.port)
+    writer2.write(b"fine")
+    assert await reader2.readexactly(4) == b"fine"
+    for one in (writer, writer2):
+        one.close()
+
+
+def test_redis_values_are_cut_where_they_end() -> None:
+    """Commands and replies, whole or in pieces, nested, empty, absent."""
+    texts = [
+        (b"+OK\r\n", b"OK"),
+        (b":12\r\n", b"12"),
+        (b"$5\r\nab\r\nc\r\n", b"ab\r\nc"),
+        (b"$-1\r\n", None),
+        (b"*-1\r\n", []),
+        (b"*2\r\n$1\r\na\r\n*2\r\n:1\r\n$0\r\n\r\n", [b"a", [b"1", b""]]),
+    ]
+    stream = b"".join(raw for raw, _ in texts)
+    for size in (1, 3, len(stream)):
+        buffer, found = bytearray(), []
+        for at in range(0, len(stream), size):
+            buffer += stream[at : at + size]
+            found += resp.split(buffer)
+        assert found == texts
+        assert not buffer
+
+
+async def test_a_script_call_is_known_by_its_name_and_its_reply_follows_it() -> None:
+    """EVALSHA of one of ours; the reply comes with the call that it answers."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(65536)
+        writer.write(b"*2\r\n$2\r\nOK\r\n$1\r\n7\r\n+PONG\r\n")
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    link = Link("test", server.sockets[0].getsockname()[1], speaks_redis=True)
+    await link.open()
+    seen: list[Seen] = []
+    link.taps.append(seen.append)
+    reader, writer = await asyncio.open_connection("127.0.0.1", link.port)
+    words = [b"EVALSHA", SCRIPTS["settle"].sha.encode(), b"2", b"m", b"w", b"1", b"req_1", b"5"]
+    for one in (words, [b"PING"]):
+        writer.write(b"*%d\r\n" % len(one) + b"".join(b"$%d\r\n%s\r\n" % (len(w), w) for w in one))
+    assert (await reader.readexactly(26)).endswith(b"+PONG\r\n")
+    assert [(one.way, one.call.name if one.call else "") for one in seen] == [
+        (UP, "settle"), (UP, "PING"), (DOWN, "settle"), (DOWN, "PING")]  # fmt: skip
+    assert seen[0].call is not None
+    assert seen[0].call.args == [b"req_1", b"5"]
+    assert seen[2].reply == [b"OK", b"7"]
+    writer.close()
+    await link.close()
+    server.close()
