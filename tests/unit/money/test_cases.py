@@ -446,6 +446,20 @@ def test_case_23_a_fallback_is_billed_at_the_model_that_answered(answered_by: st
     assert bill_of("claude-fable-5", refused_late)["output"] == (7, 17_500_000)
 
 
+def test_case_23_a_fallbacks_earlier_turns_are_its_own() -> None:
+    """A loop of the serving model has `message` entries under its name, before the last one."""
+    turn = {"input_tokens": 100, "output_tokens": 10, "model": "claude-opus-4-8"}
+    usage = {
+        "input_tokens": 200, "output_tokens": 20,
+        "iterations": [{"type": "message", **turn}, {"type": "fallback_message", **turn}],
+    }  # fmt: skip
+    found = read("claude-fable-5", usage, answered_by="claude-opus-4-8")
+    assert bill_of("claude-fable-5", found) == {
+        "claude-opus-4-8/input": (200, 1_750_000),
+        "claude-opus-4-8/output": (20, 8_750_000),
+    }
+
+
 def test_case_23_another_model_on_top_is_billed_as_asked_and_flagged() -> None:
     """Nothing in the report says that the vendor bills it otherwise."""
     usage = {"input_tokens": 10, "output_tokens": 5}
@@ -547,6 +561,56 @@ def test_case_35_inference_in_the_us_costs_a_tenth_more_on_every_token(
     )
     assert bill_of("claude-opus-5-5", found)["searches"] == (2, 10_000_000_000)
     assert bill_of("claude-opus-5-5", found)["input"][1] == (3_080_000 if paid else 2_800_000)
+
+
+def test_case_35_every_sampling_costs_by_what_served() -> None:
+    """Speed and place hold for each entry, at its own model's prices for them."""
+    usage = {
+        "input_tokens": 1000, "output_tokens": 50,
+        "iterations": [
+            {"type": "message", "input_tokens": 1000, "output_tokens": 50},
+            {"type": "advisor_message", "model": "claude-sonnet-5", "input_tokens": 10,
+             "output_tokens": 20},
+        ],
+    }  # fmt: skip
+    start = {"input_tokens": 1000, "inference_geo": "us", "speed": "fast"}
+    found = read("claude-opus-4-8", usage, start=start, asked=Terms("fast", "us"))
+    assert bill_of("claude-opus-4-8", found) == {
+        "input": (1000, 3_850_000), "output": (50, 19_250_000),
+        "claude-sonnet-5/input": (10, 770_000), "claude-sonnet-5/output": (20, 3_850_000),
+    }  # fmt: skip
+
+
+def test_case_35_a_stream_that_is_cut_costs_by_what_served() -> None:
+    """`message_start` names speed and place; the output is counted."""
+    start = {"input_tokens": 1000, "inference_geo": "us", "speed": "fast", "output_tokens": 1}
+    report = reading.Report(Dialect.MESSAGES, start, None, "claude-opus-5-5", "")
+    wanted = reading.Wanted(model("claude-opus-5-5"), Terms("fast", "us"), BOOK.find)
+    found = reading.read(report, wanted, has_output=True)
+    seen = Seen(True, False, found.usage, found.input_usage, 40, True, found.flags, found.blank)
+    price = model("claude-opus-5-5").price
+    ending = conclude(seen, Stop.CUT, price, input_tokens=9, limit=1000)
+    assert ending.source == "counted"
+    assert ending.charge_nanos == bill.messages_nanos(
+        "claude-opus-5-5", {**start, "output_tokens": 40}, mode="fast", geo="us"
+    )
+
+
+@pytest.mark.parametrize("mode", ["", "fast"])
+@pytest.mark.parametrize("geo", ["", "us"])
+def test_case_35_the_hold_covers_the_ordinary_speed_in_the_asked_place(mode: str, geo: str) -> None:
+    """And the asked one: whichever of them serves."""
+    price = model("claude-opus-5-5").price
+    held = ceiling(Bound(1000, 100, asked=Terms(mode, geo)), price)
+    charges = [
+        charge(Usage(input=1000, output=100, terms=Terms(*paid)), price)
+        for paid in ((mode, geo), ("", geo), (mode, ""), ("", ""))
+    ]
+    assert held == max(charges)
+    flex = model("gpt-5.5").price
+    priced = msgspec.structs.replace(flex, geos={"us": 110})
+    cheap = ceiling(Bound(1000, 100, asked=Terms("flex", "us")), priced)
+    assert cheap == charge(Usage(input=1000, output=100, terms=Terms("", "us")), priced)
 
 
 def test_case_37_a_refusal_without_output_is_free_and_one_with_output_is_not() -> None:
