@@ -93,15 +93,16 @@ async def test_one_partition_that_cannot_be_filled_stops_no_other(world: World) 
     await world.until(world.drained)
     await world.till.redis.flushall()
 
-    async def others_open() -> bool:
-        closed = [part for part, state in enumerate(await world.till.partitions())
-                  if state.state != "OPEN"]  # fmt: skip
-        return closed == [partition_of(ghost)]
+    part = partition_of(ghost)
 
-    await world.until(others_open)
+    async def told() -> bool:
+        closed = world.coordinator.closed
+        return set(closed) == {part} and "NoKey" in closed[part]
+
+    await world.until(told)
+    states = await world.till.partitions()
+    assert [n for n, state in enumerate(states) if state.state != "OPEN"] == [part]
     await world.one.charge(made, "r", 20)
-    assert set(world.coordinator.closed) == {partition_of(ghost)}
-    assert "NoKey" in world.coordinator.closed[partition_of(ghost)]
 
 
 async def test_an_old_redis_has_the_words_of_those_that_left(world: World) -> None:
