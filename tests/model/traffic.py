@@ -131,7 +131,8 @@ class Traffic:
         least = self._nanos(wallet)
         most = least + self._nanos(wallet)
         share = self.random.randrange(least, most + 1) if self.random.random() < 0.4 else 0
-        lag = "0" if self.random.random() < 0.01 else "100000"
+        behind = one.seq - one.committed + self.random.choice((-2, -1, 0, 1))
+        lag = str(max(0, behind)) if self.random.random() < 0.03 else "100000"
         digest = f"{wallet}/{self.random.choice('aaaaaaaaaaaaabbbbxyz')}"
         day = self.random.choice(("2026-11-25",) * 50 + ("today", "2026-12-01"))
         return Call(
