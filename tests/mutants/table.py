@@ -424,7 +424,7 @@ ARITHMETIC = [
     Mutant(
         "a ceiling is rounded down", "money/pricing.py", "return -(-picos // PICOS_PER_NANO)",
         "return picos // PICOS_PER_NANO",
-        (MONEY + "no_usage_within_the_bound_costs_more_than_the_ceiling",),
+        (MONEY + "a_ceiling_is_never_rounded_down",),
     ),
     Mutant(
         "the long tier begins at its threshold", "money/pricing.py",
