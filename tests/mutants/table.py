@@ -427,8 +427,9 @@ ARITHMETIC = [
         (MONEY + "a_ceiling_is_never_rounded_down",),
     ),
     Mutant(
-        "the long tier begins at its threshold", "money/pricing.py",
-        "input_total > self.long_above", "input_total >= self.long_above",
+        "the long tier begins at its threshold", "money/price.py",
+        "found = long if long is not None and input_total > self.long_above",
+        "found = long if long is not None and input_total >= self.long_above",
         (MONEY + "the_long_tier_moves_the_whole_request",),
     ),
     Mutant(
