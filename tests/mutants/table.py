@@ -424,11 +424,12 @@ ARITHMETIC = [
     Mutant(
         "a ceiling is rounded down", "money/pricing.py", "return -(-picos // PICOS_PER_NANO)",
         "return picos // PICOS_PER_NANO",
-        (MONEY + "no_usage_within_the_bound_costs_more_than_the_ceiling",),
+        (MONEY + "a_ceiling_is_never_rounded_down",),
     ),
     Mutant(
-        "the long tier begins at its threshold", "money/pricing.py",
-        "input_total > self.long_above", "input_total >= self.long_above",
+        "the long tier begins at its threshold", "money/price.py",
+        "found = long if long is not None and input_total > self.long_above",
+        "found = long if long is not None and input_total >= self.long_above",
         (MONEY + "the_long_tier_moves_the_whole_request",),
     ),
     Mutant(

@@ -350,3 +350,9 @@ def test_what_is_no_amount_is_refused(text: str) -> None:
 def test_the_one_rounding_is_half_up(picos: int, nanos: int) -> None:
     """Half a nano is a nano."""
     assert round_to_nanos(picos) == nanos
+
+
+@pytest.mark.parametrize(("tokens", "nanos"), [(0, 0), (1, 1), (999, 1), (1000, 1), (1001, 2)])
+def test_a_ceiling_is_never_rounded_down(tokens: int, nanos: int) -> None:
+    """One pico above a nano holds another nano."""
+    assert ceiling(Bound(tokens, 0), Price("m", "v", Rates(1, 1, 0, 0, 0, 0))) == nanos
