@@ -188,8 +188,9 @@ class Coordinator:
             for wallet in await wallets.wallets_of_partition(connection, part):
                 await outbox.push_wallet(self._till, self._books, wallet)
         elif stale := await self._stale_keys(look.changed):
-            # A key's row has no event: it may be missing where no money is.
-            reply = await self._till.open_partition(part, state, replid=replid, to="REPLAY")
+            # A key's row has no event: it may be missing where no money is. A state of its own: in
+            # REPLAY the next to look would take it for a rebuild whose claims are in.
+            reply = await self._till.open_partition(part, state, replid=replid, to="KEYS")
             if reply[0] != "OK":
                 return f"p{part:02d} changed while it was checked"
             for wallet in stale:

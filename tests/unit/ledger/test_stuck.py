@@ -1,0 +1,102 @@
+"""What must not keep a partition shut, nor charge twice, when a recovery is cut off in the middle."""
+
+import asyncio
+import os
+import signal
+from typing import Any
+
+import pytest
+
+from corvus_proxy.books import nodes
+from corvus_proxy.ledger import outbox, rebuild
+from corvus_proxy.money.event import partition_of
+from corvus_proxy.service import keys
+from corvus_proxy.till.client import TillUnavailable
+from tests.world import Process, World
+
+pytestmark = pytest.mark.anyio
+
+
+async def ask_rebuilt(world: World, part: int) -> None:
+    """A partition once rebuilt by an operator's wish, and open again."""
+    epoch = (await world.till.partitions())[part].epoch
+    async with world.books.connection() as connection:
+        await nodes.ask_rebuild(connection, [part])
+
+    async def done() -> bool:
+        state = (await world.till.partitions())[part]
+        return state.epoch > epoch and state.state == "OPEN"
+
+    await world.until(done)
+
+
+async def restart(world: World) -> None:
+    os.kill(world.server.child.pid, signal.SIGKILL)
+    world.server.child.wait()
+    world.server.start()
+    await asyncio.to_thread(world.server.wait)
+
+
+async def test_a_redis_that_stutters_while_keys_are_brought_back(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The quick path of a partition that was rebuilt once: it is taken up where it stopped."""
+    made = await keys.create(world.stores, credit_nanos=10_000)
+    await world.until(world.drained)
+    part = partition_of(made.wallet)
+    await ask_rebuilt(world, part)
+    old = await world.till.redis.dump(f"{{p{part:02d}}}:w:{made.wallet}")
+    await keys.set_frozen(world.stores, made.key_id, frozen=True)
+    await world.till.redis.restore(f"{{p{part:02d}}}:w:{made.wallet}", 0, old, replace=True)
+    real, tries = outbox.push_wallet, []
+
+    async def push(till: Any, books: Any, wallet: str) -> bool:
+        tries.append(wallet)
+        if len(tries) == 1:
+            raise TillUnavailable("Redis: no answer in time")
+        return await real(till, books, wallet)
+
+    monkeypatch.setattr(outbox, "push_wallet", push)
+    await restart(world)
+    await world.until(world.opened)
+    assert len(tries) > 1
+    assert (await world.till.partitions())[part].epoch == 2  # not rebuilt for it
+    await world.settle_down()
+
+
+async def test_a_process_that_begins_while_a_rebuild_stands_half_done(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All claims were in, the worker died in REPLAY, and a new process has nothing to claim."""
+    made = await keys.create(world.stores, credit_nanos=10_000)
+    await world.one.charge(made, "r", 10)
+    await world.until(world.drained)
+    part = partition_of(made.wallet)
+    real, fails = rebuild._compare, [True]
+
+    async def compare(till: Any, books: Any, which: int) -> Any:
+        if which == part and fails:
+            raise TillUnavailable("Redis: no answer in time")
+        return await real(till, books, which)
+
+    monkeypatch.setattr(rebuild, "_compare", compare)
+    async with world.books.connection() as connection:
+        await nodes.ask_rebuild(connection, [part])
+
+    async def replaying() -> bool:
+        return (await world.till.partitions())[part].state == "REPLAY"
+
+    await world.until(replaying)
+    late = Process(world.till, world.folder / "node9", "p9")
+    try:
+
+        async def heard() -> bool:
+            return any(b'"p9"' in text for text in (await world.till.reports()).values())
+
+        await world.until(heard)
+        fails.clear()
+        await world.until(world.opened)
+        await late.charge(made, "s", 5)
+        await world.settle_down()
+    finally:
+        await late.reporter.stop(leave=False)
