@@ -1,4 +1,4 @@
-"""What must not keep a partition shut, nor charge twice, when a recovery is cut off in the middle."""
+"""A recovery that is cut off keeps no partition shut, and charges nothing twice."""
 
 import asyncio
 import os
@@ -12,7 +12,8 @@ from corvus_proxy.ledger import outbox, rebuild
 from corvus_proxy.money.event import partition_of
 from corvus_proxy.service import keys
 from corvus_proxy.till.client import TillUnavailable
-from tests.world import Process, World
+from corvus_proxy.till.reply import Duplicate
+from tests.world import META, Process, World
 
 pytestmark = pytest.mark.anyio
 
@@ -100,3 +101,29 @@ async def test_a_process_that_begins_while_a_rebuild_stands_half_done(
         await world.settle_down()
     finally:
         await late.reporter.stop(leave=False)
+
+
+async def test_what_was_charged_late_is_not_charged_late_again(world: World) -> None:
+    """The lease had ended the hold; `late` was made and booked, its answer and then Redis lost."""
+    made = await keys.create(world.stores, credit_nanos=10_000)
+    hold = await world.one.begin(made, "slow", 1000)
+    hold.progress = lambda: (100, META)
+    await hold.extend(1000)
+    await world.till.expire("slow", made.wallet, renewals=1)
+    real = world.till.late
+    answered: list[Any] = []
+
+    async def late(charge: Any) -> Any:
+        answered.append(await real(charge))
+        if len(answered) == 1:
+            await world.until(world.drained)
+            await world.till.redis.flushall()
+            raise TillUnavailable("Redis: no answer in time")
+        return answered[-1]
+
+    world.till.late = late  # type: ignore[method-assign]
+    settled = await hold.settle(700, "completed", META, wait_s=10)
+    assert settled is None  # it had been charged: a duplicate
+    assert [type(one) for one in answered][-1] is Duplicate
+    await world.settle_down()
+    assert await world.booked(made.wallet) == {"slow": 100, "slow:L": 600}
