@@ -69,8 +69,8 @@ class EndedRequest(NamedTuple):
 
     def tombstones(self, rid: str) -> list[tuple[str, str]]:
         """By id, all that Redis has to know of its end: whoever asks again is told."""
-        found = [(rid, self.tombstone)]
-        return found + [(f"{rid}:L", self.late)] if self.late else found
+        late = [(f"{rid}:L", self.late)] if self.late else []
+        return [(rid, self.tombstone), *late]
 
 
 async def wallets(connection: Any, part: int) -> list[WalletBalance]:
@@ -126,7 +126,12 @@ async def ended(connection: Any, rids: Sequence[str]) -> dict[str, EndedRequest]
     rows = await connection.fetch(ENDED, list(rids), [f"{rid}:L" for rid in rids])
     late = {row["ext_id"]: row["tombstone"] for row in rows if row["type"] == "L"}
     return {
-        row["ext_id"]: EndedRequest(*row[1:], late.get(f"{row['ext_id']}:L", ""))
+        row["ext_id"]: EndedRequest(
+            row["type"],
+            row["actual_nanos"],
+            row["tombstone"],
+            late.get(f"{row['ext_id']}:L", ""),
+        )
         for row in rows
         if row["type"] != "L"
     }

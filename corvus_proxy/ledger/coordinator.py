@@ -50,11 +50,19 @@ class Coordinator:
     """One of all workers coordinates at a time, by an advisory lock in Postgres."""
 
     def __init__(
-        self, till: Till, books: Books, *, behind: Callable[[int], str | None] | None = None
+        self,
+        till: Till,
+        books: Books,
+        *,
+        behind: Callable[[int], str | None] | None = None,
+        in_hand: Mapping[int, Mark] | None = None,
     ) -> None:
+        """`behind` and `in_hand` are the writer's: why the books may not be what a partition is
+        rebuilt from, and what is about to be booked."""
         self._till = till
         self._books = books
         self._behind = behind or _nothing
+        self._in_hand = in_hand if in_hand is not None else {}
         self.closed: dict[int, str] = {}
         """Why each closed partition is not opened."""
         self._told = ""
@@ -143,6 +151,7 @@ class Coordinator:
         if not waiting:
             self.closed = {}
             return
+        in_hand = dict(self._in_hand)  # before the cursors: what is booked in between is in those
         cursors = await entries.cursors(connection)
         changed = await recovery.changed_keys(connection)
         # Closed until each was looked at: a fault in between must not look like an open ledger.
@@ -150,6 +159,8 @@ class Coordinator:
         for part in waiting:
             look = _Look(part, states[part], cursors[part], reports, replid, changed.get(part, []))
             verdict = judge(part, look.state, look.cursor, reports, replid, clock.wall_ms())
+            if in_hand.get(part, NOWHERE) > Mark(look.state.epoch, look.state.seq):
+                verdict = Verdict(Step.WAIT, f"p{part:02d}: {in_hand[part]} is being booked")
             if part in asked and verdict.step is Step.OPEN:
                 verdict = Verdict(Step.REBUILD, f"p{part:02d}: an operator wants it rebuilt")
             why = await self._take_safely(verdict, look, connection)

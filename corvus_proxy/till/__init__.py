@@ -21,6 +21,7 @@ Keys of a partition NN (00 to 63), all in one slot by the hash tag `{pNN}`:
     {pNN}:l           stream  events
     {pNN}:j           hash    request id → what a process claims while the partition is rebuilt
 
-States: OPEN serves; CLOSED is about to be rebuilt; REBUILD takes wallets, then REPLAY takes credits,
-charges and holds; KEYS takes rows of keys, which every state does, and opens without a rebuild.
+States: OPEN serves; CLOSED is about to be rebuilt; REBUILD takes wallets, then REPLAY takes
+credits, charges and holds; KEYS takes rows of keys, as every state does, and opens without a
+rebuild.
 """

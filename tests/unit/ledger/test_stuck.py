@@ -9,6 +9,7 @@ import pytest
 
 from corvus_proxy.books import nodes
 from corvus_proxy.ledger import outbox, rebuild
+from corvus_proxy.ledger.coordinator import Coordinator
 from corvus_proxy.money.event import partition_of
 from corvus_proxy.service import keys
 from corvus_proxy.till.client import TillUnavailable
@@ -127,3 +128,48 @@ async def test_what_was_charged_late_is_not_charged_late_again(world: World) -> 
     assert [type(one) for one in answered][-1] is Duplicate
     await world.settle_down()
     assert await world.booked(made.wallet) == {"slow": 100, "slow:L": 600}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_books_that_get_ahead_of_a_server(
+    world: World, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    """The writer has read a credit that the promoted server lacks, and books it seconds later:
+    nobody but the worker was told of it. With two workers another one coordinates."""
+    if workers == 2:
+        await world.rest()
+        world.coordinator = Coordinator(world.till, world.books)
+        world.work()
+    made = await keys.create(world.stores, credit_nanos=10_000)
+    await world.until(world.drained)
+    part = partition_of(made.wallet)
+    names = [name async for name in world.till.redis.scan_iter(match=f"{{p{part:02d}}}:*")]
+    before = {name: await world.till.redis.dump(name) for name in names}
+    go, real = asyncio.Event(), world.writer._book
+
+    async def book(which: int, *rest: Any) -> Any:
+        if which == part:
+            await go.wait()
+        return await real(which, *rest)
+
+    monkeypatch.setattr(world.writer, "_book", book)
+    await keys.credit(world.stores, made.key_id, 500, reason="paid")
+    await asyncio.sleep(0.2)
+    for name in [one async for one in world.till.redis.scan_iter(match=f"{{p{part:02d}}}:*")]:
+        await world.till.redis.delete(name)
+    for name, text in before.items():
+        await world.till.redis.restore(name, 0, text)
+    await restart(world)
+    await asyncio.sleep(1.5)
+    assert await world.opened() == (workers == 2)
+    go.set()
+
+    async def credited() -> bool:
+        state = await world.till.wallet(made.wallet)
+        return state is not None and state.balance_nanos == 10_500
+
+    await world.until(credited)
+    await world.until(world.opened)
+    await world.one.charge(made, "next", 20)
+    await world.settle_down()
+    assert await world.booked(made.wallet) == {"next": 20}
