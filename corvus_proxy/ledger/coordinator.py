@@ -47,7 +47,12 @@ class _Look(NamedTuple):
 
 
 class Coordinator:
-    """One of all workers coordinates at a time, by an advisory lock in Postgres."""
+    """One of all workers coordinates at a time, by an advisory lock in Postgres.
+
+    The lock is a transaction's, on a connection of its own: a worker that is frozen in the middle
+    loses it when the server ends the idle transaction (`books.db`), and another goes on. Should the
+    first wake up, or a step take longer than that, two coordinate: each step compares and sets.
+    """
 
     def __init__(
         self,
@@ -92,16 +97,14 @@ class Coordinator:
             for part, state in enumerate(states)
             if state.state != "OPEN" or state.stamp != replid
         ]
-        async with self._books.connection() as connection:
-            if not await connection.fetchval("select pg_try_advisory_lock($1, $2)", *_LOCK):
+        async with self._books.transaction() as lock:
+            if not await lock.fetchval("select pg_try_advisory_xact_lock($1, $2)", *_LOCK):
                 return
-            try:
+            async with self._books.connection() as connection:
                 asked = await nodes.rebuilds_asked(connection)
                 reports = await self._reports(connection)
                 waiting += sorted(asked - set(waiting))
                 await self._open(waiting, states, replid, reports, asked, connection)
-            finally:
-                await connection.fetchval("select pg_advisory_unlock($1, $2)", *_LOCK)
         metrics.PARTITIONS_CLOSED.set(len(self.closed))
         if not self.closed:
             self._opened_for = replid

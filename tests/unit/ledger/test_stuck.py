@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from corvus_proxy.books import nodes
+from corvus_proxy.books import db, nodes
+from corvus_proxy.books.db import Books
 from corvus_proxy.ledger import outbox, rebuild
 from corvus_proxy.ledger.coordinator import Coordinator
 from corvus_proxy.money.event import partition_of
@@ -173,3 +174,33 @@ async def test_books_that_get_ahead_of_a_server(
     await world.one.charge(made, "next", 20)
     await world.settle_down()
     assert await world.booked(made.wallet) == {"next": 20}
+
+
+async def test_a_worker_that_is_frozen_while_it_coordinates(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its connection lives on, in the kernel; the server ends its transaction, and another worker
+    opens the ledger."""
+    await world.rest()
+    short = db._SESSION.replace("session_timeout = '30s'", "session_timeout = '1s'")
+    assert short != db._SESSION
+    monkeypatch.setattr(db, "_SESSION", short)
+    frozen_books = Books(world.books._url)
+    frozen = Coordinator(world.till, frozen_books)
+    began = asyncio.Event()
+
+    async def reports(connection: Any) -> Any:
+        began.set()
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(frozen, "_reports", reports)
+    ticking = asyncio.create_task(frozen.tick())
+    await began.wait()
+    await restart(world)
+    world.work()
+    await asyncio.sleep(0.5)
+    assert not await world.opened()
+    await world.until(world.opened)
+    ticking.cancel()
+    await asyncio.gather(ticking, return_exceptions=True)
+    await frozen_books.close()
