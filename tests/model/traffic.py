@@ -31,7 +31,7 @@ AMOUNTS = {
     "direct": ("actual",),
 }
 META = ("", '{"pv":"m"}', '{"pv":"a|b","src":"upstream"}')
-FAR_MS = 4_000_000_000_000
+FAR_MS = 10**15 + 1
 OWNERS = ("one", "two")
 SCALES = {"w_tiny": 40, "w_mid": 10**9, "w_big": 10**13, "w_huge": 4 * 10**14}
 
