@@ -170,6 +170,24 @@ async def test_settle_never_touches_another_requests_hold(till: Till) -> None:
     assert await settle(till, "other", 800) == Settled(800, 0, 0, 3, 1)
 
 
+async def test_nobody_pays_for_another(till: Till) -> None:
+    """A hold names its wallet; a call that names another of the partition is a defect of ours."""
+    other = next(
+        name for n in range(10_000) if partition_of(name := f"w_other{n:07d}") == partition_of(W)
+    )
+    await add_wallet(till, W, 1000)
+    await add_wallet(till, other, 1000)
+    await reserve(till, ask("r", 100, 100))
+    before = await _everything(till)
+    wrong = Charge("r", other, "", "", 60, "completed", b"{}")
+    assert await till.settle(wrong) == reply.Bad()
+    assert await till.expire("r", other, renewals=0) == reply.Bad()
+    more: dict[str, Any] = {"checkpoint_nanos": 0, "owner": "me", "meta": b""}
+    assert await till.extend("r", other, total_nanos=200, **more) == reply.Bad()
+    assert await _everything(till) == before
+    assert await settle(till, "r", 60) == Settled(60, 0, 940, 3, 1)
+
+
 async def test_settle_without_a_hold_charges_nothing(till: Till) -> None:
     """A refused or forgotten request cannot be charged."""
     await add_wallet(till, W, 1000)
