@@ -64,6 +64,11 @@ PARTITIONS_CLOSED = Gauge(
 QUARANTINED = Counter(
     "corvus_quarantined_events_total", "Events that could not be booked; their wallets are frozen."
 )
+MOVES_REFUSED = Counter(
+    "corvus_moves_refused_total",
+    "Credits and debits to which Redis said no; they are not tried again.",
+    ["kind"],
+)
 PARTITIONS_REBUILT = Counter(
     "corvus_partitions_rebuilt_total", "Partitions that were rebuilt from the books and journals."
 )

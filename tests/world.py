@@ -74,7 +74,9 @@ class World:
         self.two = Process(till, folder / "node2", "p2")
         self.archive = Archive(str(folder / "archive"), days=7)
         self.writer = Writer(till, books, keep=5, archive=self.archive)
-        self.coordinator = Coordinator(till, books, behind=self.writer.why_behind)
+        self.coordinator = Coordinator(
+            till, books, behind=self.writer.why_behind, in_hand=self.writer.in_hand
+        )
         self.jobs: list[asyncio.Task[None]] = []
 
     def work(self, *, writer: bool = True) -> None:

@@ -26,9 +26,9 @@ order by epoch, seq
 ENDED = """
 select e.ext_id, e.type, e.actual_nanos,
        e.type || '|' || -e.delta_nanos || '|' || e.shortfall_nanos || '|' || e.seq || '|' || e.epoch
-           as tombstone,
-       exists (select from event l where l.type = 'L' and l.ext_id = e.ext_id || ':L') as late
+           as tombstone
 from event e where e.type in ('S', 'X') and e.ext_id = any($1)
+   or e.type = 'L' and e.ext_id = any($2)
 """
 
 
@@ -64,8 +64,13 @@ class EndedRequest(NamedTuple):
     kind: str
     actual_nanos: int
     tombstone: str
-    late: bool
-    """Whether the rest after an expired lease is booked too."""
+    late: str = ""
+    """Tombstone of the rest that was charged after its lease had ended it."""
+
+    def tombstones(self, rid: str) -> list[tuple[str, str]]:
+        """By id, all that Redis has to know of its end: whoever asks again is told."""
+        late = [(f"{rid}:L", self.late)] if self.late else []
+        return [(rid, self.tombstone), *late]
 
 
 async def wallets(connection: Any, part: int) -> list[WalletBalance]:
@@ -118,8 +123,15 @@ async def recent_credits(connection: Any, part: int) -> list[tuple[str, str]]:
 
 async def ended(connection: Any, rids: Sequence[str]) -> dict[str, EndedRequest]:
     """Those of some requests whose end is booked."""
-    rows = await connection.fetch(ENDED, list(rids))
+    rows = await connection.fetch(ENDED, list(rids), [f"{rid}:L" for rid in rids])
+    late = {row["ext_id"]: row["tombstone"] for row in rows if row["type"] == "L"}
     return {
-        row["ext_id"]: EndedRequest(row["type"], row["actual_nanos"], row["tombstone"], row["late"])
+        row["ext_id"]: EndedRequest(
+            row["type"],
+            row["actual_nanos"],
+            row["tombstone"],
+            late.get(f"{row['ext_id']}:L", ""),
+        )
         for row in rows
+        if row["type"] != "L"
     }

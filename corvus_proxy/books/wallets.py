@@ -1,5 +1,6 @@
 """Wallets, keys and the outbox: what the operator and the customer change; never money itself."""
 
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from corvus_proxy.money.event import partition_of
@@ -31,6 +32,16 @@ class OutboxRow(NamedTuple):
     counter: str
     key_id: str
     reason: str
+
+
+class RefusedRow(NamedTuple):
+    """A credit or debit to which Redis has said no."""
+
+    id: str
+    kind: str
+    amount_nanos: int
+    why: str
+    at: datetime
 
 
 INSERT_WALLET = "insert into wallet (wallet, part) values ($1, $2)"
@@ -199,6 +210,33 @@ async def waiting_of_partition(connection: Any, part: int) -> list[OutboxRow]:
     return [OutboxRow(*row) for row in rows]
 
 
+async def claim(connection: Any, row_id: str) -> str:
+    """Keeps everybody else from sending a row until the transaction ends; why it was refused, or
+    nothing. By a lock of its own: the writer, who marks the row, must not wait for a sender."""
+    await connection.fetchval("select pg_advisory_xact_lock($1, hashtext($2))", _SENDING, row_id)
+    found = await connection.fetchval("select refused from outbox where id = $1", row_id)
+    return str(found or "")
+
+
+async def refuse(connection: Any, row_id: str, why: str) -> None:
+    """Redis has said no to a row: it is not sent again."""
+    await connection.execute(
+        "update outbox set applied_at = now(), refused = $2 where id = $1 and applied_at is null",
+        row_id,
+        why,
+    )
+
+
+async def refused(connection: Any, wallet: str) -> list[RefusedRow]:
+    """A wallet's credits and debits to which Redis has said no, oldest first."""
+    rows = await connection.fetch(
+        "select id, kind, amount_nanos, refused, applied_at from outbox"
+        " where wallet = $1 and refused <> '' order by created_at, id",
+        wallet,
+    )
+    return [RefusedRow(*row) for row in rows]
+
+
 async def mark_applied(connection: Any, ids: list[str]) -> None:
     await connection.execute(
         "update outbox set applied_at = now() where id = any($1) and applied_at is null", ids
@@ -225,3 +263,7 @@ async def simulated_money(connection: Any) -> bool:
 
 async def mark_simulated(connection: Any) -> None:
     await connection.execute("update installation set simulated_money = true")
+
+
+_SENDING = 0x636F7277
+"""First half of the advisory locks of those who send a row of the outbox."""

@@ -47,14 +47,27 @@ class _Look(NamedTuple):
 
 
 class Coordinator:
-    """One of all workers coordinates at a time, by an advisory lock in Postgres."""
+    """One of all workers coordinates at a time, by an advisory lock in Postgres.
+
+    The lock is a transaction's, on a connection of its own: a worker that is frozen in the middle
+    loses it when the server ends the idle transaction (`books.db`), and another goes on. Should the
+    first wake up, or a step take longer than that, two coordinate: each step compares and sets.
+    """
 
     def __init__(
-        self, till: Till, books: Books, *, behind: Callable[[int], str | None] | None = None
+        self,
+        till: Till,
+        books: Books,
+        *,
+        behind: Callable[[int], str | None] | None = None,
+        in_hand: Mapping[int, Mark] | None = None,
     ) -> None:
+        """`behind` and `in_hand` are the writer's: why the books may not be what a partition is
+        rebuilt from, and what is about to be booked."""
         self._till = till
         self._books = books
         self._behind = behind or _nothing
+        self._in_hand = in_hand if in_hand is not None else {}
         self.closed: dict[int, str] = {}
         """Why each closed partition is not opened."""
         self._told = ""
@@ -84,16 +97,14 @@ class Coordinator:
             for part, state in enumerate(states)
             if state.state != "OPEN" or state.stamp != replid
         ]
-        async with self._books.connection() as connection:
-            if not await connection.fetchval("select pg_try_advisory_lock($1, $2)", *_LOCK):
+        async with self._books.transaction() as lock:
+            if not await lock.fetchval("select pg_try_advisory_xact_lock($1, $2)", *_LOCK):
                 return
-            try:
+            async with self._books.connection() as connection:
                 asked = await nodes.rebuilds_asked(connection)
                 reports = await self._reports(connection)
                 waiting += sorted(asked - set(waiting))
                 await self._open(waiting, states, replid, reports, asked, connection)
-            finally:
-                await connection.fetchval("select pg_advisory_unlock($1, $2)", *_LOCK)
         metrics.PARTITIONS_CLOSED.set(len(self.closed))
         if not self.closed:
             self._opened_for = replid
@@ -143,6 +154,7 @@ class Coordinator:
         if not waiting:
             self.closed = {}
             return
+        in_hand = dict(self._in_hand)  # before the cursors: what is booked in between is in those
         cursors = await entries.cursors(connection)
         changed = await recovery.changed_keys(connection)
         # Closed until each was looked at: a fault in between must not look like an open ledger.
@@ -150,6 +162,8 @@ class Coordinator:
         for part in waiting:
             look = _Look(part, states[part], cursors[part], reports, replid, changed.get(part, []))
             verdict = judge(part, look.state, look.cursor, reports, replid, clock.wall_ms())
+            if in_hand.get(part, NOWHERE) > Mark(look.state.epoch, look.state.seq):
+                verdict = Verdict(Step.WAIT, f"p{part:02d}: {in_hand[part]} is being booked")
             if part in asked and verdict.step is Step.OPEN:
                 verdict = Verdict(Step.REBUILD, f"p{part:02d}: an operator wants it rebuilt")
             why = await self._take_safely(verdict, look, connection)
@@ -188,8 +202,9 @@ class Coordinator:
             for wallet in await wallets.wallets_of_partition(connection, part):
                 await outbox.push_wallet(self._till, self._books, wallet)
         elif stale := await self._stale_keys(look.changed):
-            # A key's row has no event: it may be missing where no money is.
-            reply = await self._till.open_partition(part, state, replid=replid, to="REPLAY")
+            # A key's row has no event: it may be missing where no money is. A state of its own: in
+            # REPLAY the next to look would take it for a rebuild whose claims are in.
+            reply = await self._till.open_partition(part, state, replid=replid, to="KEYS")
             if reply[0] != "OK":
                 return f"p{part:02d} changed while it was checked"
             for wallet in stale:

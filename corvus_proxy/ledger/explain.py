@@ -47,6 +47,7 @@ class Explanation(NamedTuple):
     holds: dict[str, HoldState]
     steps: list[Step]
     waiting: list[wallets.OutboxRow]
+    refused: list[wallets.RefusedRow]
     quarantined: list[quarantine.Quarantined]
     problems: list[str]
 
@@ -66,6 +67,7 @@ async def explain(till: Till, books: Books, wallet: str, *, limit: int) -> Expla
             for row in await wallets.waiting_of_partition(connection, part)
             if row.wallet == wallet
         ]
+        refused = await wallets.refused(connection, wallet)
         stopped = await quarantine.waiting(connection, wallet)
         cursor = account.cursor
     state, behind = await redis_cut(till, wallet, {part: cursor})
@@ -98,6 +100,7 @@ async def explain(till: Till, books: Books, wallet: str, *, limit: int) -> Expla
         holds,
         steps,
         waiting,
+        refused,
         stopped,
         problems,
     )
@@ -138,6 +141,7 @@ def as_document(found: Explanation) -> dict[str, Any]:
     document["holds"] = {rid: hold._asdict() for rid, hold in found.holds.items()}
     document["steps"] = [{**step._asdict(), "at": str(step.at)} for step in found.steps]
     document["waiting"] = [row._asdict() for row in found.waiting]
+    document["refused"] = [{**row._asdict(), "at": row.at.isoformat()} for row in found.refused]
     document["quarantined"] = [
         {**row._asdict(), "found_at": row.found_at.isoformat()} for row in found.quarantined
     ]

@@ -1,15 +1,41 @@
-"""Tells Redis what the books decided: keys and credits, repeated until Redis has confirmed them."""
+"""Tells Redis what the books decided: keys, credits and debits, repeated until Redis has answered.
+
+An answer may be a refusal: a credit beyond what a wallet may hold, a debit of more than is free. It
+stands in the books, and the row is not sent again by anybody: who was told no must not find the
+money moved later.
+"""
+
+from typing import NamedTuple
 
 import structlog
 
+from corvus_proxy import metrics
 from corvus_proxy.books import wallets
 from corvus_proxy.books.db import Books
 from corvus_proxy.money.event import partition_of
 from corvus_proxy.till.client import Till
-from corvus_proxy.till.reply import Credited, Debited, Duplicate, Fenced, KeyEntry, KeyRow, Poor
+from corvus_proxy.till.reply import (
+    Bad,
+    Cap,
+    Credited,
+    Debited,
+    Duplicate,
+    Fenced,
+    KeyEntry,
+    KeyRow,
+    Poor,
+)
 
 PAGE = 200
 _log = structlog.get_logger()
+
+
+class Refused(NamedTuple):
+    """Redis has said no to this credit or debit: `cap`, `balance` or `amount`. `poor` has the
+    figures, for the first who asks."""
+
+    why: str
+    poor: Poor | None = None
 
 
 async def push_wallet(till: Till, books: Books, wallet: str) -> bool:
@@ -33,8 +59,8 @@ async def push_wallet(till: Till, books: Books, wallet: str) -> bool:
 
 
 async def send(till: Till, books: Books, row: wallets.OutboxRow) -> object:
-    """Sends one change; the till's reply, or True for a key row that was taken. Raises
-    TillUnavailable."""
+    """Sends one change; the till's reply, Refused, or True for a key row that was taken. Raises
+    TillUnavailable, BooksUnavailable."""
     if row.kind == "key":
         done = await push_wallet(till, books, row.wallet)
         if done:
@@ -43,13 +69,29 @@ async def send(till: Till, books: Books, row: wallets.OutboxRow) -> object:
         return done
     # The writer marks what moved money applied, in the transaction that books its event.
     details = {"counter": row.counter, "key": row.key_id, "reason": row.reason}
-    if row.kind == "credit":
-        return await till.credit(row.id, row.wallet, row.amount_nanos, **details)
-    reply = await till.debit(row.id, row.wallet, row.amount_nanos, up_to=False, **details)
-    if isinstance(reply, Poor):  # an answer: what is refused is not tried again
-        async with books.connection() as connection:
-            await wallets.mark_applied(connection, [row.id])
+    async with books.transaction() as connection:
+        if why := await wallets.claim(connection, row.id):
+            return Refused(why)
+        reply: object
+        if row.kind == "credit":
+            reply = await till.credit(row.id, row.wallet, row.amount_nanos, **details)
+        else:
+            reply = await till.debit(row.id, row.wallet, row.amount_nanos, up_to=False, **details)
+        if why := _refusal(reply):
+            await wallets.refuse(connection, row.id, why)
+            metrics.MOVES_REFUSED.labels(row.kind).inc()
+            _log.warning("move_refused", id=row.id, kind=row.kind, wallet=row.wallet, why=why)
+            return Refused(why, reply if isinstance(reply, Poor) else None)
     return reply
+
+
+def _refusal(reply: object) -> str:
+    """Why a credit or debit cannot be made as it stands; empty where it was, or may be later."""
+    if isinstance(reply, Cap):
+        return "cap"
+    if isinstance(reply, Poor):
+        return "balance"
+    return "amount" if isinstance(reply, Bad) else ""
 
 
 async def tick(till: Till, books: Books) -> int:
@@ -70,8 +112,8 @@ async def tick(till: Till, books: Books) -> int:
                 taken += 1
             elif reply is False or isinstance(reply, Fenced):
                 closed.add(part)
-            elif not isinstance(reply, Poor):
-                _log.error("outbox_refused", id=row.id, wallet=row.wallet, reply=repr(reply))
+            elif not isinstance(reply, Refused):
+                _log.error("outbox_waits", id=row.id, wallet=row.wallet, reply=repr(reply))
         if len(rows) < PAGE:
             return taken
         offset += PAGE

@@ -119,7 +119,7 @@ async def _adopt(till: Till, books: Books, part: int, epoch: int, living: Sequen
     """Gives running requests their holds again; how many."""
     async with books.connection() as connection:
         booked = await recovery.ended(connection, [claim.rid for claim in living])
-    ended = [(rid, one.tombstone) for rid, one in booked.items()]
+    ended = [pair for rid, one in booked.items() for pair in one.tombstones(rid)]
     await door.recall(till, part, epoch, ended=ended)  # one that has ended is not held again
     adopted = 0
     for claim, answer in zip(living, await door.adopt(till, part, epoch, living), strict=True):
@@ -154,7 +154,7 @@ async def _charge(
         some = proven[at : at + AT_ONCE]
         async with books.connection() as connection:
             booked = await recovery.ended(connection, [claim.rid for claim in some])
-        ended = [(rid, one.tombstone) for rid, one in booked.items()]
+        ended = [pair for rid, one in booked.items() for pair in one.tombstones(rid)]
         await door.recall(till, part, epoch, ended=ended)
         known += len(booked)
         due = [one for claim in some if (one := _due(claim, booked.get(claim.rid))) is not None]

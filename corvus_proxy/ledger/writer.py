@@ -14,7 +14,7 @@ import asyncpg
 import structlog
 
 from corvus_proxy import clock, metrics
-from corvus_proxy.books import entries
+from corvus_proxy.books import entries, nodes
 from corvus_proxy.books.db import Books, BooksUnavailable
 from corvus_proxy.ledger import behind
 from corvus_proxy.ledger.archive import Archive
@@ -53,6 +53,9 @@ class Writer:
         self._stale = True
         """The cursors have to be read again, all of them."""
         self._unacked: dict[int, Mark] = {}
+        self.in_hand: dict[int, Mark] = {}
+        """Last event of each partition that was read and is not booked yet. A server that has
+        replaced the one it came from may lack it, and it is booked all the same."""
         self._gaps_seen_s = 0.0
         self.broken: dict[int, str] = {}
         """Partitions with a gap that neither stream nor archive fills, with what was found."""
@@ -90,6 +93,7 @@ class Writer:
         by_partition: dict[int, list[Event | Poison]] = {}
         for event in events:
             by_partition.setdefault(event.partition, []).append(event)
+            self.in_hand[event.partition] = Mark(event.epoch, event.seq)
         gaps = []
         for part, batch in by_partition.items():
             try:
@@ -97,6 +101,7 @@ class Writer:
             except entries.ChainBroken as error:
                 _log.error("gap", partition=part, what=str(error))
                 gaps.append(part)
+        self.in_hand.clear()
         if gaps:
             await self._fill_gaps(gaps)
         await self._ack()
@@ -109,6 +114,7 @@ class Writer:
 
     async def _load(self) -> None:
         """Where the books are, and whether they are behind what Redis was told of."""
+        self.in_hand.clear()
         # In this order: what another writer commits in between must not look like a restore.
         states = await self._till.partitions()
         async with self._books.connection() as connection:
@@ -223,6 +229,10 @@ class Writer:
             answer = await self._till.ack(part, at.seq, keep=self._keep)
             if isinstance(answer, Fenced):
                 continue
+            if answer[0] == "AHEAD":  # this server never had what another one's stream gave us
+                _log.error("books_ahead", partition=part, books=str(at), redis_seq=answer[1])
+                async with self._books.connection() as connection:
+                    await nodes.ask_rebuild(connection, [part])
             del self._unacked[part]
 
     async def lag(self) -> int:

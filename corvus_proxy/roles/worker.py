@@ -36,7 +36,9 @@ async def main(settings: Settings) -> None:
     reading = Till.open(settings.redis.url, timeout_ms=2000, connections=4)
     archive = Archive(settings.ledger.archive_dir, days=settings.ledger.archive_days)
     writer = Writer(reading, stores.books, keep=settings.ledger.keep, archive=archive)
-    coordinator = Coordinator(stores.till, stores.books, behind=writer.why_behind)
+    coordinator = Coordinator(
+        stores.till, stores.books, behind=writer.why_behind, in_hand=writer.in_hand
+    )
     sweeper = Sweeper(stores.till, lease_s=settings.ledger.lease_s)
     jobs = [
         writer.run(),

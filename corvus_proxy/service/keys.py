@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 
 from corvus_proxy import clock, secret
 from corvus_proxy.books import wallets
+from corvus_proxy.books.db import BooksUnavailable
 from corvus_proxy.errors import CorvusError
 from corvus_proxy.ledger import outbox
 from corvus_proxy.money.amount import WALLET_NANOS_MAX
 from corvus_proxy.service.stores import Stores
 from corvus_proxy.till.client import TillUnavailable
-from corvus_proxy.till.reply import Cap, Credited, Debited, Duplicate, Fenced, Poor
+from corvus_proxy.till.reply import Credited, Debited, Duplicate, Fenced, Poor
 
 STATUS = {1: "active", 0: "frozen", 2: "revoked"}
 GRACE_S = 24 * 3600
@@ -131,8 +132,7 @@ async def credit(
     actor: str = "cli",
 ) -> int:
     """Adds money to a key's wallet; the balance once Redis has it. Raises ServiceRefused."""
-    if nanos <= 0:
-        raise ServiceRefused("an amount above zero is needed")
+    _check_amount(nanos)
     credit_id = f"grant:{clock.random_hex(12)}"
     async with stores.books.transaction() as connection:
         wallet = await _wallet(connection, key_id)
@@ -141,7 +141,7 @@ async def credit(
         await _audit(connection, actor, "keys.credit", key_id, nanos=nanos, reason=reason)
     try:
         reply = await outbox.send(stores.till, stores.books, row)
-    except TillUnavailable:
+    except (TillUnavailable, BooksUnavailable):  # the row is in the books all the same
         reply = Fenced("", "")
     match reply:
         case Credited():
@@ -149,9 +149,7 @@ async def credit(
         case Duplicate():  # the worker's outbox was faster
             state = await stores.till.wallet(wallet)
             return state.balance_nanos if state else 0
-        case Cap():
-            async with stores.books.connection() as connection:
-                await wallets.mark_applied(connection, [credit_id])
+        case outbox.Refused():
             raise ServiceRefused("a wallet holds at most 1,000,000 USD")
         case _:
             raise MovePending(
@@ -172,8 +170,7 @@ async def debit(
 
     The intention is in the books before Redis is asked, so that it outlives a Redis that forgets.
     """
-    if nanos <= 0:
-        raise ServiceRefused("an amount above zero is needed")
+    _check_amount(nanos)
     debit_id = f"adj:{clock.random_hex(12)}"
     async with stores.books.transaction() as connection:
         wallet = await _wallet(connection, key_id)
@@ -182,7 +179,7 @@ async def debit(
         await _audit(connection, actor, "keys.debit", key_id, nanos=nanos, reason=reason)
     try:
         reply = await outbox.send(stores.till, stores.books, row)
-    except TillUnavailable:
+    except (TillUnavailable, BooksUnavailable):  # the row is in the books all the same
         reply = Fenced("", "")
     match reply:
         case Debited():
@@ -190,12 +187,19 @@ async def debit(
         case Duplicate():
             state = await stores.till.wallet(wallet)
             return state.balance_nanos if state else 0
-        case Poor():
+        case outbox.Refused(poor=Poor() as poor):
             raise ServiceRefused(
-                f"only {reply.available_nanos} nanos are free; {reply.held_nanos} are held"
+                f"only {poor.available_nanos} nanos are free; {poor.held_nanos} are held"
             )
+        case outbox.Refused():
+            raise ServiceRefused("more than is free")
         case _:
             raise MovePending("the debit is booked and is taken as soon as Redis serves again")
+
+
+def _check_amount(nanos: int) -> None:
+    if not 0 < nanos <= WALLET_NANOS_MAX:
+        raise ServiceRefused("an amount above zero is needed, of 1,000,000 USD at the most")
 
 
 async def set_frozen(
@@ -238,10 +242,8 @@ async def _changed(connection: Any, wallet: str, key_id: str, action: str) -> wa
 
 async def _send_key(stores: Stores, row: wallets.OutboxRow) -> None:
     """Tells Redis now; when it is away, the worker's outbox tells it later."""
-    try:
+    with contextlib.suppress(TillUnavailable, BooksUnavailable):
         await outbox.send(stores.till, stores.books, row)
-    except TillUnavailable:
-        return
 
 
 async def _wallet(connection: Any, key_id: str) -> str:

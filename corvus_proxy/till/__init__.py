@@ -12,10 +12,16 @@ T6  No wall clock decides about money. Leases are renewal counters.
 
 Keys of a partition NN (00 to 63), all in one slot by the hash tag `{pNN}`:
 
-    {pNN}:m           hash    ep epoch · rs stamp · st OPEN/REBUILD · sq last seq · cs committed seq
-    {pNN}:w:<wallet>  hash    bal · hld · ws · st · spt, and per key k:, d:, s:, u: fields
+    {pNN}:m           hash    ep epoch · rs stamp · st state · sq last seq · cs committed seq ·
+                              be base epoch · np partitions
+    {pNN}:w:<wallet>  hash    id · bal · hld · ws · spt · st · v, and k:<key>, s:<key>, d:<digest>
     {pNN}:h           hash    request id → wallet|held|checkpoint|renewals|owner|price|key|slug|meta
     {pNN}:d, {pNN}:dz hash, zset   tombstones of ended holds, and their order
     {pNN}:c           hash    ids of credits and debits
     {pNN}:l           stream  events
+    {pNN}:j           hash    request id → what a process claims while the partition is rebuilt
+
+States: OPEN serves; CLOSED is about to be rebuilt; REBUILD takes wallets, then REPLAY takes
+credits, charges and holds; KEYS takes rows of keys, as every state does, and opens without a
+rebuild.
 """

@@ -131,13 +131,12 @@ class Journal:
         self.done[partition] = max(at, self.done.get(partition, NOWHERE))
 
     def rebuilt(self, partition: int, at: Mark) -> None:
-        """A partition was rebuilt with our claims in it: they stand at or before `at`."""
+        """A partition was rebuilt with our claims in it: they stand at or before `at`, unless they
+        were answered since."""
         self._append("R", "-", str(partition), str(at.epoch), str(at.seq))
-        for segment in self._segments:
-            if partition in segment.done:
-                segment.done[partition] = at
-        if partition in self.done:
-            self.done[partition] = at
+        for done in (self.done, *(segment.done for segment in self._segments)):
+            if partition in done:
+                done[partition] = max(at, done[partition])
 
     def paths(self) -> list[Path]:
         """The files that stand, oldest first."""

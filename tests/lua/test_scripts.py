@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
-from corvus_proxy.money.event import partition_of
+from corvus_proxy.money.event import Mark, partition_of
 from corvus_proxy.till import reply, scripts
 from corvus_proxy.till.client import Till
+from corvus_proxy.till.recovery import door
 from corvus_proxy.till.reply import (
     Ask,
     Cap,
@@ -167,6 +168,24 @@ async def test_settle_never_touches_another_requests_hold(till: Till) -> None:
     await reserve(till, ask("other", 800, 800))
     assert await settle(till, "mine", 5000) == Settled(200, 4800, 800, 2, 1)
     assert await settle(till, "other", 800) == Settled(800, 0, 0, 3, 1)
+
+
+async def test_nobody_pays_for_another(till: Till) -> None:
+    """A hold names its wallet; a call that names another of the partition is a defect of ours."""
+    other = next(
+        name for n in range(10_000) if partition_of(name := f"w_other{n:07d}") == partition_of(W)
+    )
+    await add_wallet(till, W, 1000)
+    await add_wallet(till, other, 1000)
+    await reserve(till, ask("r", 100, 100))
+    before = await _everything(till)
+    wrong = Charge("r", other, "", "", 60, "completed", b"{}")
+    assert await till.settle(wrong) == reply.Bad()
+    assert await till.expire("r", other, renewals=0) == reply.Bad()
+    more: dict[str, Any] = {"checkpoint_nanos": 0, "owner": "me", "meta": b""}
+    assert await till.extend("r", other, total_nanos=200, **more) == reply.Bad()
+    assert await _everything(till) == before
+    assert await settle(till, "r", 60) == Settled(60, 0, 940, 3, 1)
 
 
 async def test_settle_without_a_hold_charges_nothing(till: Till) -> None:
@@ -442,6 +461,24 @@ async def test_a_row_of_keys_never_touches_money(till: Till) -> None:
     assert await till.push(reply.KeyRow(W, 3, "1", many)) == ("OK", "3")
     assert await till.push(reply.KeyRow(W, 4, "1", many)) == ("OK", "4")
     assert await till.look(W, "digest5999") == Look("key_5999", "active", 1000, 0, 0, 0)
+
+
+@pytest.mark.parametrize("until_ms", [10**14 - 1, 10**14, 10**15, 2**53 - 1])
+async def test_a_secret_that_ends_in_the_far_future_opens_its_key(
+    till: Till, until_ms: int
+) -> None:
+    """Lua writes such numbers with an exponent, which no script could read again."""
+    await add_wallet(till, W, 1000)
+    row = reply.KeyRow(W, 2, "1", [reply.KeyEntry(f"key_{W}", "1", [("digest", until_ms)])])
+    await till.push(row)
+    assert await till.look(W, "digest") == Look(f"key_{W}", "active", 1000, 0, 0, 0)
+    part, replid = partition_of(W), await till.replid()
+    await door.close(till, part, 1)
+    await door.rebuild(till, part, 2, base=Mark(1, 1), replid=replid)
+    await door.load(till, part, 2, [door.WalletRow(row, 900, 1, 100, {f"key_{W}": 100})])
+    assert await door.wallet_row(till, W) == row
+    await till.open_partition(part, (await till.partitions())[part], replid=replid)
+    assert await till.look(W, "digest") == Look(f"key_{W}", "active", 900, 0, 100, 100)
 
 
 async def test_a_full_memory_neither_closes_a_partition_nor_keeps_a_charge(till: Till) -> None:

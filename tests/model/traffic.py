@@ -31,7 +31,7 @@ AMOUNTS = {
     "direct": ("actual",),
 }
 META = ("", '{"pv":"m"}', '{"pv":"a|b","src":"upstream"}')
-FAR_MS = 4_000_000_000_000
+FAR_MS = 10**15 + 1
 OWNERS = ("one", "two")
 SCALES = {"w_tiny": 40, "w_mid": 10**9, "w_big": 10**13, "w_huge": 4 * 10**14}
 
@@ -49,7 +49,7 @@ class Traffic:
         self.recent: dict[int, deque[str]] = {part: deque(maxlen=60) for part in world.parts}
         self.moves: dict[int, deque[Call]] = {part: deque(maxlen=30) for part in world.parts}
         self.asked: dict[str, str] = {}
-        """The wallet of every request: a caller never takes another."""
+        """The wallet of every request."""
         self.count = 0
         self.kinds: tuple[tuple[int, Callable[[int], Call]], ...] = (
             (36, self.reserve), (18, self.extend), (20, self.settle), (4, self.expire),
@@ -115,6 +115,12 @@ class Traffic:
         hold = self._of(part).holds.get(rid)
         return hold.wallet if hold else self.asked.get(rid, self.names[part][0])
 
+    def _named_for(self, part: int, rid: str) -> str:
+        """The wallet that a caller names for a request, now and then another's."""
+        if self.random.random() < 0.02:
+            return self._wallet(part)
+        return self._wallet_of(part, rid)
+
     def reserve(self, part: int) -> Call:
         wallet = self._wallet(part)
         rid = self._rid(part) if self.random.random() < 0.06 else ""
@@ -145,7 +151,7 @@ class Traffic:
     def extend(self, part: int) -> Call:
         rid, one = self._rid(part), self._of(part)
         hold = one.holds.get(rid)
-        wallet = self._wallet_of(part, rid)
+        wallet = self._named_for(part, rid)
         held = hold.held if hold else 0
         total = held + self._nanos(wallet) if self.random.random() < 0.6 else held
         spent = self.random.randrange(total + 1)
@@ -156,7 +162,7 @@ class Traffic:
     def settle(self, part: int) -> Call:
         rid, one = self._rid(part), self._of(part)
         hold = one.holds.get(rid)
-        wallet = self._wallet_of(part, rid)
+        wallet = self._named_for(part, rid)
         actual = self.random.randrange((hold.held if hold else 100) + 1)
         if self.random.random() < 0.05:
             actual += self._nanos(wallet)
@@ -171,7 +177,7 @@ class Traffic:
         renewals = hold.renewals if hold else 0
         if self.random.random() < 0.2:
             renewals = max(0, renewals + self.random.choice((-1, 1)))
-        wallet = self._wallet_of(part, rid)
+        wallet = self._named_for(part, rid)
         return Call(part, "expire", (one.epoch, rid, str(renewals)), wallet)
 
     def late(self, part: int) -> Call:

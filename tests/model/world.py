@@ -35,7 +35,7 @@ ARGUMENTS = {
     name: tuple(word for word in head["ARGV"].split() if word != "--")
     for name, head in HEADER.items()
 }
-OF_A_WALLET = {"look", "load"}
+OF_A_WALLET = {"look", "load", "extend", "settle", "expire"}
 """Scripts whose oracle has to be told the wallet: it stands in their KEYS alone."""
 
 

@@ -270,8 +270,9 @@ class Partition:
         return ("OK", str(grant), str(free - grant), key)
 
     def extend(
-        self, server: str, epoch: str, rid: str, total: str, checkpoint: str, owner: str, meta: str
-    ) -> Reply:
+        self, server: str, epoch: str, rid: str, total: str, checkpoint: str, owner: str, meta: str,
+        *, wallet: str,
+    ) -> Reply:  # fmt: skip
         if no := self.fence(server, epoch):
             return no
         want, spent = amount(total), amount(checkpoint)
@@ -280,6 +281,8 @@ class Partition:
         hold = self.holds.get(rid)
         if hold is None:
             return ("UNKNOWN",)
+        if hold.wallet != wallet:
+            return BAD
         if hold.owner != owner:
             return ("NOTOWNER",)
         one = self.wallets[hold.wallet]
@@ -295,8 +298,9 @@ class Partition:
         return ("FINAL", str(hold.held), why) if hold.held < want else ("OK", str(hold.held))
 
     def settle(
-        self, server: str, epoch: str, rid: str, actual: str, outcome: str, meta: str
-    ) -> Reply:
+        self, server: str, epoch: str, rid: str, actual: str, outcome: str, meta: str,
+        *, wallet: str,
+    ) -> Reply:  # fmt: skip
         if no := self.fence(server, epoch):
             return no
         nanos = amount(actual)
@@ -307,9 +311,13 @@ class Partition:
         if rid not in self.holds:
             return ("UNKNOWN",)
         hold = self.holds[rid]
+        if hold.wallet != wallet:
+            return BAD
         return self.finish("S", rid, hold.wallet, hold.key, hold.slug, nanos, outcome, meta)
 
-    def expire(self, server: str, epoch: str, rid: str, renewals: str) -> Reply:
+    def expire(
+        self, server: str, epoch: str, rid: str, renewals: str, *, wallet: str
+    ) -> Reply:
         if no := self.fence(server, epoch):
             return no
         seen = amount(renewals)
@@ -320,6 +328,8 @@ class Partition:
         hold = self.holds.get(rid)
         if hold is None:
             return ("UNKNOWN",)
+        if hold.wallet != wallet:
+            return BAD
         if hold.renewals != seen:
             return ("LIVE", str(hold.renewals))
         who = (hold.wallet, hold.key, hold.slug)

@@ -40,6 +40,11 @@ def explain(key_id: str, *, last: int = 20, common: Common | None = None) -> Non
         raise SystemExit(3)
 
 
+REFUSED = {
+    "cap": "the wallet would have held more than 1,000,000 USD",
+    "balance": "more than was free",
+    "amount": "no amount that a wallet can hold",
+}
 WHOSE_PRICES = (
     "Prices are this service's own, at the version beside each charge. A cost that a client shows"
     " by itself is reckoned from the vendor's list and is another figure."
@@ -68,6 +73,8 @@ def _told(found: Any) -> str:
               for rid, hold in found.holds.items()]  # fmt: skip
     lines += [f"waits   {row.kind} {format_usd(row.amount_nanos)} USD {row.id}"
               for row in found.waiting]  # fmt: skip
+    lines += [f"refused {row.kind} {format_usd(row.amount_nanos)} USD {row.id}: {REFUSED[row.why]}"
+              for row in found.refused]  # fmt: skip
     lines += ["", WHOSE_PRICES, *(found.problems or ["Everything agrees."])]
     return "\n".join(lines)
 

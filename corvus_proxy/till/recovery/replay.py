@@ -34,9 +34,7 @@ def read_dead(paths: list[Path], key: bytes) -> tuple[dict[str, Charge], dict[in
             elif line.kind in "DR":
                 pending.pop(line.rid, None)
                 partition, epoch, seq = map(int, line.fields)
-                at = Mark(epoch, seq)
-                rebuilt = line.kind == "R"
-                done[partition] = at if rebuilt else max(at, done.get(partition, NOWHERE))
+                done[partition] = max(Mark(epoch, seq), done.get(partition, NOWHERE))
     return pending, done
 
 

@@ -187,7 +187,7 @@ class Reporter:
         parts = {
             part: Mark(state.base_epoch, state.committed)
             for part, state in enumerate(states)
-            if state.state == "REBUILD"
+            if state.state in ("REBUILD", "REPLAY")  # the coordinator waits for new processes, too
             and state.stamp == replid
             and state.base_epoch
             and self._claimed.get(part) != state.epoch

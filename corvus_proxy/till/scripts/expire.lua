@@ -63,5 +63,6 @@ local ended = redis.call('HGET', d, rid)
 if ended then return {'DUP', ended} end
 local hold = hold_of(rid)
 if not hold then return {'UNKNOWN'} end
+if hold.wallet ~= string.match(w, ':w:(.*)$') then return {'BAD'} end -- nobody pays for another
 if hold.renewals ~= seen then return {'LIVE', digits(hold.renewals)} end
 return finish('X', hold, hold.checkpoint, 'gateway_crash', hold.meta)

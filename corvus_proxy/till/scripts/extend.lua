@@ -33,6 +33,7 @@ local want, spent = amount_of(total), amount_of(checkpoint)
 if not want or not spent then return {'BAD'} end
 local hold = hold_of(rid)
 if not hold then return {'UNKNOWN'} end
+if hold.wallet ~= string.match(w, ':w:(.*)$') then return {'BAD'} end -- nobody pays for another
 if hold.owner ~= owner then return {'NOTOWNER'} end
 local found = redis.call('HMGET', w, 'bal', 'hld', 'st', 'k:' .. hold.key)
 local free = tonumber(found[1]) - tonumber(found[2])

@@ -25,7 +25,8 @@ for _, row in ipairs(rows) do
   if type(row.id) ~= 'string' or type(row.st) ~= 'string' then return {'BAD'} end
   fresh[#fresh + 1], fresh[#fresh + 2] = 'k:' .. row.id, row.st
   for _, digest in ipairs(row.ds) do
-    fresh[#fresh + 1], fresh[#fresh + 2] = 'd:' .. digest[1], row.id .. '|' .. digest[2]
+    local until_ms = string.format('%.0f', digest[2]) -- a Lua number would become 1e+14
+    fresh[#fresh + 1], fresh[#fresh + 2] = 'd:' .. digest[1], row.id .. '|' .. until_ms
   end
 end
 local old = {}

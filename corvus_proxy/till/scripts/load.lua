@@ -24,7 +24,8 @@ for at, row in ipairs(found) do
   for _, key in ipairs(row.k) do
     redis.call('HSET', w, 'k:' .. key.id, key.st, 's:' .. key.id, key.sp)
     for _, digest in ipairs(key.ds) do
-      redis.call('HSET', w, 'd:' .. digest[1], key.id .. '|' .. digest[2])
+      local until_ms = string.format('%.0f', digest[2]) -- a Lua number would become 1e+14
+      redis.call('HSET', w, 'd:' .. digest[1], key.id .. '|' .. until_ms)
     end
   end
 end

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- Moves a checked partition on and stamps it as belonging to this server: to OPEN, or from REBUILD
--- to REPLAY.
+-- Moves a checked partition on and stamps it as belonging to this server: to OPEN, from REBUILD to
+-- REPLAY, or to KEYS, in which only rows of keys are taken.
 --
 -- KEYS   m
 -- ARGV   epoch state seq stamp replid to

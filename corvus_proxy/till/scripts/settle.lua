@@ -62,4 +62,5 @@ local ended = redis.call('HGET', d, rid)
 if ended then return {'DUP', ended} end
 local hold = hold_of(rid)
 if not hold then return {'UNKNOWN'} end
+if hold.wallet ~= string.match(w, ':w:(.*)$') then return {'BAD'} end -- nobody pays for another
 return finish('S', hold, charge, outcome, meta)

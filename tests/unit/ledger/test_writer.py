@@ -16,6 +16,7 @@ from corvus_proxy import secret
 from corvus_proxy.books import entries, quarantine, views, wallets
 from corvus_proxy.books.db import Books
 from corvus_proxy.ledger import outbox
+from corvus_proxy.ledger.explain import explain
 from corvus_proxy.ledger.verify import verify
 from corvus_proxy.ledger.writer import Writer
 from corvus_proxy.money.event import Event, Meta, encode_meta, partition_of
@@ -308,3 +309,71 @@ async def test_a_writer_that_lost_a_race_goes_on_with_every_partition(stores: St
     await here.tick(block_ms=1)
     await drain(here)
     assert await here.lag() == 0
+
+
+async def refused_rows(stores: Stores, wallet: str) -> list[tuple[str, int, str]]:
+    async with stores.books.connection() as connection:
+        assert not await wallets.waiting(connection)
+        rows = await wallets.refused(connection, wallet)
+    return [(row.kind, row.amount_nanos, row.why) for row in rows]
+
+
+async def test_what_redis_refuses_is_told_and_not_tried_again(stores: Stores) -> None:
+    """A credit beyond the cap and a debit beyond the balance that had to wait for Redis."""
+    made = await keys.create(stores, credit_nanos=1000)
+    async with stores.books.transaction() as connection:
+        for kind, nanos in (("credit", 10**15), ("debit", 1001), ("credit", 2**53)):
+            row = wallets.OutboxRow(f"{kind}{nanos}", kind, made.wallet, nanos, "grants", "", "")
+            await wallets.insert_outbox(connection, row)
+    assert await outbox.tick(stores.till, stores.books) == 1  # the first credit: known already
+    await drain(Writer(stores.till, stores.books, keep=10))
+    assert await outbox.tick(stores.till, stores.books) == 0
+    assert await refused_rows(stores, made.wallet) == [
+        ("credit", 10**15, "cap"), ("credit", 2**53, "amount"), ("debit", 1001, "balance"),
+    ]  # fmt: skip
+    found = await explain(stores.till, stores.books, made.wallet, limit=9)
+    assert [row.id for row in found.refused] == [
+        "credit1000000000000000", "credit9007199254740992", "debit1001"]  # fmt: skip
+    assert not found.problems
+    with pytest.raises(keys.ServiceRefused, match="at the most"):
+        await keys.credit(stores, made.key_id, 10**15 + 1, reason="a slip")
+
+
+async def test_who_was_told_no_does_not_find_the_money_moved(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker has read the row before the operator was refused; then money becomes free."""
+    made = await keys.create(stores, credit_nanos=1000)
+    await drain(Writer(stores.till, stores.books, keep=10))
+    real, seen = wallets.waiting, asyncio.Event()
+    told = asyncio.Event()
+
+    async def waiting(*words: object, **more: object) -> list[wallets.OutboxRow]:
+        rows = await real(*words, **more)  # type: ignore[arg-type]
+        if any(row.kind == "debit" for row in rows):
+            seen.set()
+            await told.wait()
+        return rows
+
+    async def send_at_last(till: Till, books: Books, row: wallets.OutboxRow) -> object:
+        work = asyncio.create_task(outbox.tick(stores.till, stores.books))
+        await seen.wait()
+        try:
+            return await send(till, books, row)
+        finally:
+            jobs.append(work)
+
+    jobs: list[asyncio.Task[int]] = []
+    send = outbox.send
+    monkeypatch.setattr(wallets, "waiting", waiting)
+    monkeypatch.setattr(outbox, "send", send_at_last)
+    with pytest.raises(keys.ServiceRefused, match="only 1000 nanos are free"):
+        await keys.debit(stores, made.key_id, 1500, reason="too much")
+    monkeypatch.setattr(outbox, "send", send)
+    monkeypatch.setattr(wallets, "waiting", real)
+    assert await keys.credit(stores, made.key_id, 1000, reason="meanwhile") == 2000
+    told.set()
+    assert await jobs[0] == 0
+    assert (await keys.show(stores, made.key_id)).balance_nanos == 2000
+    await drain(Writer(stores.till, stores.books, keep=10))
+    assert await refused_rows(stores, made.wallet) == [("debit", 1500, "balance")]

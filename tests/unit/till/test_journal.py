@@ -11,7 +11,7 @@ from corvus_proxy import clock
 from corvus_proxy.money.event import Mark, partition_of
 from corvus_proxy.till.client import Till
 from corvus_proxy.till.holds import Holds
-from corvus_proxy.till.journal import Journal, Node, read_lines
+from corvus_proxy.till.journal import Journal, Node, covers, read_lines
 from corvus_proxy.till.recovery.replay import read_dead
 from corvus_proxy.till.reply import Ask, Charge
 from corvus_proxy.till.sweeper import Sweeper
@@ -123,6 +123,22 @@ async def test_a_charge_is_settled_where_no_new_file_can_be_made(
     await asyncio.sleep(0.1)
     assert journal.healthy
     assert lines_of(journal, node) == [("O", "a"), ("S", "a"), ("D", "a")]
+
+
+async def test_what_was_answered_since_a_rebuild_is_not_forgotten(tmp_path: Path) -> None:
+    """The look that notices the rebuild may be older than the answer: were the mark lowered, a
+    server that lacks the event would be opened."""
+    node = Node(tmp_path, PEPPER)
+    journal = node.journal("p1", sync_ms=5)
+    journal.opened(asked("since"))
+    journal.ended("before", 3, Mark(1, 90))
+    journal.ended("since", 3, Mark(2, 105))
+    journal.rebuilt(3, Mark(2, 100))
+    assert journal.done == {3: Mark(2, 105)}
+    assert not covers({3: Mark(2, 104)}, journal._segments[0].done)
+    assert read_dead(journal.paths(), node.key)[1] == {3: Mark(2, 105)}
+    journal.rebuilt(3, Mark(3, 100))  # a later epoch's end is beyond all of an earlier one
+    assert journal.done == {3: Mark(3, 100)}
 
 
 async def test_the_name_of_a_new_journal_is_synced(
