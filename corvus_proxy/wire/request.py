@@ -184,13 +184,7 @@ def usage_splices(asked: Asked, body: bytes) -> list[Splice]:
 
 def limit_splices(asked: Asked, body: bytes, limit_tokens: int, member: str) -> list[Splice]:
     """The edit that sends `limit_tokens` as the output limit, under the name `member`."""
-    place = asked.scan.members.get(asked.limit_member)
-    number = str(limit_tokens).encode()
-    if place is None:
-        at = first_member(body)
-        return [Splice(at, at, b'"%s":%s,' % (member.encode(), number))]
-    _, start, end = place
-    return [*rename_splices(asked, body, member), Splice(start, end, number)]
+    return _limit_splices(asked, body, member, str(limit_tokens).encode())
 
 
 def rename_splices(asked: Asked, body: bytes, member: str) -> list[Splice]:
@@ -198,11 +192,26 @@ def rename_splices(asked: Asked, body: bytes, member: str) -> list[Splice]:
     place = asked.scan.members.get(asked.limit_member)
     if place is None or member == asked.limit_member:
         return []
-    name_start = place[0]
+    return _limit_splices(asked, body, member, body[place[1] : place[2]])
+
+
+def _limit_splices(asked: Asked, body: bytes, member: str, value: bytes) -> list[Splice]:
+    """`value` under the name `member`, which then stands in the body once: of two an upstream may
+    take either."""
+    place, target = (asked.scan.members.get(name) for name in (asked.limit_member, member))
+    if target is not None:
+        edits = [Splice(target[1], target[2], value)]
+        if place is not None and place != target:
+            edits.append(Splice(place[1], place[2], b"null"))  # what stood in the other: no limit
+        return edits
+    if place is None:
+        at = first_member(body)
+        return [Splice(at, at, b'"%s":%s,' % (member.encode(), value))]
+    name_start, start, end = place
     name_end = body.index(b":", name_start)
     while body[name_end - 1 : name_end] != b'"':  # white space between the name and its colon
         name_end -= 1
-    return [Splice(name_start, name_end, b'"%s"' % member.encode())]
+    return [Splice(name_start, name_end, b'"%s"' % member.encode()), Splice(start, end, value)]
 
 
 def model_splices(asked: Asked, upstream_model: str) -> list[Splice]:

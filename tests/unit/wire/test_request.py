@@ -148,6 +148,26 @@ def test_the_clamp_edits_one_number(member: str, present: bool, rename: bool) ->
     assert edited.count(b"\n") == raw.count(b"\n")
 
 
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
+@pytest.mark.parametrize("clamped", [True, False])
+@pytest.mark.parametrize("limit", [None, 9000])
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_limit_never_stands_twice(name: str, clamped: bool, limit: Any, order: int) -> None:
+    """A null under the other name is no second limit, which an upstream would take as none."""
+    pairs = {"max_tokens": limit, "max_completion_tokens": None}
+    body = {"model": "m", "messages": M, **dict(list(pairs.items())[::order])}
+    raw = json.dumps(body).encode()
+    asked = read(Dialect.CHAT, raw)
+    if clamped:
+        splices = request.limit_splices(asked, raw, 77, name)
+    else:
+        splices = request.rename_splices(asked, raw, name)
+    sent = json.loads(edits.apply(raw, splices), object_pairs_hook=list)
+    limits = [(member, value) for member, value in sent if member.startswith("max_")]
+    other = ({*pairs} - {name}).pop()
+    assert sorted(limits) == sorted([(name, 77 if clamped else limit), (other, None)])
+
+
 def test_several_edits_at_once_do_not_disturb_each_other() -> None:
     """Model, usage, limit and its name."""
     raw = b'{ "stream":true ,"max_tokens" : 100000,"model":"alias","messages":[{"a":"max_tokens"}]}'
