@@ -29,6 +29,7 @@ class StreamOptions(msgspec.Struct):
 
 
 class Thinking(msgspec.Struct):
+    type: str | None = None
     budget_tokens: int | None = None
 
 
@@ -42,6 +43,7 @@ class _Chat(msgspec.Struct):
     n: int | None = None
     tools: list[Tool] | None = None
     modalities: list[str] | None = None
+    prediction: dict[str, msgspec.Raw] | None = None
 
 
 class Edit(msgspec.Struct):
@@ -87,6 +89,10 @@ class Asked(msgspec.Struct, frozen=True):
     """Of those images in the body whose size could be read."""
     vendor_tools: int = 0
     """Tools of the vendor that run at the client: the upstream adds instructions for each."""
+    thinks: bool = False
+    """Thinking is asked for, of which an answer shows a summary or nothing (messages)."""
+    prediction: BodyScan | None = None
+    """Of the member that predicts the answer (chat)."""
 
 
 _DECODERS: dict[Dialect, Any] = {
@@ -148,19 +154,18 @@ def read(dialect: Dialect, body: bytes) -> Asked:
             )
     asked = (_chat if dialect is Dialect.CHAT else _messages)(request, body, scan)
     sizes = [media.image_size(body, start, end) for start, end in scan.image_places]
+    limit = _scan_of(asked.limit_member, scan, body)
     return msgspec.structs.replace(
         asked,
-        limit_quarter_tokens=_limit_quarter_tokens(asked, body),
+        limit_quarter_tokens=limit.quarter_tokens if limit else 0,
         image_sizes=tuple(size for size in sizes if size is not None),
     )
 
 
-def _limit_quarter_tokens(asked: Asked, body: bytes) -> int:
-    place = asked.scan.members.get(asked.limit_member)
-    if place is None:
-        return 0
-    # An object with nothing else costs what the member and its comma cost in the body.
-    return scan_body(b"{%b}" % body[place[0] : place[2]]).quarter_tokens
+def _scan_of(member: str, scan: BodyScan, body: bytes) -> BodyScan | None:
+    """Of one member: an object with nothing else counts what it and its comma count in the body."""
+    place = scan.members.get(member)
+    return scan_body(b"{%b}" % body[place[0] : place[2]]) if place is not None else None
 
 
 def usage_splices(asked: Asked, body: bytes) -> list[Splice]:
@@ -283,6 +288,7 @@ def _chat(request: _Chat, body: bytes, scan: BodyScan) -> Asked:
         thinking_budget_tokens=0,
         scan=scan,
         terms=_terms(Dialect.CHAT, body, scan),
+        prediction=_scan_of("prediction", scan, body) if request.prediction else None,
         include_usage=bool(request.stream_options and request.stream_options.include_usage),
     )
 
@@ -301,7 +307,7 @@ def _messages(request: _Messages, body: bytes, scan: BodyScan) -> Asked:
                 " which is not priced here.",
                 param="context_management",
             )
-    budget = (request.thinking and request.thinking.budget_tokens) or 0
+    thinking = request.thinking or Thinking("disabled")
     return Asked(
         dialect=Dialect.MESSAGES,
         model=request.model,
@@ -309,7 +315,8 @@ def _messages(request: _Messages, body: bytes, scan: BodyScan) -> Asked:
         limit_tokens=_limit(request.max_tokens, "max_tokens", least=0),
         limit_member="max_tokens",
         choices=1,
-        thinking_budget_tokens=max(0, budget),
+        thinking_budget_tokens=max(0, thinking.budget_tokens or 0),
+        thinks=thinking.type != "disabled",
         include_usage=True,
         scan=scan,
         terms=_terms(Dialect.MESSAGES, body, scan),
