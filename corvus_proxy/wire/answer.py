@@ -49,7 +49,7 @@ _MESSAGES = msgspec.json.Decoder(_Messages)
 _BLANKS = bytes.maketrans(b"\r\n", b"  ")
 _COUNTS = msgspec.json.Decoder(dict[str, Any])
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What the decoder raises for an upstream's rubbish: bytes that are no UTF-8 are none of its own."""
+"""What the decoder raises for an upstream's rubbish: no UTF-8 is no error of its own."""
 
 
 def read_whole(dialect: Dialect, body: bytes) -> Whole | None:

@@ -6,6 +6,7 @@ Rule 2: a field whose cost is unbounded or unpriced, or that reaches state on th
         account, is refused by its name. Every other field passes untouched.
 """
 
+import re
 from typing import Any
 
 import msgspec
@@ -129,6 +130,8 @@ upstream."""
 SERVED_EDITS = ("clear_",)
 """Edits of the context that only take something away; compaction is a second answer, billed too."""
 
+_LONG_CACHE = re.compile(rb'"prompt_cache_(?:options|breakpoint)"\s*:\s*\{[^{}]*"12h"')
+"""A prompt cache of twelve hours: what its writes cost is not known here."""
 _TOKENS_MAX = 10_000_000
 
 
@@ -266,6 +269,10 @@ def _chat(request: _Chat, body: bytes, scan: BodyScan) -> Asked:
         raise InvalidRequest("Only the modality 'text' is served.", param="modalities")
     if scan.audio:
         raise InvalidRequest("Audio input is not priced here and not served.", param="messages")
+    if b'"12h"' in body and _LONG_CACHE.search(body):
+        raise InvalidRequest(
+            "A prompt cache of 12h is not priced here; 30m is served.", param="prompt_cache_options"
+        )
     options = scan.members.get("stream_options")
     if options is not None and body[options[1] : options[1] + 1] == b"{":
         _refuse_twice(body, options, "stream_options")

@@ -52,6 +52,11 @@ def test_what_is_asked_for(dialect: Dialect, body: Any, expected: Any) -> None:
         (Dialect.CHAT, {"model": "m", "messages": M, "modalities": ["text", "audio"]},
          "modalities"),
         (Dialect.CHAT, {"model": "m", "messages": M, "tools": [{"type": "web_search"}]}, "tools"),
+        (Dialect.CHAT, {"model": "m", "messages": M, "prompt_cache_options": {"ttl": "12h"}},
+         "prompt_cache_options"),
+        (Dialect.CHAT, {"model": "m", "messages": [{"role": "user", "content": [
+            {"type": "text", "text": "x", "prompt_cache_breakpoint": {
+                "mode": "explicit", "ttl": "12h"}}]}]}, "prompt_cache_options"),
         (Dialect.CHAT, {"model": "m", "messages": M, "n": 0}, "n"),
         (Dialect.CHAT, {"model": "m", "messages": M, "max_tokens": 0}, "max_tokens"),
         (Dialect.MESSAGES, {"model": "m", "messages": M, "max_tokens": 1,
@@ -104,7 +109,9 @@ def test_tier_speed_and_place_are_read(
 @pytest.mark.parametrize("value", [None, "auto", "default"])
 def test_harmless_values_of_refused_fields_pass(value: Any) -> None:
     """null and the ordinary tier cost nothing extra."""
-    body = {"model": "m", "messages": M, "service_tier": value, "store": False, "tools": None}
+    said = [{"role": "user", "content": '"prompt_cache_options":{"ttl":"12h"}'}]
+    body = {"model": "m", "messages": said, "service_tier": value, "store": False, "tools": None,
+            "prompt_cache_options": {"ttl": "30m"}}  # fmt: skip
     assert read(Dialect.CHAT, body).model == "m"
 
 
