@@ -6,6 +6,7 @@ Rule 1: bytes are left out of the classes only where an upstream reads them as m
         words elsewhere (in a tool's input, in a schema) are text, and are counted as text.
 Rule 2: what lowers a count is recognised strictly, what raises one generously. Names and types are
         compared after their escapes are undone.
+        Of two members that say the same an upstream may take either: they lower nothing.
 Rule 3: a string counts as the UTF-8 that it stands for, so that a body has the same classes
         whether its writer escaped what is beyond ASCII or not.
 """
@@ -57,6 +58,7 @@ cdef enum:
     W_TEXT = 16
     W_INPUT = 17
     W_TOOLS = 18
+    W_VIDEO = 19          # or a file by its address: as much as a document
 
     # What a container is, by the way to it.
     R_OTHER = 0
@@ -81,6 +83,9 @@ cdef struct Frame:
     unsigned char type      # W_… of its "type"
     bint wants_name         # the next string is a member's name
     bint is_text            # its "source" is text or blocks, which are counted as such
+    bint has_type
+    bint has_media          # a member that may carry media
+    bint twice              # more than one of either
 
 cdef struct Walk:
     Frame frames[DEPTH_MAX + 1]  # by depth; 0 is the outside
@@ -136,6 +141,8 @@ cdef int word_of(const unsigned char *data, Py_ssize_t size) noexcept nogil:
             return W_INPUT
         if memcmp(data, b"tools", 5) == 0:
             return W_TOOLS
+        if memcmp(data, b"video", 5) == 0:
+            return W_VIDEO
         return W_IMAGE if memcmp(data, b"image", 5) == 0 else W_OTHER
     if size == 6:
         if memcmp(data, b"source", 6) == 0:
@@ -148,10 +155,14 @@ cdef int word_of(const unsigned char *data, Py_ssize_t size) noexcept nogil:
             return W_TURNS
         if memcmp(data, b"thinking", 8) == 0:
             return W_THINKING
+        if memcmp(data, b"file_url", 8) == 0:
+            return W_VIDEO
         return W_DOCUMENT if memcmp(data, b"document", 8) == 0 else W_OTHER
     if size == 9:
         if memcmp(data, b"image_url", 9) == 0:
             return W_IMAGE_URL
+        if memcmp(data, b"video_url", 9) == 0:
+            return W_VIDEO
         return W_FILE_DATA if memcmp(data, b"file_data", 9) == 0 else W_OTHER
     if size == 11:
         if memcmp(data, b"input_audio", 11) == 0:
@@ -257,12 +268,24 @@ cdef void take_type(Walk *walk, Frame *frame, int word) noexcept nogil:
         return
     if word == W_IMAGE or word == W_IMAGE_URL:
         walk.images += 1
-    elif word == W_DOCUMENT or word == W_FILE:
+    elif word == W_DOCUMENT or word == W_FILE or word == W_VIDEO:
         walk.documents += 1
     elif word == W_AUDIO:
         walk.audio += 1
     elif word == W_THINKING:
         walk.thinking_history = True
+
+
+cdef inline void take_member(Frame *frame) noexcept nogil:
+    """The value of an object's member begins."""
+    cdef int name = frame.name
+    if name == W_TYPE:
+        frame.twice |= frame.has_type
+        frame.has_type = True
+    elif (name == W_SOURCE or name == W_DATA or name == W_URL or name == W_IMAGE_URL
+            or name == W_FILE or name == W_FILE_DATA or name == W_AUDIO):
+        frame.twice |= frame.has_media
+        frame.has_media = True
 
 
 cdef void take_string(
@@ -318,7 +341,7 @@ cdef void enter(Walk *walk, bint is_object) noexcept nogil:
     frame.closer = 125 if is_object else 93
     frame.wants_name = is_object
     frame.name = frame.type = W_OTHER
-    frame.is_text = False
+    frame.is_text = frame.has_type = frame.has_media = frame.twice = False
     frame.media_at = -1
     walk.depth += 1
 
@@ -328,6 +351,8 @@ cdef void leave(Walk *walk, const unsigned char *data) noexcept nogil:
     cdef Frame *frame = &walk.frames[walk.depth]
     cdef Frame *outer = &walk.frames[walk.depth - 1]
     walk.depth -= 1
+    if frame.twice:
+        return
     if frame.role == R_SOURCE:
         outer.is_text = frame.type == W_TEXT or frame.type == W_CONTENT
     elif frame.role == R_BLOCK and frame.type == W_DOCUMENT and frame.is_text:
@@ -380,10 +405,7 @@ cdef int step(Walk *walk, const unsigned char *data, Py_ssize_t size) noexcept n
                 walk.value_at = walk.at
             if frame.name == W_CACHE and c != 110:  # null
                 walk.cache_control = True
-            elif frame.name == W_TYPE:
-                frame.type = W_OTHER
-            elif frame.name == W_SOURCE:
-                frame.is_text = False
+            take_member(frame)
         if c == 34:
             if not take_quoted(walk, data, size):
                 return STEP_CUT_OFF
@@ -469,6 +491,7 @@ cdef void begin(Walk *walk) noexcept nogil:
     walk.frames[0].role = R_OTHER
     walk.frames[0].closer = 0
     walk.frames[0].name = W_OTHER
+    walk.frames[0].has_type = walk.frames[0].has_media = walk.frames[0].twice = False
     walk.frames[0].wants_name = walk.awaits_value = False
     walk.classes.letters = walk.classes.symbols = walk.classes.non_ascii = 0
     walk.images = walk.documents = walk.audio = walk.media_bytes = 0

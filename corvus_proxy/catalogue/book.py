@@ -23,21 +23,13 @@ import msgspec
 from corvus_proxy import clock
 from corvus_proxy.catalogue import history
 from corvus_proxy.errors import ConfigurationError
-from corvus_proxy.money.price import Mode, Price, Rates
+from corvus_proxy.money.price import TOKEN_RATES, Mode, Price, Rates
 from corvus_proxy.settings import PricingSettings
 
 _READ_SHARE = {"anthropic": "0.10", "openai": "0.10", "glm": "0.20"}
 _MODES = {"anthropic": {"fast"}, "openai": {"flex", "priority", "ultrafast"}, "glm": set[str]()}
 """Which modes of service a family's requests and answers can name."""
-_COMPONENTS = (
-    "input",
-    "output",
-    "cache_read",
-    "cache_write_5m",
-    "cache_write_1h",
-    "cache_write_other",
-    "searches",
-)
+_COMPONENTS = (*TOKEN_RATES, "searches")
 PICOS_PER_USD_PER_MILLION = 1_000_000
 _ModeName = Literal["fast", "flex", "priority", "ultrafast"]
 MODES = get_args(_ModeName)
@@ -299,7 +291,7 @@ def _scaled(official: dict[str, str], factor: str) -> dict[str, str]:
 def _official_rates(row: dict[str, str]) -> Rates:
     """The vendor's rates; a component it does not name costs what input costs."""
     _check_names(row)
-    full = {name: row.get(name, row["input"]) for name in _COMPONENTS[:-1]}
+    full = {name: row.get(name, row["input"]) for name in TOKEN_RATES}
     return _to_rates({**full, "searches": row.get("searches", "0")})
 
 
@@ -330,7 +322,7 @@ def _check_names(prices: dict[str, str]) -> None:
 
 
 def _to_rates(row: dict[str, str]) -> Rates:
-    picos = {name: _picos(row[name]) for name in _COMPONENTS[:-1]}
+    picos = {name: _picos(row[name]) for name in TOKEN_RATES}
     return Rates(**picos, searches=_picos(row["searches"]) * 1000)
 
 

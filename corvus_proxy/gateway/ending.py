@@ -29,14 +29,10 @@ from corvus_proxy.wire.dialect import Dialect
 
 BYTES_PER_TOKEN_AT_LEAST = 8
 """No tokenizer's mean over real text is higher, so bytes / 8 never counts a token too many."""
-
-
 CONTRADICTION_FACTOR = 4
 """Reported output above this multiple of what our meter allows at most cannot be true …"""
 CONTRADICTION_TOKENS = 256
 """… nor explained by what no text shows: a tool call's frame, a stop sequence, a hidden turn."""
-
-
 CONTRADICTIONS = frozenset({"usage_above_text", "usage_below_text"})
 REFUSALS = frozenset({"refusal", "content_filter", "sensitive"})
 """Stop reasons of Anthropic, OpenAI and Z.AI that say no. Anthropic bills nothing for a refusal
@@ -215,7 +211,7 @@ def _outcome(seen: Seen, stop: Stop) -> tuple[Outcome, RequestError | None]:
 
 def _is_free(seen: Seen, outcome: Outcome, stop: Stop, limit: int) -> bool:
     """Whether nothing is charged: no output came, through no doing of ours or the client's."""
-    if not seen.started:
+    if not seen.started or _is_unbilled_refusal(seen):
         return True
     if seen.has_output or stop not in _UPSTREAMS_OWN:
         return False
@@ -224,11 +220,17 @@ def _is_free(seen: Seen, outcome: Outcome, stop: Stop, limit: int) -> bool:
     return limit > 0 and (seen.usage is None or seen.usage.output == 0)
 
 
+def _is_unbilled_refusal(seen: Seen) -> bool:
+    """Anthropic's refusal without output, whoever went meanwhile."""
+    silent = not seen.has_output and (seen.usage is None or seen.usage.output == 0)
+    return silent and seen.refusal == "refusal"
+
+
 def _free(seen: Seen, outcome: Outcome, error: RequestError | None, input_tokens: int) -> Ending:
     if outcome is Outcome.COMPLETED:
         outcome = Outcome.ZERO_COMPLETION
     billed = Usage()
-    if seen.started and seen.refusal != "refusal":
+    if seen.started and not _is_unbilled_refusal(seen):
         billed = seen.usage or seen.input_usage or replace(seen.blank, input=input_tokens)
     return Ending(outcome, Usage(), "upstream", 0, error, seen.flags, billed=billed)
 
@@ -263,4 +265,5 @@ def _believed(seen: Seen, usage: Usage, limit: int) -> tuple[Usage, tuple[str, .
 
 
 def _with_output(usage: Usage, output: int) -> Usage:
-    return replace(usage, output=output, searches=0, reasoning=0)
+    """What came so far: the samplings that a report names are no bill of it."""
+    return replace(usage, output=output, searches=0, reasoning=0, parts=())

@@ -86,8 +86,8 @@ def edited_body(exchange: Exchange) -> bytes:
     member = asked.limit_member
     if model.completion_tokens_only and member == "max_tokens":
         member = "max_completion_tokens"
-    elif model.family == "glm" and asked.limit_tokens is None:
-        member = "max_tokens"
+    elif model.family == "glm":
+        member = "max_tokens"  # the only one that Z.AI documents
     splices = request.model_splices(asked, model.upstream_model)
     splices += request.usage_splices(asked, body)
     if exchange.limit_tokens is not None:

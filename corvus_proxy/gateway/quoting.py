@@ -45,16 +45,21 @@ def input_bound(asked: Asked, model: Model, hold: HoldSettings) -> int:
         + asked.vendor_tools * VENDOR_TOOL_TOKENS
         + images
         + scan.documents * hold.document_tokens
-        + text_bound(asked, model, hold)
+        + text_bound(asked.scan, model, hold, less_quarters=asked.limit_quarter_tokens)
     )
 
 
-def text_bound(asked: Asked, model: Model, hold: HoldSettings) -> int:
-    """Tokens of the body's text at most; a token has a byte or more, whatever the percent."""
-    scan = asked.scan
+def text_bound(scan: BodyScan, model: Model, hold: HoldSettings, *, less_quarters: int = 0) -> int:
+    """Tokens of a text at most; a token has a byte or more, whatever the percent."""
     percent = hold.claude_text_percent if model.family == "anthropic" else hold.text_percent
-    by_pairs = -(-(scan.quarter_tokens - asked.limit_quarter_tokens) * percent // 400)
+    by_pairs = -(-(scan.quarter_tokens - less_quarters) * percent // 400)
     return min(scan.letters + scan.symbols, by_pairs) + scan.non_ascii
+
+
+def predicted_tokens(asked: Asked, model: Model, hold: HoldSettings) -> int:
+    """Tokens of a prediction at most. What of it is rejected is billed as output and nowhere shown
+    (developers.openai.com, predicted outputs)."""
+    return text_bound(asked.prediction, model, hold) if asked.prediction else 0
 
 
 def image_tokens(size: Size, model: Model, largest: int) -> int:
@@ -116,8 +121,9 @@ def output_limit(exchange: Exchange) -> int:
 
 def may_reason_silently(exchange: Exchange) -> bool:
     """Whether output may have been made that nobody sees: by such a model, or because the client
-    asked for thinking, of which a summary at most is shown."""
-    return exchange.model.silent_reasoning or "thinking" in exchange.asked.scan.members
+    asked for thinking or gave a prediction."""
+    asked = exchange.asked
+    return exchange.model.silent_reasoning or asked.thinks or asked.prediction is not None
 
 
 def _with_output(bound: Bound, output_tokens: int, price: Price) -> int:

@@ -85,36 +85,36 @@ class Reading(NamedTuple):
     flags: tuple[str, ...]
 
 
-def read(report: Report, asked: Wanted, *, has_output: bool) -> Reading:
+def read(report: Report, wanted: Wanted, *, has_output: bool) -> Reading:
     """The usage of an answer at the terms and prices that apply to it."""
     usage, flags = final_usage(
         report.dialect,
         report.start,
         report.last,
         has_output=has_output,
-        hour_only=asked.hour_only,
+        hour_only=wanted.hour_only,
     )
-    blank, told = _by_terms(report, asked)
+    blank, told = _by_terms(report, wanted)
     if usage is None:
-        return Reading(None, _started(report, asked, blank), blank, flags)
+        return Reading(None, _started(report, wanted, blank), blank, flags)
     if blank is not _BLANK:
         usage = _at(usage, blank)
     if usage.parts:
-        parts, about_parts = _priced(usage.parts, report, asked)
+        parts, about_parts = _priced(usage.parts, report, wanted)
         usage = msgspec.structs.replace(usage, parts=parts)
         told += about_parts
-    told += _about_cache(usage, asked) + _about_model(report, asked)
-    if usage.searches and not asked.model.price.base.searches:
+    told += _about_cache(usage, wanted) + _about_model(report, wanted)
+    if usage.searches and not wanted.model.price.base.searches:
         told += ("usage_unpriced",)
     return Reading(usage, None, blank, tuple(dict.fromkeys(flags + told)))
 
 
-def _started(report: Report, asked: Wanted, blank: Usage) -> Usage | None:
+def _started(report: Report, wanted: Wanted, blank: Usage) -> Usage | None:
     """The input that `message_start` reported."""
     if not report.start or report.dialect is not Dialect.MESSAGES:
         return None
     try:
-        return _at(from_messages(report.start, None, hour_only=asked.hour_only), blank)
+        return _at(from_messages(report.start, None, hour_only=wanted.hour_only), blank)
     except UsageInvalid:
         return None
 

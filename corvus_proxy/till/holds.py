@@ -47,6 +47,7 @@ class Hold:
         self.renewed_s = clock.monotonic_s()
         self._holds = holds
         self._settled = False
+        self._checkpoint: tuple[int, bytes] = (0, b"")
 
     @property
     def owner(self) -> str:
@@ -74,9 +75,19 @@ class Hold:
         if not self._settled:
             await self.settle(0, Outcome.GATEWAY_FAULT, b"", wait_s=0.3)
 
+    def checkpoint(self) -> tuple[int, bytes]:
+        """What `progress` says now; where it fails, what it said last: the lease has to be renewed
+        all the same, and those of all other holds with it."""
+        if self.progress is not None:
+            try:
+                self._checkpoint = self.progress()
+            except Exception:
+                _log.exception("checkpoint_failed", request_id=self.rid)
+        return self._checkpoint
+
     async def extend(self, total_nanos: int) -> Any:
         """Extended, NotOwner, Unknown or Fenced. Raises TillUnavailable."""
-        spent, meta = self.progress() if self.progress else (0, b"")
+        spent, meta = self.checkpoint()
         self._holds.journal.checkpoint(self.rid, self.key_id, spent, meta)
         answer = await self._holds.till.extend(
             self.rid,
@@ -265,7 +276,7 @@ class Holds:
             return
         leases = []
         for hold in due:
-            spent, meta = hold.progress() if hold.progress else (0, b"")
+            spent, meta = hold.checkpoint()
             if spent:
                 self.journal.checkpoint(hold.rid, hold.key_id, spent, meta)
             leases.append(Lease(hold.rid, hold.wallet, hold.granted_nanos, spent, meta))

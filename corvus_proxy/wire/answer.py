@@ -48,6 +48,8 @@ _CHAT = msgspec.json.Decoder(_Chat)
 _MESSAGES = msgspec.json.Decoder(_Messages)
 _BLANKS = bytes.maketrans(b"\r\n", b"  ")
 _COUNTS = msgspec.json.Decoder(dict[str, Any])
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What the decoder raises for an upstream's rubbish: no UTF-8 is no error of its own."""
 
 
 def read_whole(dialect: Dialect, body: bytes) -> Whole | None:
@@ -65,7 +67,7 @@ def read_whole(dialect: Dialect, body: bytes) -> Whole | None:
             model, tier = messages.model or "", ""
             reason = messages.stop_reason or ""
             said = len(bytes(part).strip(b"[] \n\r\t")) > 0
-    except (msgspec.DecodeError, RecursionError):
+    except _UNREADABLE:
         return None
     is_error = bool(error) and usage is None
     answer_id = plain_word(answer_id or "")
@@ -95,7 +97,7 @@ def decode_counts(raw: bytes) -> Mapping[str, Any] | None:
         return None
     try:
         return _COUNTS.decode(raw)
-    except (msgspec.DecodeError, RecursionError):
+    except _UNREADABLE:
         return None
 
 

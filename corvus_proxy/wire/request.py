@@ -6,6 +6,7 @@ Rule 2: a field whose cost is unbounded or unpriced, or that reaches state on th
         account, is refused by its name. Every other field passes untouched.
 """
 
+import re
 from typing import Any
 
 import msgspec
@@ -29,6 +30,7 @@ class StreamOptions(msgspec.Struct):
 
 
 class Thinking(msgspec.Struct):
+    type: str | None = None
     budget_tokens: int | None = None
 
 
@@ -42,6 +44,7 @@ class _Chat(msgspec.Struct):
     n: int | None = None
     tools: list[Tool] | None = None
     modalities: list[str] | None = None
+    prediction: dict[str, msgspec.Raw] | None = None
 
 
 class Edit(msgspec.Struct):
@@ -87,6 +90,10 @@ class Asked(msgspec.Struct, frozen=True):
     """Of those images in the body whose size could be read."""
     vendor_tools: int = 0
     """Tools of the vendor that run at the client: the upstream adds instructions for each."""
+    thinks: bool = False
+    """Thinking is asked for, of which an answer shows a summary or nothing (messages)."""
+    prediction: BodyScan | None = None
+    """Of the member that predicts the answer (chat)."""
 
 
 _DECODERS: dict[Dialect, Any] = {
@@ -123,6 +130,8 @@ upstream."""
 SERVED_EDITS = ("clear_",)
 """Edits of the context that only take something away; compaction is a second answer, billed too."""
 
+_LONG_CACHE = re.compile(rb'"prompt_cache_(?:options|breakpoint)"\s*:\s*\{[^{}]*"12h"')
+"""A prompt cache of twelve hours: what its writes cost is not known here."""
 _TOKENS_MAX = 10_000_000
 
 
@@ -148,19 +157,18 @@ def read(dialect: Dialect, body: bytes) -> Asked:
             )
     asked = (_chat if dialect is Dialect.CHAT else _messages)(request, body, scan)
     sizes = [media.image_size(body, start, end) for start, end in scan.image_places]
+    limit = _scan_of(asked.limit_member, scan, body)
     return msgspec.structs.replace(
         asked,
-        limit_quarter_tokens=_limit_quarter_tokens(asked, body),
+        limit_quarter_tokens=limit.quarter_tokens if limit else 0,
         image_sizes=tuple(size for size in sizes if size is not None),
     )
 
 
-def _limit_quarter_tokens(asked: Asked, body: bytes) -> int:
-    place = asked.scan.members.get(asked.limit_member)
-    if place is None:
-        return 0
-    # An object with nothing else costs what the member and its comma cost in the body.
-    return scan_body(b"{%b}" % body[place[0] : place[2]]).quarter_tokens
+def _scan_of(member: str, scan: BodyScan, body: bytes) -> BodyScan | None:
+    """Of one member: an object with nothing else counts what it and its comma count in the body."""
+    place = scan.members.get(member)
+    return scan_body(b"{%b}" % body[place[0] : place[2]]) if place is not None else None
 
 
 def usage_splices(asked: Asked, body: bytes) -> list[Splice]:
@@ -184,13 +192,7 @@ def usage_splices(asked: Asked, body: bytes) -> list[Splice]:
 
 def limit_splices(asked: Asked, body: bytes, limit_tokens: int, member: str) -> list[Splice]:
     """The edit that sends `limit_tokens` as the output limit, under the name `member`."""
-    place = asked.scan.members.get(asked.limit_member)
-    number = str(limit_tokens).encode()
-    if place is None:
-        at = first_member(body)
-        return [Splice(at, at, b'"%s":%s,' % (member.encode(), number))]
-    _, start, end = place
-    return [*rename_splices(asked, body, member), Splice(start, end, number)]
+    return _limit_splices(asked, body, member, str(limit_tokens).encode())
 
 
 def rename_splices(asked: Asked, body: bytes, member: str) -> list[Splice]:
@@ -198,11 +200,26 @@ def rename_splices(asked: Asked, body: bytes, member: str) -> list[Splice]:
     place = asked.scan.members.get(asked.limit_member)
     if place is None or member == asked.limit_member:
         return []
-    name_start = place[0]
+    return _limit_splices(asked, body, member, body[place[1] : place[2]])
+
+
+def _limit_splices(asked: Asked, body: bytes, member: str, value: bytes) -> list[Splice]:
+    """`value` under the name `member`, which then stands in the body once: of two an upstream may
+    take either."""
+    place, target = (asked.scan.members.get(name) for name in (asked.limit_member, member))
+    if target is not None:
+        edits = [Splice(target[1], target[2], value)]
+        if place is not None and place != target:
+            edits.append(Splice(place[1], place[2], b"null"))  # what stood in the other: no limit
+        return edits
+    if place is None:
+        at = first_member(body)
+        return [Splice(at, at, b'"%s":%s,' % (member.encode(), value))]
+    name_start, start, end = place
     name_end = body.index(b":", name_start)
     while body[name_end - 1 : name_end] != b'"':  # white space between the name and its colon
         name_end -= 1
-    return [Splice(name_start, name_end, b'"%s"' % member.encode())]
+    return [Splice(name_start, name_end, b'"%s"' % member.encode()), Splice(start, end, value)]
 
 
 def model_splices(asked: Asked, upstream_model: str) -> list[Splice]:
@@ -252,6 +269,10 @@ def _chat(request: _Chat, body: bytes, scan: BodyScan) -> Asked:
         raise InvalidRequest("Only the modality 'text' is served.", param="modalities")
     if scan.audio:
         raise InvalidRequest("Audio input is not priced here and not served.", param="messages")
+    if b'"12h"' in body and _LONG_CACHE.search(body):
+        raise InvalidRequest(
+            "A prompt cache of 12h is not priced here; 30m is served.", param="prompt_cache_options"
+        )
     options = scan.members.get("stream_options")
     if options is not None and body[options[1] : options[1] + 1] == b"{":
         _refuse_twice(body, options, "stream_options")
@@ -274,6 +295,7 @@ def _chat(request: _Chat, body: bytes, scan: BodyScan) -> Asked:
         thinking_budget_tokens=0,
         scan=scan,
         terms=_terms(Dialect.CHAT, body, scan),
+        prediction=_scan_of("prediction", scan, body) if request.prediction else None,
         include_usage=bool(request.stream_options and request.stream_options.include_usage),
     )
 
@@ -292,7 +314,7 @@ def _messages(request: _Messages, body: bytes, scan: BodyScan) -> Asked:
                 " which is not priced here.",
                 param="context_management",
             )
-    budget = (request.thinking and request.thinking.budget_tokens) or 0
+    thinking = request.thinking or Thinking("disabled")
     return Asked(
         dialect=Dialect.MESSAGES,
         model=request.model,
@@ -300,7 +322,8 @@ def _messages(request: _Messages, body: bytes, scan: BodyScan) -> Asked:
         limit_tokens=_limit(request.max_tokens, "max_tokens", least=0),
         limit_member="max_tokens",
         choices=1,
-        thinking_budget_tokens=max(0, budget),
+        thinking_budget_tokens=max(0, thinking.budget_tokens or 0),
+        thinks=thinking.type != "disabled",
         include_usage=True,
         scan=scan,
         terms=_terms(Dialect.MESSAGES, body, scan),

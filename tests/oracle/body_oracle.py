@@ -9,9 +9,10 @@ from tests.oracle.json_tree import STRING, Node, classes, parse, plain
 
 MEDIA_TYPES = {
     "images": {"image", "image_url", "input_image"},
-    "documents": {"document", "file", "input_file"},
+    "documents": {"document", "file", "input_file", "video", "video_url", "file_url"},
     "audio": {"input_audio"},
 }
+MEDIA_MEMBERS = {"source", "data", "url", "image_url", "file", "file_data", "input_audio"}
 BASE64_MIN = 64
 FREQUENT, COMMON = (
     dict(group.split(":") for group in text.split())
@@ -127,10 +128,18 @@ def _text_documents(top: Node) -> Iterator[Node]:
     """Documents whose source is text, or blocks that are counted themselves."""
     for block in _every_block(top):
         kind, source = block.last("type"), block.last("source")
+        if _says_twice(block) or (source is not None and _says_twice(source)):
+            continue
         if kind is not None and kind.is_text and kind.value == "document" and source is not None:
             held = source.last("type")
             if held is not None and held.is_text and held.value in ("text", "content", "output"):
                 yield block
+
+
+def _says_twice(node: Node) -> bool:
+    """Whether more than one member says the type, or may carry media."""
+    names = [member.name for member in node.members or ()]
+    return names.count("type") > 1 or sum(name in MEDIA_MEMBERS for name in names) > 1
 
 
 def _every_block(top: Node) -> Iterator[Node]:
@@ -212,7 +221,7 @@ def _blocks(owner: Node, *, single: bool) -> Iterator[Node]:
 
 
 def _media_of(block: Node) -> Iterator[bytes]:
-    """What a block and the blocks inside it leave out: of one block the last that it has."""
+    """What a block and the blocks inside it leave out."""
     found: bytes | None = None
     for name, _, node in block.members or ():
         if name in ("image_url", "file_data"):
@@ -230,6 +239,7 @@ def _media_of(block: Node) -> Iterator[bytes]:
     kind = block.last("type")
     if (
         found
+        and not _says_twice(block)
         and kind is not None
         and kind.is_text
         and any(kind.value in names for names in MEDIA_TYPES.values())
@@ -239,6 +249,8 @@ def _media_of(block: Node) -> Iterator[bytes]:
 
 def _last(node: Node, *, data: bool, url: bool) -> bytes | None:
     found: bytes | None = None
+    if _says_twice(node):
+        return None
     for name, _, value in node.members or ():
         if data and name == "data" and _is_base64(value.raw[1:-1]) and value.is_text:
             found = value.raw[1:-1]

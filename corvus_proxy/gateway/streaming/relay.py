@@ -23,7 +23,12 @@ from corvus_proxy.gateway.ending import (
 )
 from corvus_proxy.gateway.exchange import Ending, Exchange
 from corvus_proxy.gateway.forwarding import is_about_our_account, meta
-from corvus_proxy.gateway.quoting import input_estimate, may_reason_silently, output_limit
+from corvus_proxy.gateway.quoting import (
+    input_estimate,
+    may_reason_silently,
+    output_limit,
+    predicted_tokens,
+)
 from corvus_proxy.gateway.reading import Report, read, wanted
 from corvus_proxy.gateway.streaming.allowance import Allowance
 from corvus_proxy.settings import HoldSettings, RelaySettings
@@ -73,7 +78,11 @@ class Stream:
         self._writing_since_s = 0.0
         self._written_s = self._loop.time()
         self._cancelled_by_us = False
-        self._silent_tokens = 0
+        self._unseen_tokens = predicted_tokens(asked, exchange.model, hold)
+        """Output that may have been made and that no text shows."""
+        self._thinks = exchange.model.silent_reasoning or asked.thinks
+        self._silent_tokens_per_s = hold.silent_tokens_per_s * asked.choices
+        self._wanted = wanted(exchange)
         self._deltas_at_tick = 0
         self._ticked_s = self._loop.time()
         exchange.hold.progress = self.checkpoint
@@ -193,11 +202,14 @@ class Stream:
             if now_s - self._writing_since_s > self._relay.client_stall_s:
                 self._end(Stop.CLIENT_STALLED)
             return
-        if self.meter.deltas == self._deltas_at_tick and self._exchange.model.silent_reasoning:
-            self._silent_tokens += int(elapsed_s * self._factors.silent_tokens_per_s)
+        if self._thinks and self.meter.deltas == self._deltas_at_tick:
+            self._unseen_tokens += int(elapsed_s * self._silent_tokens_per_s)
             tokens = self.output_at_most()
             if tokens > self._allowance.ask_at:
                 self._allowance.ask(tokens)
+            if tokens > self._allowance.tokens and self._allowance.final:
+                self._end(self._unpaid())  # no chunk need come that could tell
+                return
         self._deltas_at_tick = self.meter.deltas
         if now_s - self._written_s > self._relay.keepalive_s and self.meter.boundary:
             self._written_s = now_s
@@ -211,7 +223,7 @@ class Stream:
         """Output tokens so far, surely not fewer than the upstream counts: drives the slices."""
         meter = self.meter
         counted = text_at_most(meter.letters, meter.symbols, meter.non_ascii, self._factors)
-        return max(counted, meter.deltas) + self._silent_tokens
+        return max(counted, meter.deltas) + self._unseen_tokens
 
     def seen(self) -> Seen:
         """What has passed so far."""
@@ -219,7 +231,7 @@ class Stream:
         has_output = meter.deltas > 0
         start, last = decode_counts(meter.usage_start), decode_counts(meter.usage_last)
         report = Report(dialect, start, last, meter.model, meter.service_tier)
-        found = read(report, wanted(self._exchange), has_output=has_output)
+        found = read(report, self._wanted, has_output=has_output)
         flags = found.flags
         if meter.restarts:
             flags += ("message_restarted",)

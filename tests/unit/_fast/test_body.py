@@ -291,15 +291,44 @@ def test_media_without_bytes_and_text_that_is_called_a_document(
     assert (scan.images, scan.documents) == (images, documents)
 
 
-def test_a_document_is_text_only_by_the_source_that_counts() -> None:
-    """Of a source that stands twice the last one decides, as it does upstream."""
-    for first, second, documents in (
-        (TEXT, source(PIXELS), 1), (TEXT, None, 1), (source(PIXELS), TEXT, 0)
-    ):  # fmt: skip
+def test_a_document_is_text_only_by_a_source_that_stands_once() -> None:
+    """Of two an upstream may take either, also the one that is no text."""
+    for first, second in ((TEXT, source(PIXELS)), (TEXT, None), (source(PIXELS), TEXT)):
         block = b'{"type":"document","source":%b,"source":%b}' % (
             json.dumps(first).encode(), json.dumps(second).encode()
         )  # fmt: skip
-        assert scan_body(b'{"messages":[{"content":[%b]}]}' % block).documents == documents
+        assert scan_body(b'{"messages":[{"content":[%b]}]}' % block).documents == 1
+
+
+FAR = '{"type":"url","url":"https://x/a.png"}'
+HERE = json.dumps(source(PIXELS))
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        f'{{"type":"image","source":{HERE},"source":{FAR}}}',
+        f'{{"type":"image","source":{FAR},"source":{HERE}}}',
+        f'{{"type":"image","source":{FAR},"image_url":"{URL}"}}',
+        f'{{"type":"image_url","image_url":{{"url":"{URL}","url":"https://x/a.png"}}}}',
+        f'{{"type":"image_url","image_url":{{"url":"{URL}"}},"image_url":"https://x/a.png"}}',
+        f'{{"type":"image","type":"image","source":{HERE}}}',
+        f'{{"type":"image","source":{{"type":"url","type":"base64","data":"{PIXELS}"}}}}',
+    ],
+)
+def test_media_that_are_said_twice_are_neither_left_out_nor_measured(block: str) -> None:
+    """A small image beside the address of a large one: the upstream may read the large one."""
+    scan = scan_body(f'{{"messages":[{{"content":[{block}]}}]}}'.encode())
+    assert scan.images >= 1
+    assert (scan.image_places, scan.media_bytes) == ((), 0)
+
+
+@pytest.mark.parametrize("kind", ["video", "video_url", "file_url"])
+def test_what_lies_elsewhere_counts_as_a_document(kind: str) -> None:
+    """GLM's vision models read videos and files by their address: nothing here bounds them."""
+    address = {"url": "https://x/a.mp4"}
+    assert scan_body(content({"type": kind, kind: address})).documents == 1
+    assert scan_body(content({"type": kind, "source": TEXT, kind: address})).documents == 1
 
 
 def test_the_first_64_images_tell_where_they_lie() -> None:

@@ -11,7 +11,7 @@ from corvus_proxy.gateway.ending import (
     output_at_least,
 )  # fmt: skip
 from corvus_proxy.money.pricing import Price, Rates, charge
-from corvus_proxy.money.usage import Usage
+from corvus_proxy.money.usage import Part, Usage
 from corvus_proxy.wire.dialect import Dialect
 
 PRICE = Price("m", "v", Rates(1_000_000, 10_000_000, 100_000, 1_250_000, 2_000_000, 1_000_000))
@@ -49,6 +49,9 @@ def seen(
         (seen(output=False), Stop.CUT, "upstream_error_before_first_byte", "upstream", Usage()),
         (seen(output=False, reported=STARTED), Stop.TIMED_OUT, "gateway_timeout", "upstream",
          Usage()),
+        # Samplings that a start names are no bill of what came behind it.
+        (seen(reported=Usage(80, parts=(Part(Usage(80, output=1)),))), Stop.CUT,
+         "upstream_cut_midstream", "counted", Usage(80, output=7)),
         # Our doing, or the client's: the input that was accepted is paid for.
         (seen(output=False, reported=STARTED, counted=0), Stop.OUT_OF_BALANCE,
          "out_of_balance_midstream", "counted", STARTED),
@@ -89,6 +92,19 @@ def test_ending(found: Seen, stop: Stop, outcome: str, source: str, usage: Usage
         "client_cancelled_midstream",
     )
     assert (ending.error is not None) == told
+
+
+@pytest.mark.parametrize("stop", [Stop.ENDED, Stop.CLIENT_GONE, Stop.SHUTDOWN])
+@pytest.mark.parametrize("output", [0, 3])
+def test_a_refusal_that_the_vendor_does_not_bill_is_free_whoever_went(
+    stop: Stop, output: int
+) -> None:
+    """Anthropic bills no refusal without output; behind some output it does."""
+    usage = Usage(100, output=output)
+    found = seen(complete=True, usage=usage, output=output > 0)._replace(refusal="refusal")
+    ending = conclude(found, stop, PRICE, input_tokens=33, limit=1000)
+    assert ending.charge_nanos == (charge(usage, PRICE) if output else 0)
+    assert ending.billed == (usage if output else Usage())
 
 
 def believed(

@@ -225,6 +225,28 @@ async def test_the_sweeper_ends_only_what_nobody_renews(valkey_till: Till, tmp_p
     assert state.renewals >= 4
 
 
+async def test_a_hold_that_cannot_tell_its_charge_is_renewed_with_all_others(
+    valkey_till: Till, tmp_path: Path
+) -> None:
+    """One request's fault costs no other request its lease, nor its own checkpoint."""
+    await add_wallet(valkey_till, W, 1000)
+    holds, _ = make(valkey_till, tmp_path)
+    broken, sound = await holds.reserve(ask("a", 100)), await holds.reserve(ask("b", 100))
+    broken.progress = sound.progress = lambda: (7, b"{}")
+    assert isinstance(await broken.extend(100), reply.Extended)
+
+    def broke() -> tuple[int, bytes]:
+        raise ValueError("no counts")
+
+    broken.progress = broke
+    holds.start()
+    await asyncio.sleep(1)
+    await holds.stop()
+    states = await valkey_till.holds(partition_of(W))
+    assert {rid: state.checkpoint_nanos for rid, state in states.items()} == {"a": 7, "b": 7}
+    assert min(state.renewals for state in states.values()) >= 3
+
+
 async def test_reports_tell_the_coordinator_what_it_needs(
     valkey_till: Till, tmp_path: Path
 ) -> None:

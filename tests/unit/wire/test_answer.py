@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from corvus_proxy.wire.answer import read_whole, text_of
+from corvus_proxy.wire.answer import decode_counts, read_whole, text_of
 from corvus_proxy.wire.dialect import Dialect
 
 CHAT = {
@@ -72,3 +72,28 @@ def test_an_error_under_status_200_is_one() -> None:
     whole = read_whole(Dialect.CHAT, b'{"error": {"code": "1113"}}')
     assert whole is not None
     assert (whole.is_error, whole.has_output, whole.reason) == (True, False, "")
+
+
+RUBBISH = [b'{"a":"\xff"}', b'{"\xff":1}', b'{"a":"\\ud800"}', b'{"a":', b"[1]",
+           b'{"a":' * 100_000]  # fmt: skip
+
+
+@pytest.mark.parametrize("rubbish", RUBBISH)
+def test_counts_that_are_no_json_are_none(rubbish: bytes) -> None:
+    """Also where only their bytes are no UTF-8: nothing is raised for an upstream's rubbish, which
+    would stop the renewal of every hold of the process."""
+    assert decode_counts(rubbish) is None
+
+
+@pytest.mark.parametrize(
+    ("dialect", "body"),
+    [
+        (Dialect.CHAT, b'{"id":"\xff","choices":[]}'),
+        (Dialect.CHAT, b'{"choices":[{"finish_reason":"\xff"}]}'),
+        (Dialect.CHAT, b'{"choices":null}'),
+        (Dialect.MESSAGES, b'{"content":[],"usage":{"speed":"\xff"}}'),
+    ],
+)
+def test_an_answer_that_is_no_json_is_none(dialect: Dialect, body: bytes) -> None:
+    """As are its strings that are no UTF-8."""
+    assert read_whole(dialect, body) is None

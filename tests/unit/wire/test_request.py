@@ -52,6 +52,11 @@ def test_what_is_asked_for(dialect: Dialect, body: Any, expected: Any) -> None:
         (Dialect.CHAT, {"model": "m", "messages": M, "modalities": ["text", "audio"]},
          "modalities"),
         (Dialect.CHAT, {"model": "m", "messages": M, "tools": [{"type": "web_search"}]}, "tools"),
+        (Dialect.CHAT, {"model": "m", "messages": M, "prompt_cache_options": {"ttl": "12h"}},
+         "prompt_cache_options"),
+        (Dialect.CHAT, {"model": "m", "messages": [{"role": "user", "content": [
+            {"type": "text", "text": "x", "prompt_cache_breakpoint": {
+                "mode": "explicit", "ttl": "12h"}}]}]}, "prompt_cache_options"),
         (Dialect.CHAT, {"model": "m", "messages": M, "n": 0}, "n"),
         (Dialect.CHAT, {"model": "m", "messages": M, "max_tokens": 0}, "max_tokens"),
         (Dialect.MESSAGES, {"model": "m", "messages": M, "max_tokens": 1,
@@ -104,7 +109,9 @@ def test_tier_speed_and_place_are_read(
 @pytest.mark.parametrize("value", [None, "auto", "default"])
 def test_harmless_values_of_refused_fields_pass(value: Any) -> None:
     """null and the ordinary tier cost nothing extra."""
-    body = {"model": "m", "messages": M, "service_tier": value, "store": False, "tools": None}
+    said = [{"role": "user", "content": '"prompt_cache_options":{"ttl":"12h"}'}]
+    body = {"model": "m", "messages": said, "service_tier": value, "store": False, "tools": None,
+            "prompt_cache_options": {"ttl": "30m"}}  # fmt: skip
     assert read(Dialect.CHAT, body).model == "m"
 
 
@@ -146,6 +153,26 @@ def test_the_clamp_edits_one_number(member: str, present: bool, rename: bool) ->
     body.pop(member, None)
     assert json.loads(edited) == {**body, name: 77}
     assert edited.count(b"\n") == raw.count(b"\n")
+
+
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
+@pytest.mark.parametrize("clamped", [True, False])
+@pytest.mark.parametrize("limit", [None, 9000])
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_limit_never_stands_twice(name: str, clamped: bool, limit: Any, order: int) -> None:
+    """A null under the other name is no second limit, which an upstream would take as none."""
+    pairs = {"max_tokens": limit, "max_completion_tokens": None}
+    body = {"model": "m", "messages": M, **dict(list(pairs.items())[::order])}
+    raw = json.dumps(body).encode()
+    asked = read(Dialect.CHAT, raw)
+    if clamped:
+        splices = request.limit_splices(asked, raw, 77, name)
+    else:
+        splices = request.rename_splices(asked, raw, name)
+    sent = json.loads(edits.apply(raw, splices), object_pairs_hook=list)
+    limits = [(member, value) for member, value in sent if member.startswith("max_")]
+    other = ({*pairs} - {name}).pop()
+    assert sorted(limits) == sorted([(name, 77 if clamped else limit), (other, None)])
 
 
 def test_several_edits_at_once_do_not_disturb_each_other() -> None:
