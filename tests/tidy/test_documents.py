@@ -128,7 +128,7 @@ def test_every_source_is_told() -> None:
     text = (ROOT / "docs" / "money.md").read_text()
     spelled = words_of("gateway/ending.py", "conclude", "_free", "_metered")
     spelled |= words_of("gateway/streaming/relay.py", "checkpoint")
-    assert spelled == {"upstream", "counted", "estimated", "checkpoint", "refusal"}
+    assert spelled == {"upstream", "counted", "estimated", "checkpoint"}
     assert [word for word in sorted(spelled) if f"`{word}`" not in text] == []
 
 
