@@ -57,7 +57,7 @@ def of_living(holds: Iterable[Hold], parts: Mapping[int, Mark]) -> list[tuple[in
     for hold in holds:
         part = partition_of(hold.wallet)
         if part in parts:
-            spent, meta = hold.progress() if hold.progress else (0, b"")
+            spent, meta = hold.checkpoint()
             found.append(
                 (
                     part,
