@@ -2,13 +2,20 @@
 
 Rule 1: no money decision reads a wall clock; `wall_*` is for people and records.
 Rule 2: everything that must not be guessed comes from `secrets`.
+
+`CORVUS_CLOCK_OFFSET_S` puts this process's wall clock off by so many whole seconds; it is read once
+at start, and changes no timeout. The drill tests rule 1 with it.
 """
 
+import os
 import secrets
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+OFFSET_S = int(os.environ.get("CORVUS_CLOCK_OFFSET_S") or "0")
+"""What this process's wall clock is ahead of the machine's; never zero but in a drill."""
 
 monotonic_s = time.monotonic
 """Seconds from an arbitrary start; never goes back. The clock of every timeout."""
@@ -16,22 +23,22 @@ monotonic_s = time.monotonic
 
 def wall_ms() -> int:
     """Milliseconds since 1970 (UTC)."""
-    return time.time_ns() // 1_000_000
+    return time.time_ns() // 1_000_000 + OFFSET_S * 1000
 
 
 def wall_s() -> int:
     """Seconds since 1970 (UTC)."""
-    return time.time_ns() // 1_000_000_000
+    return time.time_ns() // 1_000_000_000 + OFFSET_S
 
 
 def utc_day() -> str:
     """Today in UTC as `YYYY-MM-DD`."""
-    return datetime.now(UTC).strftime("%Y-%m-%d")
+    return utc_now().strftime("%Y-%m-%d")
 
 
 def utc_now() -> datetime:
     """This instant, aware, in UTC."""
-    return datetime.now(UTC)
+    return datetime.now(UTC) + timedelta(seconds=OFFSET_S)
 
 
 def random_text(characters: int) -> str:

@@ -46,6 +46,9 @@ def reference() -> str:
         "",
         "`production` (bool, default `false`): " + _rows(Settings)[0][3],
         "",
+        "`CORVUS_CLOCK_OFFSET_S` (variable alone, default 0): Puts one process's wall clock off by",
+        "so many whole seconds, read once at start. For the drill; timeouts and leases stay.",
+        "",
     ]
     sections: list[tuple[str, type[msgspec.Struct]]] = [
         (f"[{name}]", struct_of(name)) for name in PLAIN_SECTIONS
