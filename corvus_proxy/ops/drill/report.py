@@ -1,6 +1,6 @@
 """What a drill reports: a row a fault, for people as it comes, for programs at its end."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 OK, VIOLATED, SKIPPED = "ok", "violated", "skipped"
@@ -82,20 +82,19 @@ def document(seed: int, seeds: int, rows: list[Row]) -> dict[str, Any]:
     }
 
 
-def markdown(rows: Iterable[dict[str, Any]]) -> str:
-    """The rows of a document as a table for docs/money.md."""
+def markdown(found: Mapping[str, Any]) -> str:
+    """A document's rows as the table of docs/money.md, and what they are of."""
+    first, last = found["seed"], found["seed"] + found["seeds"] - 1
     lines = [
+        f"Seeds {first} to {last}:" if last > first else f"Seed {first}:",
+        "",
         "| Fault | | Requests | Refused | Shortfall, nanos | Drift, nanos | Verdict |",
-        "|---|---|---|---|---|---|---|",
+        "|---|---|---:|---:|---:|---:|---|",
     ]
-    for row in rows:
+    for row in found["faults"]:
         figures = [row["requests"], row["refused"], row["shortfall_nanos"], row["drift_nanos"]]
-        if row["verdict"] == SKIPPED:
-            figures, verdict = ["–"] * 4, f"{SKIPPED}: {row['reason']}"
-        else:
-            verdict = row["verdict"]
-        cells = " | ".join(
-            f"{figure:,}" if isinstance(figure, int) else figure for figure in figures
-        )
-        lines.append(f"| F{row['fault']} | {row['name']} | {cells} | {verdict} |")
+        cells, verdict = [f"{figure:,}" for figure in figures], row["verdict"]
+        if verdict == SKIPPED:
+            cells, verdict = ["–"] * len(figures), f"{SKIPPED}: {row['reason']}"
+        lines.append(f"| F{row['fault']} | {row['name']} | {' | '.join(cells)} | {verdict} |")
     return "\n".join(lines)

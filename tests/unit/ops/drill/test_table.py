@@ -33,7 +33,8 @@ def test_a_report_is_a_row_a_fault_and_the_worst_seed_decides() -> None:
     found = report.document(4, 2, merged)
     assert (found["ok"], found["seed"], len(found["faults"])) == (False, 4, 2)
     assert report.document(4, 1, one)["ok"]
-    lines = report.markdown(found["faults"]).splitlines()
-    assert lines[2] == "| F1 | one | 15 | 3 | 3 | 7 | violated |"
-    assert lines[3] == "| F22 | two | – | – | – | – | skipped: needs it |"
+    lines = report.markdown(found).splitlines()
+    assert lines[0] == "Seeds 4 to 5:"
+    assert lines[4] == "| F1 | one | 15 | 3 | 3 | 7 | violated |"
+    assert lines[5] == "| F22 | two | – | – | – | – | skipped: needs it |"
     assert "violated: C6: 7 apart" in report.line(merged[0])
