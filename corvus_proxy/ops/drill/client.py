@@ -100,6 +100,11 @@ class Answer:
         return self.status == 200 and not self.broken and (self.whole or self.left or self.asked)
 
     @property
+    def well(self) -> bool:
+        """Whether a service that is well gives this answer: an empty wallet is no fault of it."""
+        return self.ok or self.code == "insufficient_balance"
+
+    @property
     def asked(self) -> bool:
         """Whether the upstream was asked to misbehave: an in-band error is the right end."""
         return "cut_after" in self.wish.directive and bool(self.code)

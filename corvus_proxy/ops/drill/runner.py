@@ -139,16 +139,14 @@ class Drill:
             await asyncio.sleep(0.1)
             now_s = clock.monotonic_s()
             later = [one for one in self._load.answers if one.began_s >= healed_s]
-            bad_s = max((one.began_s for one in later if not _well(one)), default=healed_s)
+            bad_s = max((one.began_s for one in later if not one.well), default=healed_s)
             good = [one for one in later if one.began_s > bad_s]
             # A stray one among a hundred is within the rule.
-            stray = sum(not _well(one) for one in later[-200:]) * 100 <= len(later[-200:])
+            stray = sum(not one.well for one in later[-200:]) * 100 <= len(later[-200:])
             if len(good) >= WELL_ANSWERS and (now_s - bad_s > WELL_S or stray):
                 return
             if now_s - healed_s > WELL_WITHIN_S:
-                worst = [
-                    f"{one.status} {one.code or one.broken}" for one in later if not _well(one)
-                ]
+                worst = [f"{one.status} {one.code or one.broken}" for one in later if not one.well]
                 scene.violated(
                     f"C10: not well {WELL_WITHIN_S:.0f} s after the mending: {worst[-3:]} of"
                     f" {len(later)} answers"
@@ -192,10 +190,6 @@ async def unrest(stack: Stack) -> str:
         return f"{running} requests run, or wait for their charge's answer"
     holds = [rid for part in range(64) for rid in await till.holds(part)]
     return f"{len(holds)} holds: {holds[:3]}" if holds else ""
-
-
-def _well(answer: Answer) -> bool:
-    return answer.ok or answer.code == "insufficient_balance"
 
 
 def _back(answers: list[Answer], healed_s: float) -> float:

@@ -254,6 +254,27 @@ class Stack:
             if name.endswith(">redis"):
                 link.retarget(server.server.port)
 
+    # -- a second worker ------------------------------------------------------------------------
+
+    async def new_worker(self, name: str) -> Process:
+        """A further worker with links of its own; it is not started. `end_worker` ends it."""
+        for link in (
+            Link(f"{name}>redis", self.ports["redis"], speaks_redis=True),
+            Link(f"{name}>postgres", self.ports["postgres"]),
+        ):
+            self.links[link.name] = link
+            await link.open()
+        self.ports[name] = embedded.free_port(set(self.ports.values()))
+        self._write_worker(name)
+        return Process(name, lambda: self._start_role("worker", name), guard=self._guard)
+
+    async def end_worker(self, process: Process) -> None:
+        """kill -9 of a further worker, whatever its state, and the end of its links."""
+        process.kill()
+        for server in ("redis", "postgres"):
+            await self.links.pop(f"{process.name}>{server}").close()
+        del self.ports[process.name]
+
     # -- what it is made of -------------------------------------------------------------------
 
     async def _open_links(self) -> None:
@@ -274,11 +295,7 @@ class Stack:
             await link.open()
 
     def _write_configurations(self) -> None:
-        worker = self._configuration("worker>redis")
-        worker["database"]["url"] = self.postgres_server.url.replace(
-            f":{self.ports['postgres']}/", f":{self.links['worker>postgres'].port}/"
-        )
-        write_private(self.folder / "worker.toml", to_toml(worker))
+        self._write_worker("worker")
         for name in GATEWAYS:
             gateway = self._configuration(f"{name}>redis")
             gateway["gateway"]["port"] = self.ports[name]
@@ -286,6 +303,14 @@ class Stack:
             port = self.links[f"{name}>providers"].port
             gateway["upstream"] = [self._upstream(family, port) for family in FAMILIES]
             write_private(self.folder / f"gateway-{name}.toml", to_toml(gateway))
+
+    def _write_worker(self, name: str) -> None:
+        worker = self._configuration(f"{name}>redis")
+        worker["worker"] = {"status_port": self.ports[name]}
+        worker["database"]["url"] = self.postgres_server.url.replace(
+            f":{self.ports['postgres']}/", f":{self.links[f'{name}>postgres'].port}/"
+        )
+        write_private(self.folder / f"{name}.toml", to_toml(worker))
 
     def _redis_url(self, link: str) -> str:
         return f"redis://127.0.0.1:{self.links[link].port}/0"
@@ -295,7 +320,6 @@ class Stack:
             "redis": {"url": self._redis_url(redis_link)},
             "database": {"url": ""},
             "gateway": {"drain_s": 10},
-            "worker": {"status_port": self.ports["worker"]},
             "relay": {"cancel_drain_s": 0.3, "keepalive_s": 1, "client_stall_s": 3},
             "timeouts": {"connect_s": 1, "first_byte_s": 4, "silence_s": 3},
             "ledger": {

@@ -8,12 +8,13 @@ adds by `scene.violated`. docs/drill.md has a row for each, and a test compares 
 import asyncio
 import random
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 
 from corvus_proxy import clock
 from corvus_proxy.errors import CorvusError
 from corvus_proxy.ops.drill.checkers import STRICT, Bounds
+from corvus_proxy.ops.drill.client import Answer
 from corvus_proxy.ops.drill.links import DOWN, Link, Seen
 from corvus_proxy.ops.drill.stack import GATEWAYS, Process, Stack
 from corvus_proxy.ops.drill.workload import CLIENTS, Workload
@@ -97,6 +98,32 @@ class Scene:
         for name in GATEWAYS:
             self.stack.links[f"{name}>redis"].taps.append(tap)
         return lambda: seen_so_far
+
+    def listen(self, name: str) -> Callable[[str], bool]:
+        """Whether a process's log has said these words from now on."""
+        log = self.stack.log(name)
+        start = log.stat().st_size
+
+        def said(words: str) -> bool:
+            with log.open("rb") as file:
+                file.seek(start)
+                return words.encode() in file.read()
+
+        return said
+
+    def asked(self, since_s: float, upto_s: float | None = None) -> list[Answer]:
+        """Answers to what was asked between two moments, as far as they have ended."""
+        upto_s = clock.monotonic_s() if upto_s is None else upto_s
+        return [one for one in self.load.answers if since_s <= one.began_s <= upto_s]
+
+    def must_be_well(self, answers: Iterable[Answer], meanwhile: str) -> None:
+        """All of them are what a service gives that is well."""
+        bad = [one for one in answers if not one.well]
+        for one in bad[:3]:
+            told = f"status {one.status} {one.code} {one.broken}".rstrip()
+            self.violated(f"{one.request_id or one.wish.tag}: {told} while {meanwhile}")
+        if len(bad) > 3:
+            self.violated(f"and {len(bad) - 3} more while {meanwhile}")
 
     # -- the parts ----------------------------------------------------------------------------
 

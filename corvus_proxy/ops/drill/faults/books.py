@@ -1,7 +1,36 @@
-"""Faults of the books: the writer killed at every step, Postgres away, behind, full, or lied to."""
+"""Faults of the books' writer: killed at every step, there twice, lied to."""
 
+import asyncio
+import contextlib
+from collections import Counter, deque
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from corvus_proxy import clock
+from corvus_proxy.books import quarantine
+from corvus_proxy.ledger.verify import verify
+from corvus_proxy.money.event import partition_of
+from corvus_proxy.ops.drill import resp
+from corvus_proxy.ops.drill.checkers import Bounds
+from corvus_proxy.ops.drill.client import Answer
 from corvus_proxy.ops.drill.faults import Fault, Scene
-from corvus_proxy.ops.drill.links import DOWN, UP, Seen
+from corvus_proxy.ops.drill.faults.redis import serves
+from corvus_proxy.ops.drill.links import DOWN, UP, Link, Seen
+from corvus_proxy.ops.drill.workload import SHARED, Wallet
+from corvus_proxy.service import ledger
+from corvus_proxy.till import scripts
+
+SECOND = "worker-2"
+TRIES = 40
+LOCKED = """
+select count(*) from pg_locks
+where locktype = 'advisory' and granted and classid = 1668248182 and objid < 64
+"""
+"""The writers' locks on partitions: `corv` and the partition."""
+FROZEN_S = 2.0
+LAG_S = 1.0
+"""How old an event may be that the books do not have."""
 
 
 def asks_commit(seen: Seen) -> bool:
@@ -50,6 +79,238 @@ async def kill_in_archive(scene: Scene) -> None:
         file.truncate(newest.stat().st_size - scene.chance.randint(1, 40))
 
 
+# -- two writers ------------------------------------------------------------------------------
+
+
+class Acks:
+    """What a worker told Redis that the books have: only who has booked it says so."""
+
+    def __init__(self, link: Link) -> None:
+        self.seen: set[tuple[bytes, bytes]] = set()
+        """Partition and seq."""
+        link.taps.append(self._see)
+
+    def _see(self, seen: Seen) -> None:
+        if seen.way == UP and seen.call is not None and seen.call.name == "ack":
+            words = resp.read(seen.data)
+            if words is not None:
+                self.seen.add((words.value[3], seen.call.args[0]))
+
+
+async def two_writers(scene: Scene) -> None:
+    """25"""
+    stack, began_s, archive = scene.stack, clock.monotonic_s(), Tried(scene.stack.folder)
+    second = await stack.new_worker(SECOND)
+    try:
+        first_acks = Acks(scene.link("worker>redis"))
+        second_acks = Acks(scene.link(f"{SECOND}>redis"))
+        second.start()
+        await scene.until(lambda: len(second_acks.seen) > 10, "the second writer books too")
+        before = len(first_acks.seen)
+        await scene.until(lambda: len(first_acks.seen) > before + 10, "the first one still does")
+        await scene.wait(0.5, 1.5)
+        late, other = scene.chance.sample(("worker", SECOND), 2)
+        await commit_late(scene, late, first_acks if other == "worker" else second_acks)
+        ends = scene.chance.choice((scene.worker, second))  # the one or the other stays
+        if scene.chance.random() < 0.5:
+            ends.kill()
+        else:
+            ends.ask_to_stop()
+            await ends.ended(10)
+        await scene.wait(0.5, 1.0)
+        scene.worker.start()
+    finally:
+        await stack.end_worker(second)
+    if both := first_acks.seen & second_acks.seen:
+        scene.violated(f"both writers say that they booked {sorted(both)[:3]}")
+    tried = archive.twice()
+    if not tried:
+        scene.violated("no event was tried by both writers: nothing was shown")
+    scene.note(f"{tried} events tried by both")
+    scene.must_be_well(scene.asked(began_s), "two writers are at work")
+
+
+async def commit_late(scene: Scene, late: str, other: Acks) -> None:
+    """A writer's COMMIT is a second on its way, its partition locked: the other goes on elsewhere,
+    and what is committed late is right."""
+    link, held = scene.link(f"{late}>postgres"), asyncio.Event()
+
+    def watch(seen: Seen) -> bool:
+        if asks_commit(seen) and not held.is_set():
+            link.hold(UP)
+            held.set()
+        return False
+
+    try:
+        for _ in range(TRIES):
+            held.clear()
+            link.watch(watch)
+            await scene.until(held.is_set, f"{late} commits")
+            if await locked(scene):
+                break
+            link.heal()  # that one had lost against the other, and held nothing
+        else:
+            scene.violated(f"no COMMIT of {late} held a partition")
+        before = len(other.seen)
+        await scene.wait(1.0, 2.0)
+        if len(other.seen) == before:
+            scene.violated(f"the other writer stands still while a COMMIT of {late} is on its way")
+    finally:
+        link.heal()
+
+
+async def locked(scene: Scene) -> bool:
+    """Whether a writer's transaction holds a partition."""
+    async with scene.stack.stores.books.connection() as connection:
+        return bool(await connection.fetchval(LOCKED))
+
+
+class Tried:
+    """What writers put into the archive from now on; each has a file of its own, and writes into
+    it before it commits."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder / "archive"
+        self._sizes = {path: path.stat().st_size for path in self._folder.glob("*.jsonl")}
+
+    def twice(self) -> int:
+        """How many events stand in the files of two writers."""
+        found: Counter[bytes] = Counter()
+        for path in self._folder.glob("*.jsonl"):
+            found.update(set(path.read_bytes()[self._sizes.get(path, 0) :].splitlines()))
+        return sum(times > 1 for times in found.values())
+
+
+# -- poison -----------------------------------------------------------------------------------
+
+
+class Made(NamedTuple):
+    """A stream entry that cannot be booked."""
+
+    why: str
+    fields: Mapping[str, str]
+    """What it says otherwise than a sound charge of nothing would."""
+
+
+POISONS = (
+    Made("an amount that is no number", {"d": "-12x"}),
+    Made("a kind that is none", {"t": "Q"}),
+    Made("a bill that is cut", {"u": '{"pv":"2'}),
+    Made("a balance that does not follow", {"b": "1"}),
+    Made("a wallet's number that does not follow", {"ws": "999999"}),
+    Made("text that is none", {"a": "\udcff"}),
+)
+POISON = """
+local m, l, w = unpack(KEYS)
+local seq = string.format('%.0f', redis.call('HGET', m, 'sq') + 1)
+local found = redis.call('HMGET', w, 'bal', 'ws', 'spt')
+local entry = {t = 'S', id = ARGV[1], w = ARGV[2], k = ARGV[3], g = '', d = '0', b = found[1],
+  ws = string.format('%.0f', found[2] + 1), a = '0', s = '0', o = 'completed', sw = found[3] or '0',
+  sk = '0', u = '{}'}
+for at = 4, #ARGV, 2 do entry[ARGV[at]] = ARGV[at + 1] end
+local words = {}
+for name, text in pairs(entry) do words[#words + 1], words[#words + 2] = name, text end
+redis.call('XADD', l, redis.call('HGET', m, 'ep') .. '-' .. seq, unpack(words))
+redis.call('HSET', m, 'sq', seq)
+return seq
+"""
+"""By hand, as by a defect: the wallet's own row knows nothing of it, and its next event is sound."""
+
+
+async def poison(scene: Scene) -> None:
+    """28"""
+    stores = scene.stack.stores
+    wallet = scene.chance.choice(scene.load.wallets[-SHARED:])
+    made = scene.chance.choice(POISONS)
+    part = partition_of(wallet.wallet)
+    lag = asyncio.create_task(watch_lag(scene))
+    try:
+        began_s = clock.monotonic_s()
+        words = [text for pair in made.fields.items() for text in pair]
+        rid = f"req_drill{scene.chance.getrandbits(64):016x}"
+        keys = [scripts.key(part, "m"), scripts.key(part, "l"),
+                scripts.key(part, f"w:{wallet.wallet}")]  # fmt: skip
+        args = [rid, wallet.wallet, wallet.key_id, *words]
+        raw = [text.encode("utf-8", "surrogateescape") for text in args]
+        await stores.till.redis.eval(POISON, len(keys), *keys, *raw)  # type: ignore[no-untyped-call]
+        frozen_s = await until_frozen(scene, wallet)
+        await scene.wait(2.0, 3.0)
+        stopped = await quarantined(scene, wallet)
+        if not (await verify(stores.till, stores.books)).problems:
+            scene.violated("`corvus ledger verify` says nothing of a quarantine")
+        upto_s = clock.monotonic_s()
+    finally:
+        lag.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await lag
+    done = await ledger.release_wallet(stores, wallet.wallet, reason="drill")
+    scene.note(f"{made.why}: {stopped} events kept, {done.booked} booked")
+    await scene.until(lambda: released(scene, wallet), f"{wallet.wallet} is free again")
+    scene.healed()
+    await scene.wait(1.5, 2.0)  # what was asked until then has ended
+    hers, others = apart(scene.asked(began_s, upto_s), wallet)
+    scene.must_be_well(others, f"{wallet.wallet} is in quarantine")
+    served = [one for one in hers if one.began_s > frozen_s and one.status != 403]
+    if served:
+        scene.violated(f"{served[0].request_id}: {served[0].status} for a wallet that is frozen")
+    if not [one for one in hers if one.status == 403]:
+        scene.violated(f"nobody was told that {wallet.wallet} is frozen")
+
+
+def apart(answers: list[Answer], wallet: Wallet) -> tuple[list[Answer], list[Answer]]:
+    """One wallet's answers, and all others."""
+    hers = [one for one in answers if one.wish.wallet == wallet.wallet]
+    return hers, [one for one in answers if one.wish.wallet != wallet.wallet]
+
+
+async def quarantined(scene: Scene, wallet: Wallet) -> int:
+    """How many events of it wait for the operator; nobody else's do."""
+    async with scene.stack.stores.books.connection() as connection:
+        found = await quarantine.waiting(connection)
+    if others := {one.wallet for one in found} - {wallet.wallet}:
+        scene.violated(f"{sorted(others)} are in quarantine too")
+    return len(found)
+
+
+async def until_frozen(scene: Scene, wallet: Wallet) -> float:
+    """When Redis has frozen it, by the monotonic clock."""
+    till, began_s = scene.stack.stores.till, clock.monotonic_s()
+
+    async def frozen() -> bool:
+        state = await till.wallet(wallet.wallet)
+        return state is not None and state.status == "0"
+
+    await scene.until(frozen, f"{wallet.wallet} is frozen")
+    now_s = clock.monotonic_s()
+    if now_s - began_s > FROZEN_S:
+        scene.violated(f"{wallet.wallet} was frozen after {now_s - began_s:.1f} s")
+    return now_s
+
+
+async def released(scene: Scene, wallet: Wallet) -> bool:
+    """Whether the wallet serves again, in a partition that is open."""
+    state = await scene.stack.stores.till.wallet(wallet.wallet)
+    return state is not None and state.status == "1" and await serves(scene)
+
+
+async def watch_lag(scene: Scene) -> None:
+    """No partition has an event older than a second that the books do not have: what stands in
+    quarantine keeps nobody waiting, not even its own partition."""
+    till = scene.stack.stores.till
+    known: deque[tuple[float, list[int]]] = deque()
+    told: set[int] = set()
+    while True:
+        states, now_s = await till.partitions(), clock.monotonic_s()
+        while known and now_s - known[0][0] > LAG_S:
+            _, seqs = known.popleft()
+            late = {part for part, seq in enumerate(seqs) if states[part].committed < seq}
+            for part in late - told:
+                scene.violated(f"p{part:02d}: an event is not in the books after {LAG_S} s")
+            told |= late
+        known.append((now_s, [one.seq for one in states]))
+        await asyncio.sleep(0.05)
+
+
 FAULTS = (
     Fault(
         24,
@@ -58,5 +319,26 @@ FAULTS = (
         " the archive is written, whose last line is then cut",
         "no gap and no double in the books; only the lag grows",
         kill_writer,
+    ),
+    Fault(
+        25,
+        "two writers",
+        "a second worker runs beside the first; a COMMIT of either is held for 1 to 2 s; then either"
+        " is killed or asked to stop",
+        "both book, none the same; all is served; where one waits, the other goes on with what is"
+        " not locked",
+        two_writers,
+        back_s=2,
+    ),
+    Fault(
+        28,
+        "poison event",
+        "an event that cannot be booked is added to a stream by hand, of a wallet that many use: an"
+        " amount, kind, bill, balance or number that is none; after 2 to 3 s `corvus ledger release`",
+        "that wallet is frozen within 2 s and answers 403; `corvus ledger verify` names it; all"
+        " others are served and are in the books within 1 s; all of it is right after the release",
+        poison,
+        Bounds(statuses=frozenset({403})),
+        back_s=3,
     ),
 )
