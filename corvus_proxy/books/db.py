@@ -44,6 +44,7 @@ class Books:
             asyncpg.CannotConnectNowError,
             asyncpg.AdminShutdownError,
             asyncpg.CrashShutdownError,
+            asyncpg.InternalClientError,  # the server's last word has come, and not yet its end
             TimeoutError,
         ) as error:
             raise BooksUnavailable(f"Postgres: {error or type(error).__name__}") from None
