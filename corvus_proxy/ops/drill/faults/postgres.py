@@ -5,7 +5,7 @@ import contextlib
 import resource
 import shutil
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import asyncpg
 
 from corvus_proxy import clock
 from corvus_proxy.books import entries
+from corvus_proxy.books.db import BooksUnavailable
 from corvus_proxy.money.event import partition_of
 from corvus_proxy.ops.drill.client import Answer
 from corvus_proxy.ops.drill.faults import Fault, Scene
@@ -33,8 +34,9 @@ async def away(scene: Scene) -> None:
     stack = scene.stack
     wallet = rich(scene)
     part = partition_of(wallet.wallet)
-    (scene.postgres.kill if scene.chance.random() < 0.5 else scene.postgres.stop)()
+    end = scene.postgres.kill if scene.chance.random() < 0.5 else scene.postgres.stop
     began_s = clock.monotonic_s()
+    await asyncio.to_thread(end)
     hurry = Hurry(scene, wallet)
     try:
         await scene.until(lambda: bool(hurry.refused), f"p{part:02d} is at its limit")
@@ -51,7 +53,7 @@ async def away(scene: Scene) -> None:
     upto_s = clock.monotonic_s()
     await scene.start_postgres()
     scene.healed()
-    await scene.until(lambda: behind(scene, part), "the books have everything", timeout_s=30)
+    await scene.until(lambda: drained(scene, part, state.seq), "the books have all of it")
     here = [one for one in scene.asked(began_s, upto_s) if partition_of(one.wish.wallet) == part]
     others = [one for one in scene.asked(began_s, upto_s) if partition_of(one.wish.wallet) != part]
     scene.must_be_well(others, "Postgres is away, in a partition below its limit")
@@ -62,10 +64,9 @@ async def away(scene: Scene) -> None:
         scene.violated(f"{late[0].request_id}: served beyond the limit")
 
 
-async def behind(scene: Scene, part: int) -> bool:
-    """Whether the books have all of a partition."""
-    state = (await scene.stack.stores.till.partitions())[part]
-    return state.seq == state.committed
+async def drained(scene: Scene, part: int, seq: int) -> bool:
+    """Whether the books have a partition's events up to that one."""
+    return (await scene.stack.stores.till.partitions())[part].committed >= seq
 
 
 def rich(scene: Scene) -> Wallet:
@@ -108,32 +109,45 @@ async def conflicts(scene: Scene) -> None:
     kinds = [deadlock, serialization, statement_timeout, disk_full]
     scene.chance.shuffle(kinds)
     for kind in kinds:
-        async with control(scene) as connection:
-            await kind(scene, connection)
+        await kind(scene)
         await scene.wait(0.2, 0.4)
     scene.must_be_well(scene.asked(began_s), "Postgres refuses the writer")
 
 
 @asynccontextmanager
-async def control(scene: Scene) -> AsyncIterator[Any]:
-    """A connection of the administrator's; what it has set for others is taken back."""
-    connection = await asyncpg.connect(scene.stack.postgres_server.url)
+async def administrator(scene: Scene) -> AsyncIterator[Any]:
+    """A connection past every link, with all rights; waits for a server that recovers."""
+    url, connection = scene.stack.postgres_server.url, None
+
+    async def connects() -> bool:
+        nonlocal connection
+        with contextlib.suppress(OSError, asyncpg.PostgresError):
+            connection = await asyncpg.connect(url)
+        return connection is not None
+
+    await scene.until(connects, "Postgres accepts connections")
     try:
         yield connection
-        await connection.execute("alter role corvus reset all")
-        await end_sessions(connection)
     finally:
-        await connection.close()
+        await connection.close()  # type: ignore[union-attr]
 
 
-async def end_sessions(connection: Any) -> None:
-    """Ends everybody else's: a role's settings hold from the next one on."""
-    await connection.execute(
-        "select pg_terminate_backend(pid) from pg_stat_activity"
-        " where usename = 'corvus' and pid <> pg_backend_pid()"
-    )
+@asynccontextmanager
+async def setting(connection: Any, name: str, value: str) -> AsyncIterator[None]:
+    """Every other session is ended, and begins anew under this setting; so again afterwards."""
+    await connection.execute(f"alter role corvus set {name} = '{value}'")
+    await connection.execute(END)
+    try:
+        yield
+    finally:
+        await connection.execute("alter role corvus reset all")
+        await connection.execute(END)
 
 
+END = """
+select pg_terminate_backend(pid) from pg_stat_activity
+where usename = 'corvus' and pid <> pg_backend_pid()
+"""
 WAITS = """
 select count(*) from pg_stat_activity
 where wait_event_type = 'Lock' and query like '%' || $1 || '%' and pid <> pg_backend_pid()
@@ -142,15 +156,12 @@ where wait_event_type = 'Lock' and query like '%' || $1 || '%' and pid <> pg_bac
 
 async def until_it_waits(scene: Scene, what: str) -> None:
     """Until a session waits for a lock at a statement with these words."""
-    connection = await asyncpg.connect(scene.stack.postgres_server.url)
-    try:
+    async with administrator(scene) as connection:
 
         async def waits() -> bool:
             return bool(await connection.fetchval(WAITS, what))
 
         await scene.until(waits, f"the writer waits at `{what}`")
-    finally:
-        await connection.close()
 
 
 def neighbours(scene: Scene) -> tuple[int, list[str]]:
@@ -160,73 +171,85 @@ def neighbours(scene: Scene) -> tuple[int, list[str]]:
     return part, [one for one in ids if partition_of(one) == part]
 
 
-async def deadlock(scene: Scene, connection: Any) -> None:
+async def deadlock(scene: Scene) -> None:
     """Ours has the cursor and wants a wallet, the writer's has the wallet and wants the cursor: it
     has waited longer, so it is the one that Postgres ends."""
     part, wallets = neighbours(scene)
     said = scene.listen("worker")
-    async with connection.transaction():
+    async with administrator(scene) as connection, connection.transaction():
         await connection.fetch("select from cursor where part = $1 for update", part)
         await until_it_waits(scene, "update cursor")
-        with contextlib.suppress(asyncpg.DeadlockDetectedError):
-            await connection.fetch("select from wallet where wallet = any($1) for update", wallets)
+        await connection.fetch("select from wallet where wallet = any($1) for update", wallets)
     await scene.until(lambda: said("deadlock detected"), "the writer was told of a deadlock")
 
 
-async def serialization(scene: Scene, connection: Any) -> None:
+async def serialization(scene: Scene) -> None:
     """Where the server isolates more strictly by default, a row that changed meanwhile is one."""
     _, wallets = neighbours(scene)
     said = scene.listen("worker")
-    await connection.execute(
-        "alter role corvus set default_transaction_isolation = 'repeatable read'"
-    )
-    await end_sessions(connection)
-    async with connection.transaction(isolation="read_committed"):
-        await connection.execute(
-            "update wallet set version = version where wallet = any($1)", wallets
-        )
-        await until_it_waits(scene, "update wallet")
-    await scene.until(lambda: said("could not serialize access"), "the writer was told of it")
+    async with (
+        administrator(scene) as connection,
+        setting(connection, "default_transaction_isolation", "repeatable read"),
+    ):
+        async with connection.transaction():
+            await connection.execute(
+                "update wallet set version = version where wallet = any($1)", wallets
+            )
+            await until_it_waits(scene, "update wallet set balance_nanos")
+        await scene.until(lambda: said("could not serialize access"), "the writer was told of it")
 
 
-async def statement_timeout(scene: Scene, connection: Any) -> None:
+async def statement_timeout(scene: Scene) -> None:
     """A statement that waits for longer than the server allows."""
     part, _ = neighbours(scene)
     said = scene.listen("worker")
-    limit_ms = scene.chance.randint(100, 400)
-    await connection.execute(f"alter role corvus set statement_timeout = {limit_ms}")
-    await end_sessions(connection)
-    async with connection.transaction():
+    async with (
+        administrator(scene) as connection,
+        setting(connection, "statement_timeout", f"{scene.chance.randint(100, 400)}ms"),
+        connection.transaction(),
+    ):
         await connection.fetch("select from cursor where part = $1 for update", part)
         await scene.until(lambda: said("due to statement timeout"), "the writer was cut off")
 
 
-async def disk_full(scene: Scene, connection: Any) -> None:
-    """No file of Postgres may grow beyond what the events' has: for every session that comes."""
-    said, log = scene.listen("worker"), scene.listen("postgres")
-    await connection.execute("checkpoint")
-    await connection.fetchval("select pg_switch_wal()")
-    size = await connection.fetchval("select pg_relation_size('event')")
+async def disk_full(scene: Scene) -> None:
+    """No file may grow beyond what that of the events has, for any session: the writer's statements
+    fail, or Postgres ends itself where it was the log's file, and recovers; as on a full disk."""
+    worker, log = scene.listen("worker"), scene.listen("postgres")
+    async with administrator(scene) as connection:
+        await connection.fetchval("select pg_switch_wal()")  # the log's next file begins at zero
+        size_bytes = await connection.fetchval("select pg_relation_size('event')")
     limited: dict[int, tuple[int, int]] = {}
     until_s = clock.monotonic_s() + scene.chance.uniform(1.0, 2.0)
+
+    async def full_for_long_enough() -> bool:
+        with contextlib.suppress(BooksUnavailable, asyncpg.PostgresError):
+            async with scene.stack.stores.books.connection() as connection:
+                limit({row["pid"] for row in await connection.fetch(SESSIONS)}, size_bytes, limited)
+        told = worker("File too large") or worker("in recovery mode")
+        return told and (clock.monotonic_s() > until_s or log("PANIC"))
+
     try:
-        while clock.monotonic_s() < until_s or not said("could not"):
-            rows = await connection.fetch(
-                "select pid from pg_stat_activity where usename = 'corvus'"
-                " and pid <> pg_backend_pid()"
-            )
-            for pid in {row["pid"] for row in rows} - set(limited):
-                with contextlib.suppress(ProcessLookupError):
-                    had = resource.prlimit(pid, resource.RLIMIT_FSIZE)
-                    resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, had[1]))
-                    limited[pid] = had
-            await asyncio.sleep(0.01)
+        await scene.until(full_for_long_enough, "the writer was told that there is no space")
     finally:
         for pid, had in limited.items():
             with contextlib.suppress(ProcessLookupError):
                 resource.prlimit(pid, resource.RLIMIT_FSIZE, had)
-    if not log("File too large"):
-        scene.violated("Postgres could write all it wanted: nothing was shown")
+    scene.note("no space: " + ("Postgres recovered" if log("PANIC") else "statements failed"))
+
+
+SESSIONS = """
+select pid from pg_stat_activity where usename = 'corvus' and pid <> pg_backend_pid()
+"""
+
+
+def limit(pids: Iterable[int], size_bytes: int, limited: dict[int, tuple[int, int]]) -> None:
+    """These processes may not write a file beyond that size; `limited` gets what they had."""
+    for pid in set(pids) - set(limited):
+        with contextlib.suppress(ProcessLookupError):
+            had = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (size_bytes, had[1]))
+            limited[pid] = had
 
 
 # -- put back -----------------------------------------------------------------------------------
@@ -240,11 +263,17 @@ async def put_back(scene: Scene) -> None:
     await asyncio.to_thread(scene.postgres.stop)
     await asyncio.to_thread(take_copy, data, copy)
     await scene.start_postgres()
-    await scene.wait(2.5, 4.0)
+    told = await committed(scene)
+    most = scene.chance.randint(100, 250)
+
+    async def far_enough() -> bool:
+        return await committed(scene) >= told + most
+
+    await scene.until(far_enough, f"Redis was told of {most} more events that the books have")
     said = scene.listen("worker")
     before = await cursors(scene)
     scene.postgres.kill()
-    await trim(scene, before)
+    await trim(scene)
     await asyncio.to_thread(shutil.rmtree, data)
     copy.rename(data)
     await scene.start_postgres()
@@ -255,6 +284,11 @@ async def put_back(scene: Scene) -> None:
     scene.healed()
     await scene.until(lambda: said("ledger_caught_up"), "the worker says that it has caught up")
     scene.must_be_well(scene.asked(began_s), "the books are put back and brought forward")
+
+
+async def committed(scene: Scene) -> int:
+    """How many events Redis was told that the books have, over all partitions."""
+    return sum(one.committed for one in await scene.stack.stores.till.partitions())
 
 
 async def cursors(scene: Scene) -> dict[int, Any]:
@@ -268,12 +302,14 @@ def take_copy(data: Path, copy: Path) -> None:
     subprocess.run(["cp", "-a", str(data), str(copy)], check=True)
 
 
-async def trim(scene: Scene, at: dict[int, Any]) -> None:
-    """Redis trims what the books had: half of the partitions have the archive alone."""
-    redis = scene.stack.stores.till.redis
-    for part in sorted(scene.chance.sample(sorted(at), len(at) // 2)):
-        mark = f"{at[part].epoch}-{at[part].seq + 1}"
-        await redis.xtrim(scripts.key(part, "l"), minid=mark, approximate=False)
+async def trim(scene: Scene) -> None:
+    """Redis trims all that it was told of: half of the partitions have the archive alone."""
+    till = scene.stack.stores.till
+    states = await till.partitions()
+    for part in scene.chance.sample(range(len(states)), len(states) // 2):
+        state = states[part]
+        mark = f"{state.epoch}-{state.committed + 1}"
+        await till.redis.xtrim(scripts.key(part, "l"), minid=mark, approximate=False)
 
 
 FAULTS = (
@@ -299,8 +335,8 @@ FAULTS = (
     Fault(
         27,
         "postgres put back",
-        "a copy of the database of 2.5 to 4 s ago is put back under load; in half of the partitions"
-        " Redis has trimmed its stream meanwhile",
+        "a copy of the database that is 100 to 250 events old is put back under load; in half of"
+        " the partitions Redis has trimmed its stream to what the books had told it",
         "all is served; LEDGER_BEHIND; the books are brought forward from streams and archive;"
         " nothing is lost",
         put_back,
