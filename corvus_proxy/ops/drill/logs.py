@@ -6,13 +6,14 @@ the operator's (what was paid in and out), the journals', and what the books and
 
 import asyncio
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
 from corvus_proxy.books import views
-from corvus_proxy.catalogue import book
+from corvus_proxy.catalogue import timeline
 from corvus_proxy.dev.providers import Served
 from corvus_proxy.ledger.verify import VerifyReport, verify
 from corvus_proxy.money.event import Event
@@ -94,10 +95,12 @@ class AckLog:
 
 
 def prices() -> dict[tuple[str, str], Price]:
-    """The prices of the shipped book."""
+    """The prices of the shipped book, on every day that it knows."""
+    books = timeline.load(PricingSettings())
     return {
         (model.slug, model.price.version): model.price
-        for model in book.load(PricingSettings()).models
+        for day in (date.min, *books.days)
+        for model in books.at(day).models
     }
 
 

@@ -3,9 +3,18 @@ rows."""
 
 import sys
 
-from corvus_proxy.ops.drill.faults import Fault, absent, books, gateway, postgres, redis
+from corvus_proxy.ops.drill.faults import (
+    Fault,
+    absent,
+    books,
+    clocks,
+    gateway,
+    network,
+    postgres,
+    redis,
+)
 
-ROOMS = (gateway, redis, books, postgres, absent)
+ROOMS = (gateway, redis, books, postgres, network, clocks, absent)
 TABLE: dict[int, Fault] = {
     fault.number: fault
     for fault in sorted((one for room in ROOMS for one in room.FAULTS), key=lambda one: one.number)
