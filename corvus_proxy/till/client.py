@@ -23,6 +23,8 @@ from corvus_proxy.till.reply import HoldState, PartitionState, WalletState
 
 NODES_KEY = "corvus:nodes"
 SIMULATED_KEY = "corvus:simulated"
+CLOSED = "the handler is closed"
+"""uvloop's words in a RuntimeError where a transport has ended and its owner does not know yet."""
 
 
 class Lease(NamedTuple):
@@ -404,6 +406,12 @@ class Till:
             raise
         except (TimeoutError, RedisConnectionError, OSError) as error:
             raise TillUnavailable(f"Redis: {error or 'no answer in time'}") from None
+        except RuntimeError as error:
+            # A write to a connection that was reset a moment ago. Whoever settles has to try again:
+            # nobody else would, while this process lives.
+            if CLOSED not in str(error):
+                raise
+            raise TillUnavailable("Redis: the connection was reset") from None
         except RedisError as error:
             # NOREPLICAS, READONLY, OOM, BUSY …: whatever it is, a charge has to be tried again and
             # a request refused.

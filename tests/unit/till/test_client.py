@@ -5,8 +5,10 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import uvloop
 
 from corvus_proxy.errors import ConfigurationError
 from corvus_proxy.money.event import Mark, partition_of
@@ -198,3 +200,40 @@ async def test_a_redis_that_forbids_config_needs_the_operators_word(
         await check_server(limited, durability_confirmed=True)
     finally:
         await limited.close()
+
+
+def test_a_write_to_a_connection_that_was_just_reset_is_an_absence(tmp_path: Path) -> None:
+    """uvloop says so by a RuntimeError: the charge is tried again, and is made."""
+
+    async def settled() -> tuple[int, int]:
+        server = embedded.Redis(tmp_path / "redis", tmp_path / "log", port=embedded.free_port())
+        server.start()
+        server.wait()
+        till = Till.open(server.url, timeout_ms=250)
+        try:
+            await open_all(till)
+            await add_wallet(till, W, 1000)
+            holds, _ = make(till, tmp_path)
+            hold = await holds.reserve(ask("r1"))
+            break_next_write(till)
+            await hold.settle(40, "completed", b"", wait_s=2)
+            return await figures(till)
+        finally:
+            await till.close()
+            server.stop()
+
+    def break_next_write(till: Till) -> None:
+        """The reset comes after the pool has looked at the connection."""
+        pool = till.redis.connection_pool
+        look = pool.ensure_connection
+
+        async def ensure_connection(connection: Any) -> None:
+            await look(connection)
+            pool.ensure_connection = look
+            connection._writer.transport.abort()
+            await asyncio.sleep(0.05)
+            assert "closed=True" in repr(connection._writer.transport)
+
+        pool.ensure_connection = ensure_connection
+
+    assert uvloop.run(settled()) == (960, 0)

@@ -9,9 +9,11 @@ from corvus_proxy.ops.drill.faults import Fault, Scene
 from corvus_proxy.ops.drill.links import DOWN, UP, Link
 from corvus_proxy.ops.drill.stack import GATEWAYS
 
+POOR = 429
+"""An empty wallet is told so before anybody asks the upstream."""
 SEEN_S = 0.5
 """Until then a request may have got through before the cut."""
-SLOW_S = 4.5
+SLOW_S = 5.0
 """Longer than a gateway waits for an upstream that is silent."""
 
 
@@ -79,8 +81,8 @@ def judge(scene: Scene, done: Done) -> None:
         and one.began_s > done.began_s + SEEN_S
         and one.ended_s < done.upto_s
     ]
-    wrong = [one for one in behind if one.status not in cut.statuses]
-    if not behind or wrong:
+    wrong = [one for one in behind if one.status not in {*cut.statuses, POOR}]
+    if wrong or not any(one.status in cut.statuses for one in behind):
         scene.violated(
             f"{len(wrong)} of {len(behind)} wrong answers while {meanwhile}: {words(wrong[:3])}"
         )
