@@ -107,6 +107,39 @@ async def begin_epoch(connection: Any, part: int, cursor: Mark, epoch: int) -> b
     return bool(done == "UPDATE 1")
 
 
+async def skip(connection: Any, part: int, cursor: Mark, upto: Mark) -> None:
+    """Takes the cursor over events that nobody has, in the caller's transaction, and remembers
+    which: a journal may still prove one of them. Raises ChainBroken when the cursor has moved."""
+    done = await connection.execute(
+        UPDATE_CURSOR, part, upto.epoch, upto.seq, cursor.epoch, cursor.seq
+    )
+    if done != "UPDATE 1":
+        raise ChainBroken(part, "the cursor moved meanwhile")
+    await connection.execute("insert into gap values ($1, $2, $3, $4, $5)", part, *cursor, *upto)
+
+
+async def set_wallet(
+    connection: Any,
+    wallet: str,
+    balance_nanos: int,
+    wallet_seq: int,
+    spent_nanos: int,
+    *,
+    by_key: Mapping[str, int],
+) -> None:
+    """Brings a wallet to figures whose events the caller books in the same transaction."""
+    await connection.execute(
+        "update wallet set balance_nanos = $2, wallet_seq = $3, spent_nanos = $4 where wallet = $1",
+        wallet,
+        balance_nanos,
+        wallet_seq,
+        spent_nanos,
+    )
+    await connection.executemany(
+        "update key set spent_nanos = $2 where key_id = $1", list(by_key.items())
+    )
+
+
 async def write(
     connection: Any,
     part: int,

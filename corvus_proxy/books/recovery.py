@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from corvus_proxy.money.event import Mark
+
 CREDITS_DAYS = 35
 """How long the ids of credits and debits are known: longer than any payment service repeats. For as
 long changes of keys are looked at again."""
@@ -32,6 +34,7 @@ from event e where e.type in ('S', 'X') and e.ext_id = any($1)
 """
 
 
+GAPS = "select after_epoch, after_seq, upto_epoch, upto_seq from gap where part = $1"
 CHANGED = """
 select distinct w.part, w.wallet, w.version from outbox o join wallet w using (wallet)
 where o.kind = 'key' and o.created_at > now() - make_interval(days => $1)
@@ -119,6 +122,14 @@ async def recent_credits(connection: Any, part: int) -> list[tuple[str, str]]:
     """Ids and tombstones of the credits and debits of the last weeks."""
     rows = await connection.fetch(CREDITS, part, CREDITS_DAYS)
     return [(row["ext_id"], row["tombstone"]) for row in rows]
+
+
+async def in_gaps(connection: Any, part: int, marks: Sequence[Mark]) -> list[bool]:
+    """Which events fell into a gap that was bridged: they are in the balances, though not in the
+    books."""
+    rows = await connection.fetch(GAPS, part)
+    found = [(Mark(row[0], row[1]), Mark(row[2], row[3])) for row in rows]
+    return [any(after < mark <= upto for after, upto in found) for mark in marks]
 
 
 async def ended(connection: Any, rids: Sequence[str]) -> dict[str, EndedRequest]:

@@ -57,16 +57,7 @@ async def release(connection: Any, wallet: str) -> Released:
             )
         )
     await entries.insert(connection, rows[0].part, booked)
-    await connection.execute(
-        "update wallet set balance_nanos = $2, wallet_seq = $3, spent_nanos = $4 where wallet = $1",
-        wallet,
-        balance,
-        wallet_seq,
-        spent,
-    )
-    await connection.executemany(
-        "update key set spent_nanos = $2 where key_id = $1", list(keys.items())
-    )
+    await entries.set_wallet(connection, wallet, balance, wallet_seq, spent, by_key=keys)
     await connection.execute(
         "update wallet set status = 1, version = version + 1 where wallet = $1 and status = 0",
         wallet,

@@ -16,6 +16,8 @@ from corvus_proxy.money.event import Event, Mark, Poison
 
 _ENCODER = msgspec.json.Encoder()
 _EVENT = msgspec.json.Decoder(Event)
+AT_ONCE = 50_000
+"""Events that are read at a time: bounds the memory, however old the backup is."""
 _log = structlog.get_logger()
 
 
@@ -51,14 +53,19 @@ class Archive:
         self._day = day
 
     def read(self, cursors: Mapping[int, Mark]) -> dict[int, list[Event]]:
-        """What follows each partition's mark without a gap, as far as the archive goes."""
+        """What follows each partition's mark without a gap: as far as the archive goes, and at the
+        most `AT_ONCE` events of all of them together. Read again from there for more."""
         found: dict[int, dict[Mark, Event]] = {}
+        window = max(1, AT_ONCE // max(1, len(cursors)))
         paths = sorted(self._folder.glob("events-*.jsonl")) if self._folder else []
         for path in paths:
             with path.open("rb") as file:
                 for line in file:
                     event = _decoded(line)
-                    if event is None or event.seq <= cursors.get(event.partition, _END).seq:
+                    if event is None or event.partition not in cursors:
+                        continue
+                    after = cursors[event.partition].seq
+                    if not after < event.seq <= after + window:
                         continue
                     at = Mark(event.epoch, event.seq)
                     found.setdefault(event.partition, {})[at] = event
@@ -66,9 +73,6 @@ class Archive:
             part: _dense([events[at] for at in sorted(events)], cursors[part])
             for part, events in found.items()
         }
-
-
-_END = Mark(2**62, 2**62)
 
 
 def _decoded(line: bytes) -> Event | None:

@@ -148,6 +148,11 @@ async def _charge(
 ) -> tuple[int, int, int]:
     """Charges what journals prove and the books do not have: charged, known, shortfall."""
     proven = [claim for claim in claims if claim.kind != "A"]
+    async with books.connection() as connection:
+        bridged = await recovery.in_gaps(connection, part, [
+            Mark(claim.epoch, claim.seq) for claim in proven
+        ])  # fmt: skip
+    proven = [claim for claim, known in zip(proven, bridged, strict=True) if not known]
     proven.sort(key=lambda claim: (not claim.epoch, claim.epoch, claim.seq))
     charged = known = short = 0
     for at in range(0, len(proven), AT_ONCE):

@@ -190,7 +190,13 @@ class Writer:
 
     async def _fill_gaps(self, parts: Sequence[int]) -> None:
         """Brings partitions forward from the archive, to where the stream goes on."""
+        while parts:
+            parts = await self._fill_some(parts)
         self._gaps_seen_s = clock.monotonic_s()
+
+    async def _fill_some(self, parts: Sequence[int]) -> list[int]:
+        """One reading of the archive; the partitions for which it has more."""
+        more = []
         async with self._books.connection() as connection:
             cursors = await entries.cursors(connection)
         states = await self._till.partitions()
@@ -208,12 +214,14 @@ class Writer:
             try:
                 for at in range(0, len(events), BATCH):
                     if not await self._write(part, events[at : at + BATCH]):
-                        return
+                        return []
                     end = self._cursors[part]
             except entries.ChainBroken as error:  # this partition's trouble, and no other's
                 _log.error("gap", partition=part, what=str(error))
             self._cursors[part] = end
-            if end.seq < upto:
+            if cursors[part].seq < end.seq < upto:
+                more.append(part)
+            elif end.seq < upto:
                 goes_on = f"{after[0].epoch}-{after[0].seq}" if after else "nothing"
                 self.broken[part] = (
                     f"LEDGER_BEHIND p{part:02d}: the books end at {end}, the stream goes on at"
@@ -222,6 +230,7 @@ class Writer:
                 _log.error("ledger_behind", what=self.broken[part])
             else:
                 self.broken.pop(part, None)
+        return more
 
     async def _ack(self) -> None:
         """Tells Redis what the books have; again and again while a partition is closed."""

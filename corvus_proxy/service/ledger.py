@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from corvus_proxy import clock
 from corvus_proxy.books import entries, nodes, release, wallets
+from corvus_proxy.ledger import bridge as bridging
 from corvus_proxy.ledger import explain as telling
 from corvus_proxy.ledger import verify as proof
 from corvus_proxy.ledger.verdict import judge
@@ -130,6 +131,18 @@ async def forget(stores: Stores, name: str, *, reason: str, actor: str = "cli") 
     for row in rows:
         await stores.till.report(f"{row.node}:{row.process}", None)
     return found
+
+
+async def bridge(stores: Stores, part: int, *, reason: str, actor: str = "cli") -> bridging.Bridged:
+    """Takes the books over events that neither the stream nor the archive has: customers keep what
+    Redis says. Raises LookupError, ValueError, TillUnavailable, BooksUnavailable."""
+    done = await bridging.bridge(stores.till, stores.books, part)
+    async with stores.books.transaction() as connection:
+        details = json.dumps({"reason": reason, **done._asdict()})
+        await wallets.insert_audit(
+            connection, actor=actor, action="ledger.bridge", subject=f"p{part:02d}", details=details
+        )
+    return done
 
 
 async def release_wallet(

@@ -20,6 +20,7 @@ LUA = "tests/lua/test_scripts.py::test_"
 HOLDS = "tests/unit/till/test_holds.py::test_"
 WRITER = "tests/unit/ledger/test_writer.py::test_"
 REBUILD = "tests/unit/ledger/test_rebuild.py::test_"
+STUCK = "tests/unit/ledger/test_stuck.py::test_"
 ENTRIES = "tests/unit/books/test_entries.py::test_"
 MONEY = "tests/unit/money/test_money.py::test_"
 ALLOWANCE = "tests/unit/gateway/test_allowance.py::test_"
@@ -88,6 +89,11 @@ ENDS = [
         "a settle needs no hold", "settle", "if not hold then return {'UNKNOWN'} end",
         "hold = hold or {held = 0, key = '', slug = '', wallet = ''}",
         "settle_without_a_hold_charges_nothing",
+    ),
+    lua(
+        "a hold is paid by another wallet", "settle",
+        "if hold.wallet ~= string.match(w, ':w:(.*)$') then return {'BAD'} end", "",
+        "nobody_pays_for_another",
     ),
     lua(
         "a settle does not look for its tombstone", "settle",
@@ -343,6 +349,35 @@ BOOKS = [
         "report.replid == replid", "report.replid", (VERDICT,),
     ),
     Mutant(
+        "a server opens that lacks what is being booked", "ledger/coordinator.py",
+        "if in_hand.get(part, NOWHERE) > Mark(", "if NOWHERE > Mark(",
+        (STUCK + "books_that_are_about_to_get_ahead_of_a_server",),
+    ),
+    Mutant(
+        "nobody hears that the books are ahead", "ledger/writer.py", 'if answer[0] == "AHEAD":',
+        'if answer[0] == "ahead":', (STUCK + "books_that_got_ahead_of_an_open_server",),
+    ),
+    Mutant(
+        "a rebuild forgets what was charged late", "books/recovery.py",
+        'late = [(f"{rid}:L", self.late)] if self.late else []', "late = []",
+        (STUCK + "what_was_charged_late_is_not_charged_late_again",),
+    ),
+    Mutant(
+        "a new process claims nothing of a rebuild half done", "till/recovery/report.py",
+        'if state.state in ("REBUILD", "REPLAY")', 'if state.state == "REBUILD"',
+        (STUCK + "a_process_that_begins_while_a_rebuild_stands_half_done",),
+    ),
+    Mutant(
+        "what was refused is sent again", "ledger/outbox.py",
+        "if why := await wallets.claim(connection, row.id):", 'if why := "":',
+        (WRITER + "who_was_told_no_does_not_find_the_money_moved",),
+    ),
+    Mutant(
+        "a charge of a bridged gap is charged again", "books/recovery.py",
+        "any(after < mark <= upto for after, upto in found)", "any(False for _ in found)",
+        ("tests/unit/ledger/test_bridge.py::test_a_gap_that_nobody_can_fill_is_bridged",),
+    ),
+    Mutant(
         "a rebuild forgets what was paid since", "ledger/rebuild.py", "for row in waiting:",
         "for row in waiting[:0]:", (REBUILD + "a_flush_loses_nothing",),
     ),
@@ -356,6 +391,12 @@ GATEWAY = [
         "an altered journal is believed", "till/journal.py",
         "if not text or _chain(key, before, text) != mac:", "if not text:",
         (HOLDS + "a_torn_or_altered_tail_is_ignored",),
+    ),
+    Mutant(
+        "an old look takes back what was answered since", "till/journal.py",
+        "done[partition] = max(at, done[partition])", "done[partition] = at",
+        ("tests/unit/till/test_journal.py::"
+         "test_what_was_answered_since_a_rebuild_is_not_forgotten",),
     ),
     Mutant(
         "a hold is asked for before it is journalled", "till/holds.py",

@@ -173,3 +173,19 @@ def release(wallet: str, *, reason: str, common: Common | None = None) -> None:
         f" {format_usd(done.balance_nanos)} USD"
     )
     say(common, {"wallet": wallet, **done._asdict()}, text)
+
+
+@app.command
+def bridge(partition: int, *, reason: str, common: Common | None = None) -> None:
+    """Takes the books over events that nobody has any more; balances are as Redis has them."""
+    from corvus_proxy.service import ledger as service
+
+    common = common or Common()
+    if not 0 <= partition < 64:
+        raise ValueError("partitions are numbered from 0 to 63")
+    done = on_stores(common, lambda stores: service.bridge(stores, partition, reason=reason))
+    text = (
+        f"p{partition:02d}: {done.lost} events are lost, {done.booked} stand in their place for"
+        f" {done.wallets} wallets; {format_usd(done.unknown_nanos)} USD of it unknown"
+    )
+    say(common, {"partition": partition, **done._asdict()}, text)

@@ -133,6 +133,20 @@ async def stream(till: Till, part: int) -> list[Event | Poison]:
     return [read_event(part, entry_id, fields) for entry_id, fields in rows]
 
 
+async def moves(till: Till, part: int) -> dict[str, str]:
+    """Ids of the credits and debits that Redis has made, each with its tombstone
+    (kind|moved|short|seq)."""
+    rows = await till.wait(till.redis.hgetall(scripts.key(part, "c")), extra_s=ANSWER_S)
+    return {name.decode(): text.decode() for name, text in rows.items()}
+
+
+async def spent(till: Till, wallet: str) -> dict[str, int]:
+    """What each key of a wallet has spent, in nanos."""
+    name = scripts.key(partition_of(wallet), f"w:{wallet}")
+    fields = await till.wait(till.redis.hgetall(name))
+    return {field.decode()[2:]: int(value) for field, value in fields.items() if field[:2] == b"s:"}
+
+
 async def wallet_row(till: Till, wallet: str) -> KeyRow | None:
     """A wallet's status and keys as Redis has them, for books that do not."""
     name = scripts.key(partition_of(wallet), f"w:{wallet}")

@@ -13,7 +13,7 @@ import pytest
 from corvus_proxy import secret
 from corvus_proxy.books import entries, nodes, quarantine, release, wallets
 from corvus_proxy.books.db import Books
-from corvus_proxy.ledger import outbox, rebuild
+from corvus_proxy.ledger import archive, outbox, rebuild
 from corvus_proxy.ledger.archive import Archive
 from corvus_proxy.ledger.coordinator import Coordinator
 from corvus_proxy.ledger.writer import Writer
@@ -231,11 +231,26 @@ def an_event(epoch: int, seq: int) -> Event:
 
 def test_what_a_rebuild_replaced_is_not_read_from_the_archive(tmp_path: Path) -> None:
     """Lines that never were booked, beyond the end of the epoch that replaced them."""
-    archive = Archive(str(tmp_path), days=7)
-    archive.append([an_event(1, seq) for seq in range(1, 8)])
-    archive.append([an_event(2, 4), an_event(2, 5)])
-    found = archive.read({7: Mark(1, 1)})[7]
+    kept = Archive(str(tmp_path), days=7)
+    kept.append([an_event(1, seq) for seq in range(1, 8)])
+    kept.append([an_event(2, 4), an_event(2, 5)])
+    found = kept.read({7: Mark(1, 1)})[7]
     assert [event.id for event in found] == ["1-2", "1-3", "2-4", "2-5"]
+
+
+def test_an_old_backup_does_not_fill_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So many events at a time, over all partitions; read again from there the rest comes."""
+    monkeypatch.setattr(archive, "AT_ONCE", 8)
+    kept = Archive(str(tmp_path), days=7)
+    kept.append([an_event(1, seq) for seq in range(1, 21)])
+    at, got = Mark(1, 0), []
+    while events := kept.read({7: at, 8: Mark(1, 0)}).get(7):
+        assert len(events) == 4
+        got += [event.seq for event in events]
+        at = Mark(1, got[-1])
+    assert got == list(range(1, 21))
 
 
 async def restored(world: World, books: Books, name: str) -> None:
@@ -257,9 +272,10 @@ async def restored(world: World, books: Books, name: str) -> None:
 
 @pytest.mark.parametrize("flushed", [False, True])
 async def test_old_books_are_brought_forward_by_themselves(
-    world: World, books: Books, flushed: bool
+    world: World, books: Books, monkeypatch: pytest.MonkeyPatch, flushed: bool
 ) -> None:
     """Without a further event; and where Redis is lost too, nothing is rebuilt from them before."""
+    monkeypatch.setattr(archive, "AT_ONCE", 7)  # of which it takes several readings
     made = await keys.create(world.stores, credit_nanos=10_000)
     await world.one.charge(made, "early", 1)
     await world.until(world.drained)
