@@ -1,7 +1,9 @@
 """`python -m corvus_proxy.ops.role NAME`: one role alone, with no more imports than it needs."""
 
 import asyncio
+import os
 import sys
+from typing import NoReturn
 
 from corvus_proxy.errors import ConfigurationError
 from corvus_proxy.service import guard
@@ -40,11 +42,20 @@ def main(name: str) -> None:
         settings = load(config_path())
         if name == "gateway":
             run_gateway(settings)
-        else:
-            asyncio.run(_main(name, settings))
+            return
+        asyncio.run(_main(name, settings))
     except ConfigurationError as error:
         sys.stderr.write(f"{error}\n")
-        sys.exit(1)
+        _leave(1)
+    _leave(0)
+
+
+def _leave(code: int) -> NoReturn:
+    """Ends the process at once. All is closed, but the embedded server's threads live on, and
+    an interpreter that is taken down around them aborts now and then (SIGABRT)."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 async def _main(name: str, settings: Settings) -> None:
