@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 import sys
 from collections.abc import Awaitable, Callable
@@ -45,6 +46,8 @@ def on_stores(common: Common, work: Callable[[Any], Awaitable[Any]]) -> Any:
     """Runs `work` with open stores."""
     from corvus_proxy.service.stores import open_stores
 
+    logs_to_stderr(logging.WARNING)
+
     async def run() -> Any:
         stores = open_stores(settings_of(common))
         try:
@@ -53,6 +56,16 @@ def on_stores(common: Common, work: Callable[[Any], Awaitable[Any]]) -> Any:
             await stores.close()
 
     return asyncio.run(run())
+
+
+def logs_to_stderr(least: int) -> None:
+    """What is logged from that level on while a command runs: stdout is for its result alone."""
+    import structlog
+
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(least),
+        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+    )
 
 
 def say(common: Common, document: dict[str, Any], text: str) -> None:

@@ -1,11 +1,14 @@
 """`corvus drill`: breaks a stack of its own in every named way and checks the money."""
 
 import json
+import logging
 import sys
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
+
+from corvus_proxy.ops.commands.common import logs_to_stderr
 
 app = App(name="drill")
 
@@ -43,6 +46,7 @@ def drill(
         out.write(text + "\n")
         out.flush()
 
+    logs_to_stderr(logging.ERROR)  # refusals and absences are what a drill makes
     rows = runner.run(chosen, seed=seed, seeds=seeds, say=say)
     document = report.document(seed, seeds, rows)
     if markdown is not None:
