@@ -189,7 +189,9 @@ class Holds:
         if not self.journal.healthy:
             return reply.Backpressure()
         deadline_s = clock.monotonic_s() + self._wait_s
-        self.journal.opened(ask)
+        if not self.journal.opened(ask):  # rule 2: nothing is asked for that does not stand there
+            self.journal.ended(ask.rid, partition_of(ask.wallet), NOWHERE)
+            return reply.Backpressure()
         try:
             while True:
                 answer = await self._reserve_once(ask)
