@@ -28,6 +28,8 @@ class Bounds(NamedTuple):
     """Further statuses that are right answers to what was asked."""
     broken: bool = False
     """Connections may break: a gateway was killed, or the clients' network."""
+    unheard: bool = False
+    """Connections may end without a byte of an answer: a gateway does not listen for a while."""
     slow: bool = False
     """Refusals may be slow: the drill has stopped the gateway itself, or its network."""
     lost_max: int = 0
@@ -109,12 +111,14 @@ def charged_once(found: Evidence) -> list[str]:
 
 def acked_kept(found: Evidence, bounds: Bounds) -> list[str]:
     """C4: each charge that Redis acknowledged, or a client was told, is in the books as it was."""
-    problems, lost = [], []
+    problems: list[str] = []
+    lost: dict[str, str] = {}
     by_rid = _ends(found)
     for row in found.acked:
         events = by_rid.get(row.rid, [])
         if not events:
-            lost.append(f"{row.rid}: acknowledged at {row.epoch}-{row.seq}, not in the books")
+            at = f"{row.epoch}-{row.seq}"
+            lost[row.rid] = f"{row.rid}: acknowledged at {at}, not in the books"
         elif not any(_same(row, event, bounds) for event in events):
             booked = [(event.type, -event.delta_nanos, event.shortfall_nanos) for event in events]
             problems.append(
@@ -131,8 +135,9 @@ def acked_kept(found: Evidence, bounds: Bounds) -> list[str]:
                     f" {sum_nanos}"
                 )
         elif answer.settled and answer.cost_nanos:
-            lost.append(f"{answer.request_id}: the client was told a charge, the books have none")
-    return problems + (lost if len(lost) > bounds.lost_max else [])
+            rid = answer.request_id
+            lost.setdefault(rid, f"{rid}: the client was told a charge, the books have none")
+    return problems + (list(lost.values()) if len(lost) > bounds.lost_max else [])
 
 
 def journalled_kept(found: Evidence, bounds: Bounds) -> list[str]:
@@ -288,7 +293,8 @@ def defined_answers(answers: list[Answer], bounds: Bounds) -> list[str]:
     for answer in answers:
         rid = answer.request_id or answer.wish.tag
         if answer.broken:
-            if not bounds.broken or answer.broken.startswith(NO_END):
+            allowed = bounds.broken or (bounds.unheard and not answer.status)
+            if not allowed or answer.broken.startswith(NO_END):
                 problems.append(f"{rid}: status {answer.status}, {answer.broken}")
             continue
         if answer.status not in DEFINED | bounds.statuses:

@@ -108,14 +108,18 @@ async def gather(stack: Stack, load: Workload, acks: AckLog) -> Evidence:
     """Reads everything. Raises TillUnavailable, BooksUnavailable."""
     till, books = stack.stores.till, stack.stores.books
     found = Evidence(
-        load.answers, read_served(stack.served), acks.rows, load.moves, prices=prices()
+        load.answers,
+        read_served(stack.served),
+        acks.rows,
+        load.moves,
+        prices={**prices(), **stack.prices},
     )
     found.journal = await asyncio.to_thread(read_journals, stack)
     async with books.connection() as connection:
         found.events = [_event(row) for row in await connection.fetch(EVENTS)]
         found.receipts = [Receipt(*row) for row in await connection.fetch(REQUESTS)]
         found.accounts = await views.accounts(connection)
-    ids = [one.wallet for one in load.wallets + load.quiet]
+    ids = [one.wallet for one in load.wallets + load.quiet + load.own]
     states = await till.wallets(ids)
     found.wallets = {one: state for one, state in zip(ids, states, strict=True) if state}
     found.holds = sum([len(await till.holds(part)) for part in range(64)])

@@ -27,6 +27,8 @@ class Scene:
     stack: Stack
     load: Workload
     chance: random.Random
+    bounds: Bounds = STRICT
+    """The fault's own; one that only the fault can measure is set here."""
     healed_s: float = 0.0
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -42,6 +44,11 @@ class Scene:
     def note(self, sentence: str) -> None:
         """A fact for the report."""
         self.notes.append(sentence)
+
+    @staticmethod
+    def now_s() -> float:
+        """The clock of the answers' times."""
+        return clock.monotonic_s()
 
     async def wait(self, least_s: float, most_s: float) -> None:
         """A while between the two, from the seed."""
