@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from corvus_proxy.books import views
+from corvus_proxy.books.db import Books
 from corvus_proxy.catalogue import timeline
 from corvus_proxy.dev.providers import Served
 from corvus_proxy.ledger.verify import VerifyReport, verify
@@ -30,7 +31,7 @@ EVENTS = """
 select part, epoch, seq, type, ext_id, wallet, key_id, slug, delta_nanos, balance_nanos, wallet_seq,
        actual_nanos, shortfall_nanos, outcome, counter, reason, wallet_spent_nanos, key_spent_nanos,
        meta::text
-from event order by part, epoch, seq
+from event
 """
 REQUESTS = "select request_id, charge_nanos, shortfall_nanos, price_version from request"
 
@@ -116,7 +117,9 @@ async def gather(stack: Stack, load: Workload, acks: AckLog) -> Evidence:
     )
     found.journal = await asyncio.to_thread(read_journals, stack)
     async with books.connection() as connection:
-        found.events = [_event(row) for row in await connection.fetch(EVENTS)]
+        found.events = [
+            _event(row) for row in await connection.fetch(EVENTS + "order by part, epoch, seq")
+        ]
         found.receipts = [Receipt(*row) for row in await connection.fetch(REQUESTS)]
         found.accounts = await views.accounts(connection)
     ids = [one.wallet for one in load.wallets + load.quiet + load.own]
@@ -125,6 +128,13 @@ async def gather(stack: Stack, load: Workload, acks: AckLog) -> Evidence:
     found.holds = sum([len(await till.holds(part)) for part in range(64)])
     found.report = await verify(till, books)
     return found
+
+
+async def ends_of(books: Books, rids: list[str]) -> list[Event]:
+    """The ends of requests, as far as the books have them."""
+    condition = "where type in ('S', 'X') and ext_id = any($1)"
+    async with books.connection() as connection:
+        return [_event(row) for row in await connection.fetch(EVENTS + condition, rids)]
 
 
 def _event(row: Any) -> Event:

@@ -111,6 +111,11 @@ class Workload:
         self.moves.append(Move("credit", made.wallet, nanos, reason, 1, 1))
         return Wallet(made.wallet, made.key_id, made.secret)
 
+    @property
+    def rich(self) -> list[Wallet]:
+        """Wallets that are far from empty."""
+        return self.wallets[POOR:]
+
     async def new_wallet(self, nanos: int = RICH_NANOS) -> Wallet:
         """A wallet that nobody else uses, and which is spendable when this returns."""
         made = await self._new_wallet(nanos)

@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 
 from corvus_proxy import clock
 from corvus_proxy.errors import CorvusError
+from corvus_proxy.money.event import Event
 from corvus_proxy.ops.drill.checkers import STRICT, Bounds
 from corvus_proxy.ops.drill.client import Answer
 from corvus_proxy.ops.drill.links import DOWN, Link, Seen
+from corvus_proxy.ops.drill.logs import ends_of
 from corvus_proxy.ops.drill.stack import GATEWAYS, Process, Stack
 from corvus_proxy.ops.drill.workload import CLIENTS, Workload
 
@@ -129,6 +131,17 @@ class Scene:
         bad = [f"{one.status} {one.code or one.broken}" for one in found if not one.well]
         if not found or len(bad) * 100 > len(found):
             self.violated(f"{len(bad)} of {len(found)} not served while {meanwhile}: {bad[:3]}")
+
+    async def ends(self, rids: list[str], *, timeout_s: float = 30) -> list[Event]:
+        """How these requests ended, once the books have all of them."""
+        found: list[Event] = []
+
+        async def booked() -> bool:
+            found[:] = await ends_of(self.stack.stores.books, rids)
+            return len(found) == len(set(rids))
+
+        await self.until(booked, f"the books have {len(rids)} requests", timeout_s=timeout_s)
+        return found
 
     # -- the parts ----------------------------------------------------------------------------
 

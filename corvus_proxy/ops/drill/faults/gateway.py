@@ -10,7 +10,7 @@ from corvus_proxy.ops.drill.client import Answer, Wish
 from corvus_proxy.ops.drill.faults import Fault, Scene
 from corvus_proxy.ops.drill.links import DOWN, UP, Seen
 from corvus_proxy.ops.drill.stack import GATEWAYS
-from corvus_proxy.ops.drill.workload import MODELS, POOR
+from corvus_proxy.ops.drill.workload import MODELS
 
 KILLED = Bounds(broken=True)
 UNHEARD = Bounds(unheard=True)
@@ -103,7 +103,7 @@ async def drain(scene: Scene) -> None:
 
 def stream_of(scene: Scene) -> Wish:
     """A stream of a few seconds."""
-    wallet, model = scene.chance.choice(scene.load.wallets[POOR:]), scene.chance.choice(MODELS)
+    wallet, model = scene.chance.choice(scene.load.rich), scene.chance.choice(MODELS)
     tokens = scene.chance.randint(30, 40)
     return scene.load.stream(wallet, f"tokens={tokens}; delay_ms=100", model)
 

@@ -13,6 +13,7 @@ from corvus_proxy.ops.drill.faults.gateway import KILLED, READY_S, asks
 from corvus_proxy.ops.drill.faults.redis import OPEN_S, serves
 from corvus_proxy.ops.drill.stack import GATEWAYS, LEASE_S, answers
 from corvus_proxy.service import ledger
+from corvus_proxy.till.recovery.report import read_reports
 from corvus_proxy.till.reply import HoldState
 
 CLOSED_S = 1.0
@@ -81,8 +82,15 @@ async def lose_journal(scene: Scene, name: str) -> None:
     """kill -9, and the folder of the journals is gone. While Redis is there nobody needs it; after
     a restart of Redis the ledger stays closed until an operator confirms the loss."""
     node = node_of(scene, name)
+    dead = {one.process for one in await read_reports(scene.stack.stores.till)
+               if one.node == node and not (one.left or one.retired)}  # fmt: skip
+
+    async def listed() -> bool:
+        rows = await ledger.processes(scene.stack.stores)
+        return dead <= {one.process for one in rows}
+
+    await scene.until(listed, "the books know every process of the node")
     scene.gateway(name).kill()
-    dead = {one.process for one in await ledger.processes(scene.stack.stores) if one.node == node}
     lose(scene, name)
     scene.gateway(name).start()
     await scene.stack.until_ready(name, timeout_s=READY_S)

@@ -8,6 +8,7 @@ from corvus_proxy.ops.drill.faults import (
     absent,
     books,
     clocks,
+    deploy,
     gateway,
     journals,
     network,
@@ -15,7 +16,7 @@ from corvus_proxy.ops.drill.faults import (
     redis,
 )
 
-ROOMS = (gateway, journals, redis, books, postgres, network, clocks, absent)
+ROOMS = (gateway, journals, redis, books, postgres, network, clocks, deploy, absent)
 TABLE: dict[int, Fault] = {
     fault.number: fault
     for fault in sorted((one for room in ROOMS for one in room.FAULTS), key=lambda one: one.number)
