@@ -5,7 +5,7 @@ uses the product's arithmetic: bills are recomputed here from the providers' own
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from corvus_proxy.dev.providers import Served
@@ -17,6 +17,13 @@ from corvus_proxy.ops.drill.logs import Acked, Evidence
 REFUSAL_S = 1.0
 """A refusal comes within this time; only one for money may wait for other holds to end."""
 DEFINED = frozenset({200, 429, 502, 503, 504, 529})
+FREE = frozenset(
+    {"zero_completion", "upstream_refused", "upstream_error_before_first_byte", "gateway_fault"}
+)
+"""Ends for which nobody pays."""
+INPUTS = ("input", "cache_read", "cache_write_5m", "cache_write_1h", "cache_write_other")
+BELIEVED_MAX = 10**9
+"""No answer has more tokens of anything."""
 TOLD_MAX = 5
 """Violations of one kind that are written out; the rest is counted."""
 
@@ -232,11 +239,10 @@ def _unfair(
         return [f"{event.id}: charged {event.actual_nanos}, and no provider made anything"] * (
             answer is not None and event.outcome != "gateway_crash"
         )
-    if meta.source == "upstream" and made.usage is not None and made.usage_sent:
-        due = bill(made.family, made.usage, rates)
-        if event.actual_nanos != due:
-            return [f"{event.id}: charged {event.actual_nanos}, its usage costs {due}"]
-        return []
+    if event.outcome in FREE:
+        return [f"{event.id}: charged {event.actual_nanos} for {event.outcome}"]
+    if meta.source == "upstream":
+        return _unlike_usage(event, meta, made, answer, rates)
     output = meta.usage.get("output", 0)
     if output > made.tokens_made:
         return [f"{event.id}: {output} tokens charged, {made.tokens_made} were made"]
@@ -246,7 +252,50 @@ def _unfair(
             return [
                 f"{event.id}: {meta.usage['input']} tokens of input charged, {estimate} at most"
             ]
+    if meta.source == "counted" and made.usage_made is not None:
+        there = sum(count for name, count in meta.usage.items() if name in INPUTS)
+        if there > input_of(made.family, made.usage_made):
+            return [f"{event.id}: {there} tokens of input charged, more than there were"]
     return []
+
+
+def input_of(family: str, usage: dict[str, Any]) -> int:
+    """All input tokens of a provider's usage object."""
+    if family != "anthropic":
+        return int(usage["prompt_tokens"])
+    names = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+    return sum(int(usage[name]) for name in names)
+
+
+def _unlike_usage(
+    event: Event, meta: Meta, made: Served, answer: Answer | None, rates: Rates
+) -> list[str]:
+    """Where the upstream's word is charged: it has to have been said, be possible, and be charged
+    as it was, save output above the limit that the upstream was given."""
+    if made.usage is None or not made.usage_sent:
+        return [f"{event.id}: charged by a usage that was never reported"]
+    usage = made.usage
+    if any(not 0 <= count <= BELIEVED_MAX for count in counts_of(usage)):
+        return [f"{event.id}: charged by a usage that cannot be true: {usage}"]
+    name = "output_tokens" if made.family == "anthropic" else "completion_tokens"
+    if "usage_lowered" in meta.flags and answer is not None:
+        limit = answer.wish.max_tokens
+        if usage[name] <= limit:
+            return [f"{event.id}: {usage[name]} tokens were lowered to a limit of {limit}"]
+        usage = {**usage, name: limit}
+    due = bill(made.family, usage, rates)
+    if event.actual_nanos != due:
+        return [f"{event.id}: charged {event.actual_nanos}, its usage costs {due}"]
+    return []
+
+
+def counts_of(usage: dict[str, Any]) -> Iterator[int]:
+    """Every number of a provider's usage object."""
+    for inner in usage.values():
+        if isinstance(inner, dict):
+            yield from counts_of(inner)
+        elif isinstance(inner, int):
+            yield inner
 
 
 def bill(family: str, usage: dict[str, Any], rates: Rates) -> int:

@@ -14,9 +14,10 @@ from corvus_proxy.ops.drill.faults import (
     network,
     postgres,
     redis,
+    upstream,
 )
 
-ROOMS = (gateway, journals, redis, books, postgres, network, clocks, deploy, absent)
+ROOMS = (gateway, journals, redis, books, postgres, network, upstream, clocks, deploy, absent)
 TABLE: dict[int, Fault] = {
     fault.number: fault
     for fault in sorted((one for room in ROOMS for one in room.FAULTS), key=lambda one: one.number)
