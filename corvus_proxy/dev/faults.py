@@ -56,6 +56,8 @@ class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Tokens the model would like to write, its reasoning apart."""
     reasoning: int = -1
     """Reasoning tokens, where the model reasons at all; -1 leaves it to the model."""
+    padding: int = 0
+    """Bytes of comment ahead of each delta: a long answer of few tokens."""
     delay_ms: float = -1.0
     """Between two tokens; -1 is the provider's pace."""
     ttfb_ms: float = 0.0

@@ -229,6 +229,8 @@ class Providers:
             served.tokens_made += frame.tokens
             served.deltas_sent += bool(frame.tokens)
             data = lies.spoiled(frame, asked)
+            if asked.padding and frame.tokens:
+                data = b": " + b"." * asked.padding + b"\n\n" + data
             served.usage_sent |= frame.usage and not asked.no_usage
             if data:
                 await exchange.write_paced(data)

@@ -130,11 +130,12 @@ async def gather(stack: Stack, load: Workload, acks: AckLog) -> Evidence:
     return found
 
 
-async def ends_of(books: Books, rids: list[str]) -> list[Event]:
-    """The ends of requests, as far as the books have them."""
-    condition = "where type in ('S', 'X') and ext_id = any($1)"
+async def ends_of(books: Books, ids: list[str], *, upstream: bool = False) -> list[Event]:
+    """The ends of requests by our ids or the `upstream`'s, as far as the books have them."""
+    name = "meta->>'ur'" if upstream else "ext_id"
+    condition = f"where type in ('S', 'X') and {name} = any($1)"
     async with books.connection() as connection:
-        return [_event(row) for row in await connection.fetch(EVENTS + condition, rids)]
+        return [_event(row) for row in await connection.fetch(EVENTS + condition, ids)]
 
 
 def _event(row: Any) -> Event:

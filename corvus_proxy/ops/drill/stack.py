@@ -111,13 +111,26 @@ class Process:
     def limit_files(self, size_bytes: int = resource.RLIM_INFINITY) -> None:
         """No file of the process, or of one that it has started, grows beyond that size: its writes
         fail as on a full disk. Without a size they succeed again."""
+        for pid in self._session():
+            with contextlib.suppress(OSError):
+                limits = (size_bytes, resource.RLIM_INFINITY)
+                resource.prlimit(pid, resource.RLIMIT_FSIZE, limits)
+
+    def memory_bytes(self) -> int:
+        """Resident memory of the process and of those that it has started."""
+        pages = 0
+        for pid in self._session():
+            with contextlib.suppress(OSError):
+                pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        return pages * resource.getpagesize()
+
+    def _session(self) -> list[int]:
+        found = []
         for stat in Path("/proc").glob("[0-9]*/stat"):
             with contextlib.suppress(OSError):
-                session = int(stat.read_text().rpartition(")")[2].split()[3])
-                if session == self.pid:
-                    hard = resource.RLIM_INFINITY
-                    limits = (size_bytes, hard)
-                    resource.prlimit(int(stat.parent.name), resource.RLIMIT_FSIZE, limits)
+                if int(stat.read_text().rpartition(")")[2].split()[3]) == self.pid:
+                    found.append(int(stat.parent.name))
+        return found
 
     async def ended(self, timeout_s: float) -> bool:
         """Whether it ends within that time."""
@@ -305,7 +318,7 @@ class Stack:
             for link in (
                 Link(f"{name}>redis", ports["redis"], speaks_redis=True),
                 Link(f"{name}>providers", ports["providers"]),
-                Link(f"clients>{name}", ports[name]),
+                Link(f"clients>{name}", ports[name], narrow=True),
             ):
                 self.links[link.name] = link
         for link in self.links.values():

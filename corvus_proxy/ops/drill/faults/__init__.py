@@ -143,6 +143,10 @@ class Scene:
         await self.until(booked, f"the books have {len(rids)} requests", timeout_s=timeout_s)
         return found
 
+    async def ends_upstream(self, upstream_ids: list[str]) -> list[Event]:
+        """How requests ended that a provider knows by these ids, as far as the books have them."""
+        return await ends_of(self.stack.stores.books, upstream_ids, upstream=True)
+
     # -- the parts ----------------------------------------------------------------------------
 
     def link(self, name: str) -> Link:

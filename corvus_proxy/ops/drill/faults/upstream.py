@@ -55,6 +55,7 @@ STREAMED = (
     Odd("cut_after=0", EARLY, code=GONE),
     Odd("error_after=0", EARLY, code="*"),
     Odd("error_after=5", CUT, code="*"),
+    Odd("cut_late", CUT, code=GONE),
     Odd("end_after=0", EARLY, code=GONE),
     Odd("end_after=4", CUT, code=GONE),
     Odd("stall_after=0", LATE, code="upstream_timeout"),
