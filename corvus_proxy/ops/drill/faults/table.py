@@ -7,18 +7,28 @@ from corvus_proxy.ops.drill.faults import (
     Fault,
     absent,
     books,
-    clients,
     clocks,
-    deploy,
     gateway,
     journals,
     network,
     postgres,
     redis,
-    upstream,
 )
+from corvus_proxy.ops.drill.faults.wire import clients, deploy, upstream
 
-ROOMS = (gateway, journals, redis, books, postgres, network, upstream, clients, clocks, deploy, absent)
+ROOMS = (
+    gateway,
+    journals,
+    redis,
+    books,
+    postgres,
+    network,
+    upstream,
+    clients,
+    clocks,
+    deploy,
+    absent,
+)
 TABLE: dict[int, Fault] = {
     fault.number: fault
     for fault in sorted((one for room in ROOMS for one in room.FAULTS), key=lambda one: one.number)

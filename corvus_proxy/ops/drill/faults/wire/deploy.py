@@ -16,7 +16,6 @@ from corvus_proxy.ops.drill import resp
 from corvus_proxy.ops.drill.client import Wish
 from corvus_proxy.ops.drill.faults import Fault, Scene
 from corvus_proxy.ops.drill.faults.gateway import DRAIN_S, READY_S, UNHEARD, cut_short
-from corvus_proxy.ops.drill.logs import prices
 from corvus_proxy.ops.drill.stack import GATEWAYS, SLICE_TOKENS, Process
 from corvus_proxy.service import keys
 from corvus_proxy.settings import PricingSettings
@@ -128,7 +127,8 @@ def changed_book(scene: Scene, slug: str, midnight: datetime) -> tuple[str, str,
     at = text.index(f'slug = "{slug}"')
     end = text.find("\n[[model]]", at)
     today = clock.utc_now().date()
-    (rates,) = [price.rates(0) for (name, _), price in prices().items() if name == slug]
+    shipped = timeline.load(PricingSettings()).at(today).models
+    (rates,) = [model.price.rates(0) for model in shipped if model.slug == slug]
     percent = scene.chance.randint(75, 95)
     lower = [f"{picos * percent / 10**8:.6f}" for picos in (rates.input, rates.output)]
     change = (
