@@ -8,7 +8,7 @@ wins over the message's, that over the header's. An unknown name or a bad value 
 import json
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -41,6 +41,11 @@ class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The model refuses: its stop reason says so, behind so many `tokens`."""
     report_output: int = -1
     """Report so many output tokens, whatever was made."""
+    lie: Literal["", "twice", "early", "negative", "huge"] = ""
+    """Usage that is reported twice in a stream, at first with half the output; ahead of the text
+    and not at its end; with negative counts; with a million million of everything."""
+    error_body: bool = False
+    """A head that says 200, and an error for a body."""
     no_usage: bool = False
     zero_usage: bool = False
     tier: str = ""
@@ -51,6 +56,8 @@ class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Tokens the model would like to write, its reasoning apart."""
     reasoning: int = -1
     """Reasoning tokens, where the model reasons at all; -1 leaves it to the model."""
+    padding: int = 0
+    """Bytes of comment ahead of each delta: a long answer of few tokens."""
     delay_ms: float = -1.0
     """Between two tokens; -1 is the provider's pace."""
     ttfb_ms: float = 0.0

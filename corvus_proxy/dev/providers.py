@@ -28,7 +28,7 @@ import msgspec
 import uvloop
 
 from corvus_proxy import clock
-from corvus_proxy.dev import faults, frames, prompt, refusals, replay
+from corvus_proxy.dev import faults, frames, lies, prompt, refusals, replay
 from corvus_proxy.dev.answers import Model, Plan
 from corvus_proxy.dev.faults import Asked
 from corvus_proxy.dev.http import Exchange, Listener, listen
@@ -173,7 +173,11 @@ class Providers:
             await self._replay(exchange, served, asked)
         else:
             plan = self._model.plan(family, body, asked, served.credential)
-            served.usage = _claimed(frames.usage(plan, plan.output_tokens), asked)
+            served.usage = lies.claimed(frames.usage(plan, plan.output_tokens), asked)
+            if asked.error_body:
+                served.outcome = "failed"
+                exchange.json(200, refusals.refusal(family, 500, asked.code, "Simulated.")[1])
+                return
             send = self._stream if plan.stream else self._whole
             await send(exchange, served, plan, asked)
             served.usage_made = frames.usage(plan, served.tokens_made)
@@ -193,9 +197,9 @@ class Providers:
         if asked.no_usage:
             del body["usage"]
         elif asked.zero_usage:
-            body["usage"] = _zeroed(body["usage"])
+            body["usage"] = lies.zeroed(body["usage"])
         else:
-            body["usage"] = _claimed(body["usage"], asked)
+            body["usage"] = lies.claimed(body["usage"], asked)
         if asked.cut_after >= 0:
             served.outcome = "cut"
             exchange.raw_cut(200, "application/json", json.dumps(body).encode())
@@ -215,7 +219,7 @@ class Providers:
                 served.outcome = "aborted"
                 return
             served.tokens_made = made + 1
-        for frame in frames.stream(plan):
+        for frame in lies.told(frames.stream(plan), asked):
             if frame.tokens or frame.usage:
                 stopped = await self._trouble(exchange, served, asked)
                 due_s += pace_s * frame.tokens
@@ -224,7 +228,9 @@ class Providers:
                     return
             served.tokens_made += frame.tokens
             served.deltas_sent += bool(frame.tokens)
-            data = _spoiled(frame, asked)
+            data = lies.spoiled(frame, asked)
+            if asked.padding and frame.tokens:
+                data = b": " + b"." * asked.padding + b"\n\n" + data
             served.usage_sent |= frame.usage and not asked.no_usage
             if data:
                 await exchange.write_paced(data)
@@ -302,42 +308,6 @@ def _refuse(exchange: Exchange, served: Served, refused: refusals.Refusal, asked
     if wait and wait != "none":
         exchange.extra.append(("retry-after", wait))
     exchange.json(served.status, body)
-
-
-def _spoiled(frame: frames.Frame, asked: Asked) -> bytes:
-    """The frame's bytes with usage taken out or set to zero, where that was asked for."""
-    lies = asked.no_usage or asked.zero_usage or (frame.usage and asked.report_output >= 0)
-    if not lies or b'"usage":{' not in frame.data:
-        return frame.data
-    head, _, text = frame.data.rpartition(b"data: ")
-    body = json.loads(text)
-    place = body.get("message", body)
-    if asked.zero_usage:
-        place["usage"] = _zeroed(place["usage"])
-    elif asked.report_output >= 0:
-        place["usage"] = _claimed(place["usage"], asked)
-    elif body.get("choices") == []:
-        return b""
-    else:
-        del place["usage"]
-    return head + b"data: " + json.dumps(body, separators=(",", ":")).encode() + b"\n\n"
-
-
-def _claimed(usage: dict[str, Any], asked: Asked) -> dict[str, Any]:
-    """The usage with the output that is to be reported."""
-    if asked.report_output < 0:
-        return usage
-    name = "output_tokens" if "output_tokens" in usage else "completion_tokens"
-    claimed = {**usage, name: asked.report_output}
-    if "total_tokens" in usage:
-        claimed["total_tokens"] = usage["prompt_tokens"] + asked.report_output
-    return claimed
-
-
-def _zeroed(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _zeroed(inner) for name, inner in value.items()}
-    return 0 if isinstance(value, int) else value
 
 
 def _counted(exchange: Exchange) -> refusals.Refusal:

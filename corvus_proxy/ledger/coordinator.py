@@ -4,6 +4,9 @@ After a restart nothing may be lost silently. A partition is opened at once (the
 answer that anybody got is ahead of its last event, the books are not ahead of it, and every living
 process has found all its holds. Otherwise it is rebuilt under a higher epoch. While a process has
 not spoken, or its claims are not in, the partition stays closed with a sentence that names it.
+
+An open partition is rebuilt, too, where a process has a charge that Redis does not know: whether it
+was made, the books know. It waits until everybody lives who would have to hand in claims.
 """
 
 import asyncio
@@ -73,6 +76,8 @@ class Coordinator:
         self._told = ""
         self._opened_for = ""
         self._looks = 0
+        self._heard: dict[str, int] = {}
+        """Time of each process's report at the last look."""
 
     async def run(self) -> None:
         """Coordinates for ever; survives every absence of Redis or Postgres."""
@@ -101,9 +106,11 @@ class Coordinator:
             if not await lock.fetchval("select pg_try_advisory_xact_lock($1, $2)", *_LOCK):
                 return
             async with self._books.connection() as connection:
-                asked = await nodes.rebuilds_asked(connection)
                 reports = await self._reports(connection)
-                waiting += sorted(asked - set(waiting))
+                asked = self._unfound(states, reports)
+                for part in await nodes.rebuilds_asked(connection):
+                    asked[part] = "an operator wants it rebuilt"
+                waiting += sorted(set(asked) - set(waiting))
                 await self._open(waiting, states, replid, reports, asked, connection)
         metrics.PARTITIONS_CLOSED.set(len(self.closed))
         if not self.closed:
@@ -142,13 +149,33 @@ class Coordinator:
         # flush changes no id.
         return living + [msgspec.structs.replace(report, replid="") for report in silent]
 
+    def _unfound(
+        self, states: Sequence[PartitionState], reports: Sequence[Report]
+    ) -> dict[int, str]:
+        """Open partitions in which a charge is not known, each with the reason for its rebuild.
+
+        None while a process has not reported since the last look: a rebuild waits for everybody's
+        claims, and a charge can wait longer than a partition's customers.
+        """
+        heard = {one.process: one.at_ms for one in reports if not one.retired}
+        silent = any(self._heard.get(name, at_ms) == at_ms for name, at_ms in heard.items())
+        self._heard = heard
+        if silent:
+            return {}
+        return {
+            part: f"process {report.process} has a charge that this Redis does not know"
+            for report in reports
+            for part, epoch in report.unfound.items()
+            if states[part].state == "OPEN" and states[part].epoch == epoch
+        }
+
     async def _open(
         self,
         waiting: list[int],
         states: list[PartitionState],
         replid: str,
         reports: list[Report],
-        asked: set[int],
+        asked: Mapping[int, str],
         connection: Any,
     ) -> None:
         if not waiting:
@@ -165,7 +192,7 @@ class Coordinator:
             if in_hand.get(part, NOWHERE) > Mark(look.state.epoch, look.state.seq):
                 verdict = Verdict(Step.WAIT, f"p{part:02d}: {in_hand[part]} is being booked")
             if part in asked and verdict.step is Step.OPEN:
-                verdict = Verdict(Step.REBUILD, f"p{part:02d}: an operator wants it rebuilt")
+                verdict = Verdict(Step.REBUILD, f"p{part:02d}: {asked[part]}")
             why = await self._take_safely(verdict, look, connection)
             if why:
                 self.closed[part] = why

@@ -54,6 +54,10 @@ class Till:
         """The client, for `till.recovery.door`."""
         return self._redis
 
+    def epoch(self, partition: int) -> int:
+        """The epoch that calls of a partition name, as its last answer taught it."""
+        return int(self._epochs[partition])
+
     @classmethod
     def open(cls, url: str, *, timeout_ms: int, connections: int = 16) -> "Till":
         """A till over `url`; connects at the first call, so it opens while Redis is away.
@@ -265,10 +269,13 @@ class Till:
         rows = await self.wait(self._redis.hgetall(scripts.key(partition, "h")))
         return {rid.decode(): _hold(text) for rid, text in rows.items()}
 
-    async def has_holds(self, partition: int, rids: Sequence[str]) -> list[bool]:
-        """Which of these holds exist."""
-        rows = await self.wait(self._redis.hmget(scripts.key(partition, "h"), list(rids)))
-        return [row is not None for row in rows]
+    async def knows(self, partition: int, rids: Sequence[str]) -> list[bool]:
+        """Which of these requests have a hold, or a tombstone."""
+        pipe = self._redis.pipeline(transaction=False)
+        for name in ("h", "d"):  # one that is settled in between has left the first for the second
+            pipe.hmget(scripts.key(partition, name), list(rids))
+        holds, ended = await self.wait(pipe.execute())
+        return [one is not None or end is not None for one, end in zip(holds, ended, strict=True)]
 
     async def wallet(self, wallet: str) -> WalletState | None:
         """A wallet's figures, or None."""

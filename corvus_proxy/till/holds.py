@@ -4,13 +4,15 @@ Rule 1: a hold ends exactly once, by settle; releasing is settling at zero.
 Rule 2: whatever Redis is asked to change stands in the journal first.
 Rule 3: leaving the block without settling settles at zero. A process that dies leaves its holds to
         their leases, and its settled charges to the journal.
+Rule 4: a charge that Redis does not know is neither dropped nor made: the books are asked, by a
+        rebuild of its partition.
 """
 
 import asyncio
 import contextlib
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 
@@ -30,6 +32,13 @@ _log = structlog.get_logger()
 
 Progress = Callable[[], tuple[int, bytes]]
 """Charge so far in nanos, and its meta: what the hold would be charged if we died now."""
+
+
+class Unfound(NamedTuple):
+    """Where a charge had neither hold nor tombstone: its partition, and the epoch then."""
+
+    partition: int
+    epoch: int
 
 
 class Hold:
@@ -135,6 +144,10 @@ class Holds:
         self.journal = journal
         self.owner = journal.incarnation
         self.living: dict[str, Hold] = {}
+        self.charging: dict[str, reply.Charge] = {}
+        """Charges that Redis has not answered, by request …"""
+        self.unfound: dict[str, Unfound] = {}
+        """… and those of them that it does not know."""
         self._lease_s = lease_s
         self._lag_limit = lag_limit
         self._wait_s = wait_s
@@ -149,7 +162,7 @@ class Holds:
 
     def is_settling(self, rid: str) -> bool:
         """Whether this hold's charge is on its way."""
-        return rid in self._unsettled
+        return rid in self.charging
 
     async def drain(self, timeout_s: float) -> bool:
         """Waits until every hold has ended and every charge was answered; False when time is up."""
@@ -176,7 +189,9 @@ class Holds:
         if not self.journal.healthy:
             return reply.Backpressure()
         deadline_s = clock.monotonic_s() + self._wait_s
-        self.journal.opened(ask)
+        if not self.journal.opened(ask):  # rule 2: nothing is asked for that does not stand there
+            self.journal.ended(ask.rid, partition_of(ask.wallet), NOWHERE)
+            return reply.Backpressure()
         try:
             while True:
                 answer = await self._reserve_once(ask)
@@ -232,25 +247,25 @@ class Holds:
 
     def _settle_later(self, charge: reply.Charge) -> asyncio.Task[reply.Settled | None]:
         self.journal.settling(charge)
+        self.charging[charge.rid] = charge
         task = self._unsettled[charge.rid] = asyncio.create_task(self._settle(charge))
         return task
 
     async def _settle(self, charge: reply.Charge) -> reply.Settled | None:
         rid, wallet = charge.rid, charge.wallet
         try:
-            answer = await settle_until_answered(self.till, charge)
+            answer = await settle_until_answered(self.till, charge, self.unfound)
             self.journal.ended(rid, partition_of(wallet), mark_of(answer))
         finally:
             self.living.pop(rid, None)
             self._unsettled.pop(rid, None)
+            self.charging.pop(rid, None)
             for event in self._waiting.get(wallet, ()):
                 event.set()
         if isinstance(answer, reply.Settled):
             if answer.shortfall_nanos:
                 _log.warning("shortfall", request_id=rid, shortfall_nanos=answer.shortfall_nanos)
             return answer
-        if charge.actual_nanos:
-            _log.warning("settle_found_no_hold", request_id=rid, answer=repr(answer))
         return None
 
     # -- leases ---------------------------------------------------------------------------------
@@ -270,7 +285,7 @@ class Holds:
         due = [
             hold
             for hold in self.living.values()
-            if now_s - hold.renewed_s >= self._lease_s / 8 and hold.rid not in self._unsettled
+            if now_s - hold.renewed_s >= self._lease_s / 8 and hold.rid not in self.charging
         ]
         if not due:
             return
@@ -286,27 +301,57 @@ class Holds:
                 hold.renewed_s = now_s
 
 
-async def settle_until_answered(till: Till, charge: reply.Charge) -> Any:
+async def settle_until_answered(
+    till: Till, charge: reply.Charge, unfound: dict[str, Unfound]
+) -> Any:
     """Repeats `settle` until Redis has an answer other than FENCED: Settled, Duplicate, Unknown.
 
     A hold that its lease has ended meanwhile was charged its last checkpoint: the rest is charged
-    by `late`.
+    by `late`. Where money has neither hold nor tombstone it stands in `unfound`, by which the
+    reports ask for a rebuild: its claim is then charged, or found in the books. Unknown is an
+    answer where there is nothing to charge, and once a rebuild has left it so.
     """
     tries = 0
-    while True:
-        try:
-            answer = await till.settle(charge)
-            if isinstance(answer, reply.Duplicate) and answer.text.startswith("X|"):
-                answer = await till.late(charge)
-            if not isinstance(answer, reply.Fenced):
-                return answer
-            why = f"fenced: epoch {answer.epoch} {answer.state}"
-        except TillUnavailable as error:
-            why = str(error)
-        tries += 1
-        if tries % TOLD_EVERY == 0:
-            _log.warning("settle_waits", request_id=charge.rid, tries=tries, why=why)
-        await asyncio.sleep(min(RETRY_S_MAX, RETRY_S * 2 ** min(tries, 6)))
+    try:
+        while True:
+            try:
+                answer, final = await _settle_once(till, charge, unfound)
+                if final:
+                    return answer
+                why = repr(answer)
+            except TillUnavailable as error:
+                why = str(error)
+            tries += 1
+            if tries % TOLD_EVERY == 0:
+                _log.warning("settle_waits", request_id=charge.rid, tries=tries, why=why)
+            await asyncio.sleep(min(RETRY_S_MAX, RETRY_S * 2 ** min(tries, 6)))
+    finally:
+        unfound.pop(charge.rid, None)
+
+
+async def _settle_once(
+    till: Till, charge: reply.Charge, unfound: dict[str, Unfound]
+) -> tuple[Any, bool]:
+    """One try: the answer, and whether it is the last."""
+    partition = partition_of(charge.wallet)
+    asked_at = till.epoch(partition)
+    answer = await till.settle(charge)
+    if isinstance(answer, reply.Duplicate) and answer.text.startswith("X|"):
+        answer = await till.late(charge)
+    if isinstance(answer, reply.Fenced):
+        return answer, False
+    if not isinstance(answer, reply.Unknown) or not charge.actual_nanos:
+        return answer, True
+    before = unfound.get(charge.rid)
+    # The answer was made under the epoch of the question or a later one. Journalled before that
+    # rebuild began, the charge was among its claims.
+    if before is not None and asked_at > before.epoch:
+        _log.error("charge_lost", request_id=charge.rid, nanos=charge.actual_nanos)
+        return answer, True
+    if before is None:
+        unfound[charge.rid] = Unfound(partition, till.epoch(partition))
+        _log.warning("charge_not_found", request_id=charge.rid, nanos=charge.actual_nanos)
+    return answer, False
 
 
 def mark_of(answer: object) -> Mark:

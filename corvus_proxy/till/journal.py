@@ -104,11 +104,12 @@ class Journal:
         self._number += 1
         return _Segment(self._folder / f"{self.incarnation}.{self._number:06d}.journal")
 
-    def opened(self, ask: Ask) -> None:
-        """A hold is about to be asked for."""
+    def opened(self, ask: Ask) -> bool:
+        """A hold is about to be asked for; whether the disk has taken the line."""
         self._segments[-1].unsettled.add(ask.rid)
         nanos = str(ask.most_nanos)
         self._append("O", ask.rid, ask.wallet, nanos, ask.slug, ask.price_version)
+        return not self._refused
 
     def checkpoint(self, rid: str, key: str, nanos: int, meta: bytes) -> None:
         """The request has cost `nanos` so far."""

@@ -5,7 +5,7 @@ uses the product's arithmetic: bills are recomputed here from the providers' own
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from corvus_proxy.dev.providers import Served
@@ -17,6 +17,13 @@ from corvus_proxy.ops.drill.logs import Acked, Evidence
 REFUSAL_S = 1.0
 """A refusal comes within this time; only one for money may wait for other holds to end."""
 DEFINED = frozenset({200, 429, 502, 503, 504, 529})
+FREE = frozenset(
+    {"zero_completion", "upstream_refused", "upstream_error_before_first_byte", "gateway_fault"}
+)
+"""Ends for which nobody pays."""
+INPUTS = ("input", "cache_read", "cache_write_5m", "cache_write_1h", "cache_write_other")
+BELIEVED_MAX = 10**9
+"""No answer has more tokens of anything."""
 TOLD_MAX = 5
 """Violations of one kind that are written out; the rest is counted."""
 
@@ -28,6 +35,8 @@ class Bounds(NamedTuple):
     """Further statuses that are right answers to what was asked."""
     broken: bool = False
     """Connections may break: a gateway was killed, or the clients' network."""
+    unheard: bool = False
+    """Connections may end without a byte of an answer: a gateway does not listen for a while."""
     slow: bool = False
     """Refusals may be slow: the drill has stopped the gateway itself, or its network."""
     lost_max: int = 0
@@ -109,12 +118,14 @@ def charged_once(found: Evidence) -> list[str]:
 
 def acked_kept(found: Evidence, bounds: Bounds) -> list[str]:
     """C4: each charge that Redis acknowledged, or a client was told, is in the books as it was."""
-    problems, lost = [], []
+    problems: list[str] = []
+    lost: dict[str, str] = {}
     by_rid = _ends(found)
     for row in found.acked:
         events = by_rid.get(row.rid, [])
         if not events:
-            lost.append(f"{row.rid}: acknowledged at {row.epoch}-{row.seq}, not in the books")
+            at = f"{row.epoch}-{row.seq}"
+            lost[row.rid] = f"{row.rid}: acknowledged at {at}, not in the books"
         elif not any(_same(row, event, bounds) for event in events):
             booked = [(event.type, -event.delta_nanos, event.shortfall_nanos) for event in events]
             problems.append(
@@ -131,8 +142,9 @@ def acked_kept(found: Evidence, bounds: Bounds) -> list[str]:
                     f" {sum_nanos}"
                 )
         elif answer.settled and answer.cost_nanos:
-            lost.append(f"{answer.request_id}: the client was told a charge, the books have none")
-    return problems + (lost if len(lost) > bounds.lost_max else [])
+            rid = answer.request_id
+            lost.setdefault(rid, f"{rid}: the client was told a charge, the books have none")
+    return problems + (list(lost.values()) if len(lost) > bounds.lost_max else [])
 
 
 def journalled_kept(found: Evidence, bounds: Bounds) -> list[str]:
@@ -227,11 +239,10 @@ def _unfair(
         return [f"{event.id}: charged {event.actual_nanos}, and no provider made anything"] * (
             answer is not None and event.outcome != "gateway_crash"
         )
-    if meta.source == "upstream" and made.usage is not None and made.usage_sent:
-        due = bill(made.family, made.usage, rates)
-        if event.actual_nanos != due:
-            return [f"{event.id}: charged {event.actual_nanos}, its usage costs {due}"]
-        return []
+    if event.outcome in FREE:
+        return [f"{event.id}: charged {event.actual_nanos} for {event.outcome}"]
+    if meta.source == "upstream":
+        return _unlike_usage(event, meta, made, answer, rates)
     output = meta.usage.get("output", 0)
     if output > made.tokens_made:
         return [f"{event.id}: {output} tokens charged, {made.tokens_made} were made"]
@@ -241,7 +252,50 @@ def _unfair(
             return [
                 f"{event.id}: {meta.usage['input']} tokens of input charged, {estimate} at most"
             ]
+    if meta.source == "counted" and made.usage_made is not None:
+        there = sum(count for name, count in meta.usage.items() if name in INPUTS)
+        if there > input_of(made.family, made.usage_made):
+            return [f"{event.id}: {there} tokens of input charged, more than there were"]
     return []
+
+
+def input_of(family: str, usage: dict[str, Any]) -> int:
+    """All input tokens of a provider's usage object."""
+    if family != "anthropic":
+        return int(usage["prompt_tokens"])
+    names = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+    return sum(int(usage[name]) for name in names)
+
+
+def _unlike_usage(
+    event: Event, meta: Meta, made: Served, answer: Answer | None, rates: Rates
+) -> list[str]:
+    """Where the upstream's word is charged: it has to have been said, be possible, and be charged
+    as it was, save output above the limit that the upstream was given."""
+    if made.usage is None or not made.usage_sent:
+        return [f"{event.id}: charged by a usage that was never reported"]
+    usage = made.usage
+    if any(not 0 <= count <= BELIEVED_MAX for count in counts_of(usage)):
+        return [f"{event.id}: charged by a usage that cannot be true: {usage}"]
+    name = "output_tokens" if made.family == "anthropic" else "completion_tokens"
+    if "usage_lowered" in meta.flags and answer is not None:
+        limit = answer.wish.max_tokens
+        if usage[name] <= limit:
+            return [f"{event.id}: {usage[name]} tokens were lowered to a limit of {limit}"]
+        usage = {**usage, name: limit}
+    due = bill(made.family, usage, rates)
+    if event.actual_nanos != due:
+        return [f"{event.id}: charged {event.actual_nanos}, its usage costs {due}"]
+    return []
+
+
+def counts_of(usage: dict[str, Any]) -> Iterator[int]:
+    """Every number of a provider's usage object."""
+    for inner in usage.values():
+        if isinstance(inner, dict):
+            yield from counts_of(inner)
+        elif isinstance(inner, int):
+            yield inner
 
 
 def bill(family: str, usage: dict[str, Any], rates: Rates) -> int:
@@ -288,7 +342,8 @@ def defined_answers(answers: list[Answer], bounds: Bounds) -> list[str]:
     for answer in answers:
         rid = answer.request_id or answer.wish.tag
         if answer.broken:
-            if not bounds.broken or answer.broken.startswith(NO_END):
+            allowed = bounds.broken or (bounds.unheard and not answer.status)
+            if not allowed or answer.broken.startswith(NO_END):
                 problems.append(f"{rid}: status {answer.status}, {answer.broken}")
             continue
         if answer.status not in DEFINED | bounds.statuses:

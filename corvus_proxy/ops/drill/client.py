@@ -37,6 +37,8 @@ class Wish:
     leave_after: int = -1
     """Closes the connection after so many events."""
     headers: dict[str, str] = field(default_factory=dict)
+    heard: int = 0
+    """Events of the answer that have come so far."""
 
     def body(self) -> bytes:
         """The request's JSON."""
@@ -184,6 +186,7 @@ class _Reading(asyncio.Protocol):
     def on_body(self, body: bytes) -> None:
         self._body += body
         self._events += body.count(b"data: ")
+        self._wish.heard = self._events
         if 0 <= self._wish.leave_after <= self._events and not self._answer.left:
             self._answer.left = True
             self.abort()

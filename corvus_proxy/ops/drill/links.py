@@ -19,6 +19,8 @@ UP, DOWN = "up", "down"
 """From the one who connects to the server, and back."""
 _RESET = struct.pack("ii", 1, 0)
 """Linger for no time: the kernel throws away what was not sent, and says so to the other side."""
+NARROW_BYTES, SEGMENT_BYTES = 64 * 1024, 1400
+"""Buffers and packets of a narrow link: what a server sends and nobody reads stays with it."""
 Watch = Callable[["Seen"], bool]
 """Sees what passes; True keeps it, and everything after it on that connection, from passing."""
 
@@ -38,10 +40,13 @@ class Seen(NamedTuple):
 class Link:
     """Listens on a port of its own and passes everything on to `target`."""
 
-    def __init__(self, name: str, port: int, *, speaks_redis: bool = False) -> None:
+    def __init__(
+        self, name: str, port: int, *, speaks_redis: bool = False, narrow: bool = False
+    ) -> None:
         self.name = name
         self.target = port
         self.speaks_redis = speaks_redis
+        self.narrow = narrow
         self.port = 0
         self.delay_s = 0.0
         self.watches: list[Watch] = []
@@ -55,8 +60,12 @@ class Link:
     async def open(self) -> None:
         """Begins to listen."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: _Pair(self), "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
+        plain = socket.socket()
+        if self.narrow:
+            plain.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, NARROW_BYTES)
+        plain.bind(("127.0.0.1", 0))
+        self._server = await loop.create_server(lambda: _Pair(self), sock=plain)
+        self.port = plain.getsockname()[1]
 
     async def close(self) -> None:
         """Ends the listener and every connection."""
@@ -209,10 +218,20 @@ class _Pair(asyncio.Protocol):
 
     async def _connect(self) -> None:
         loop = asyncio.get_running_loop()
+        plain = socket.socket()
+        plain.setblocking(False)
+        if self.link.narrow:
+            plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, NARROW_BYTES)
+            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, SEGMENT_BYTES)
         try:
-            await loop.create_connection(lambda: _End(self), "127.0.0.1", self.link.target)
+            await loop.sock_connect(plain, ("127.0.0.1", self.link.target))
+            await loop.create_connection(lambda: _End(self), sock=plain)
         except OSError:
+            plain.close()
             self.abort()
+        except asyncio.CancelledError:
+            plain.close()
+            raise
 
     def server_is_there(self, transport: asyncio.Transport) -> None:
         """Our connection to the server stands."""

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from corvus_proxy.books import views
+from corvus_proxy.books.db import Books
 from corvus_proxy.catalogue import timeline
 from corvus_proxy.dev.providers import Served
 from corvus_proxy.ledger.verify import VerifyReport, verify
@@ -30,7 +31,7 @@ EVENTS = """
 select part, epoch, seq, type, ext_id, wallet, key_id, slug, delta_nanos, balance_nanos, wallet_seq,
        actual_nanos, shortfall_nanos, outcome, counter, reason, wallet_spent_nanos, key_spent_nanos,
        meta::text
-from event order by part, epoch, seq
+from event
 """
 REQUESTS = "select request_id, charge_nanos, shortfall_nanos, price_version from request"
 
@@ -108,19 +109,33 @@ async def gather(stack: Stack, load: Workload, acks: AckLog) -> Evidence:
     """Reads everything. Raises TillUnavailable, BooksUnavailable."""
     till, books = stack.stores.till, stack.stores.books
     found = Evidence(
-        load.answers, read_served(stack.served), acks.rows, load.moves, prices=prices()
+        load.answers,
+        read_served(stack.served),
+        acks.rows,
+        load.moves,
+        prices={**prices(), **stack.prices},
     )
     found.journal = await asyncio.to_thread(read_journals, stack)
     async with books.connection() as connection:
-        found.events = [_event(row) for row in await connection.fetch(EVENTS)]
+        found.events = [
+            _event(row) for row in await connection.fetch(EVENTS + "order by part, epoch, seq")
+        ]
         found.receipts = [Receipt(*row) for row in await connection.fetch(REQUESTS)]
         found.accounts = await views.accounts(connection)
-    ids = [one.wallet for one in load.wallets + load.quiet]
+    ids = [one.wallet for one in load.wallets + load.quiet + load.own]
     states = await till.wallets(ids)
     found.wallets = {one: state for one, state in zip(ids, states, strict=True) if state}
     found.holds = sum([len(await till.holds(part)) for part in range(64)])
     found.report = await verify(till, books)
     return found
+
+
+async def ends_of(books: Books, ids: list[str], *, upstream: bool = False) -> list[Event]:
+    """The ends of requests by our ids or the `upstream`'s, as far as the books have them."""
+    name = "meta->>'ur'" if upstream else "ext_id"
+    condition = f"where type in ('S', 'X') and {name} = any($1)"
+    async with books.connection() as connection:
+        return [_event(row) for row in await connection.fetch(EVENTS + condition, ids)]
 
 
 def _event(row: Any) -> Event:

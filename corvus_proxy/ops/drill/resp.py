@@ -3,11 +3,13 @@
 A command is an array of bulk strings and a reply any value, so one reader serves both ways.
 """
 
+import hashlib
 from typing import Any, NamedTuple
 
 from corvus_proxy.till.scripts import SCRIPTS
 
 SCRIPT_OF_SHA = {script.sha.encode(): name for name, script in SCRIPTS.items()}
+"""Names of the scripts by their content; a fault that runs another version adds its own."""
 
 
 class Value(NamedTuple):
@@ -68,7 +70,10 @@ class Call(NamedTuple):
 def call_of(words: list[bytes]) -> Call:
     """What a command asks for."""
     name = words[0].upper()
-    if name == b"EVALSHA" and words[1] in SCRIPT_OF_SHA:
+    sha = words[1] if name == b"EVALSHA" else b""
+    if name == b"EVAL":  # a server that does not have the script yet gets its text
+        sha = hashlib.sha1(words[1], usedforsecurity=False).hexdigest().encode()
+    if sha in SCRIPT_OF_SHA:
         keys = int(words[2])
-        return Call(SCRIPT_OF_SHA[words[1]], words[3 + keys + 1 :])
+        return Call(SCRIPT_OF_SHA[sha], words[3 + keys + 1 :])
     return Call(name.decode(), words[1:])

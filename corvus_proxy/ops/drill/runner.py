@@ -99,7 +99,8 @@ class Drill:
         self, fault: Fault, run: Callable[[Scene], Awaitable[None]], stack: Stack
     ) -> Row:
         load = self._load
-        scene = Scene(stack, load, random.Random(f"{self.seed}/F{fault.number}"))  # noqa: S311
+        chance = random.Random(f"{self.seed}/F{fault.number}")  # noqa: S311
+        scene = Scene(stack, load, chance, fault.bounds)
         first = len(load.answers)
         load.start(clients=fault.clients)
         await asyncio.sleep(WARM_S)
@@ -117,10 +118,10 @@ class Drill:
             scene.violated(f"C10: served again {back_s:.1f} s after the mending")
         problems = [
             *scene.problems,
-            *checkers.told("C11", checkers.defined_answers(answers, fault.bounds)),
+            *checkers.told("C11", checkers.defined_answers(answers, scene.bounds)),
         ]
         if found is not None:
-            problems += checkers.check(found, fault.bounds)
+            problems += checkers.check(found, scene.bounds)
         return Row(
             fault.number,
             fault.name,

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import functools
 import os
+import resource
 import secrets
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from typing import Any, NamedTuple
 from corvus_proxy import clock
 from corvus_proxy.books.db import Books
 from corvus_proxy.errors import CorvusError
+from corvus_proxy.money.pricing import Price
 from corvus_proxy.ops import children, embedded, migrate
 from corvus_proxy.ops.drill.guard import Guard
 from corvus_proxy.ops.drill.links import Link
@@ -32,6 +34,8 @@ GATEWAYS = ("a", "b")
 LEASE_S = 2
 LAG_LIMIT = 400
 """Events a partition may hold that the books do not: low, so that a drill reaches it."""
+SLICE_TOKENS = 200
+"""Small, so that streams of a drill ask for further slices."""
 START_S = 60
 FAMILIES = {"anthropic": "", "openai": "", "glm": "/api/paas/v4"}
 
@@ -104,6 +108,30 @@ class Process:
             children.end(self.child, self._stop_signal, timeout_s=timeout_s)
             self._guard.forgets(self.child.pid)
 
+    def limit_files(self, size_bytes: int = resource.RLIM_INFINITY) -> None:
+        """No file of the process, or of one that it has started, grows beyond that size: its writes
+        fail as on a full disk. Without a size they succeed again."""
+        for pid in self._session():
+            with contextlib.suppress(OSError):
+                limits = (size_bytes, resource.RLIM_INFINITY)
+                resource.prlimit(pid, resource.RLIMIT_FSIZE, limits)
+
+    def memory_bytes(self) -> int:
+        """Resident memory of the process and of those that it has started."""
+        pages = 0
+        for pid in self._session():
+            with contextlib.suppress(OSError):
+                pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        return pages * resource.getpagesize()
+
+    def _session(self) -> list[int]:
+        found = []
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):
+                if int(stat.read_text().rpartition(")")[2].split()[3]) == self.pid:
+                    found.append(int(stat.parent.name))
+        return found
+
     async def ended(self, timeout_s: float) -> bool:
         """Whether it ends within that time."""
         child = self.child
@@ -131,6 +159,8 @@ class Stack:
         self.pepper = secrets.token_hex(32)
         self.environment: dict[str, dict[str, str]] = {}
         """Variables that a process gets beside the usual ones, by its name."""
+        self.prices: dict[tuple[str, str], Price] = {}
+        """Prices by slug and version that are in force beside those of the shipped book."""
         self.redis: Process
         self.redis_server: embedded.Redis
         self.redis_folder: Path
@@ -288,7 +318,7 @@ class Stack:
             for link in (
                 Link(f"{name}>redis", ports["redis"], speaks_redis=True),
                 Link(f"{name}>providers", ports["providers"]),
-                Link(f"clients>{name}", ports[name]),
+                Link(f"clients>{name}", ports[name], narrow=True),
             ):
                 self.links[link.name] = link
         for link in self.links.values():
@@ -322,6 +352,7 @@ class Stack:
             "gateway": {"drain_s": 10},
             "relay": {"cancel_drain_s": 0.3, "keepalive_s": 1, "client_stall_s": 3},
             "timeouts": {"connect_s": 1, "first_byte_s": 4, "silence_s": 3},
+            "hold": {"slice_tokens": SLICE_TOKENS, "floor_tokens": SLICE_TOKENS // 2},
             "ledger": {
                 "lease_s": LEASE_S,
                 "lag_limit": LAG_LIMIT,

@@ -79,6 +79,8 @@ class Workload:
     wallets: list[Wallet] = field(default_factory=list)
     quiet: list[Wallet] = field(default_factory=list)
     """Wallets in quiet partitions: no client uses them."""
+    own: list[Wallet] = field(default_factory=list)
+    """Wallets that a fault has made for itself."""
     answers: list[Answer] = field(default_factory=list)
     moves: list[Move] = field(default_factory=list)
 
@@ -108,6 +110,18 @@ class Workload:
         made = await keys.create(self.stack.stores, credit_nanos=nanos, reason=reason)
         self.moves.append(Move("credit", made.wallet, nanos, reason, 1, 1))
         return Wallet(made.wallet, made.key_id, made.secret)
+
+    @property
+    def rich(self) -> list[Wallet]:
+        """Wallets that are far from empty."""
+        return self.wallets[POOR:]
+
+    async def new_wallet(self, nanos: int = RICH_NANOS) -> Wallet:
+        """A wallet that nobody else uses, and which is spendable when this returns."""
+        made = await self._new_wallet(nanos)
+        self.own.append(made)
+        await self._await_secret(made, made.secret)
+        return made
 
     def _unlike(self, word: str) -> str:
         self._serial += 1
@@ -159,6 +173,14 @@ class Workload:
             wish.leave_after = chance.randint(1, 8)
         return wish
 
+    def stream(self, wallet: Wallet, directive: str, model: tuple[str, str]) -> Wish:
+        """A stream that its client reads to its end; `model` is the dialect and the slug."""
+        self._serial += 1
+        tag = f"t{self.seed}x{self._serial}"
+        wish = Wish(tag, wallet.secret, wallet.wallet, *model, stream=True)
+        wish.directive = directive
+        return wish
+
     async def send(self, wish: Wish, gateway: str) -> Answer:
         """One request; where a gateway does not listen, the other is asked, as a front proxy
         does."""
@@ -182,26 +204,32 @@ class Workload:
             wallet = chance.choice(self.wallets)
             kind = chance.choice(("credit", "credit", "debit", "rotate"))
             if kind == "rotate":
-                await self._rotate(wallet)
+                await self.rotate(wallet)
             else:
                 await self.move(kind, wallet, chance.randint(1, 2_000_000))
 
-    async def _rotate(self, wallet: Wallet) -> None:
+    async def rotate(self, wallet: Wallet) -> None:
+        """A new secret for a wallet's key, to which its customer changes."""
         with contextlib.suppress(BooksUnavailable, asyncpg.PostgresError):  # the old one goes on
             secret = await keys.rotate(self.stack.stores, wallet.key_id)
             self._tasks.append(asyncio.create_task(self._hand_over(wallet, secret)))
 
     async def _hand_over(self, wallet: Wallet, secret: str) -> None:
         """The customer changes to the new secret once it works; the old one does meanwhile."""
+        if await self._await_secret(wallet, secret):
+            wallet.secret = secret
+
+    async def _await_secret(self, wallet: Wallet, secret: str) -> bool:
+        """Whether Redis takes a secret within a while."""
         stores = self.stack.stores
         deadline_s = clock.monotonic_s() + HAND_OVER_S
         while clock.monotonic_s() < deadline_s:
             with contextlib.suppress(TillUnavailable):
                 found = await stores.till.look(wallet.wallet, digest(secret, stores.pepper))
                 if isinstance(found, Look):
-                    wallet.secret = secret
-                    return
+                    return True
             await asyncio.sleep(0.1)
+        return False
 
     async def move(self, kind: str, wallet: Wallet, nanos: int) -> Move:
         """One credit or debit by the operator, as `corvus keys` does it."""

@@ -13,7 +13,7 @@ import structlog
 
 from corvus_proxy.money.event import Mark, partition_of
 from corvus_proxy.till.client import Till
-from corvus_proxy.till.holds import mark_of, settle_until_answered
+from corvus_proxy.till.holds import Unfound, mark_of, settle_until_answered
 from corvus_proxy.till.journal import NOWHERE, Node, covers, read_lines
 from corvus_proxy.till.reply import Charge
 
@@ -46,13 +46,19 @@ class Replay:
         self._till = till
         self.done: dict[str, dict[int, Mark]] = {}
         """Highest event per partition, by dead process; kept until the books have them."""
+        self.charging: dict[str, Charge] = {}
+        """Charges of theirs that Redis has not answered, by request …"""
+        self.unfound: dict[str, Unfound] = {}
+        """… and those of them that it does not know."""
         self.tasks: dict[str, asyncio.Task[None]] = {}
         """By dead process, what settles its charges. Each by itself: a partition that is closed
         keeps one waiting, and nobody else."""
 
-    async def look(self) -> None:
+    async def look(self) -> bool:
         """Reads the journals of processes that died since the last look, and begins to settle what
-        they left. Never waits for Redis: what they had is claimed where a partition is rebuilt."""
+        they left; whether there were any. Never waits for Redis: what they had is claimed where a
+        partition is rebuilt."""
+        found = False
         for incarnation, paths in self._node.dead().items():
             if incarnation in self.done:
                 continue
@@ -60,8 +66,11 @@ class Replay:
                 pending, done = await asyncio.to_thread(read_dead, paths, self._node.key)
             except FileNotFoundError:
                 continue  # it was not dead: it has just ended cleanly
+            found = True
             self.done[incarnation] = done
+            self.charging |= pending
             self.tasks[incarnation] = asyncio.create_task(self._settle(incarnation, pending))
+        return found
 
     async def stop(self) -> None:
         """Leaves the rest to the next speaker."""
@@ -75,7 +84,8 @@ class Replay:
         _log.info("journal_replayed", process=incarnation, charges=len(pending))
 
     async def _settle_one(self, incarnation: str, charge: Charge) -> None:
-        answer = await settle_until_answered(self._till, charge)
+        answer = await settle_until_answered(self._till, charge, self.unfound)
+        self.charging.pop(charge.rid, None)
         done, partition = self.done[incarnation], partition_of(charge.wallet)
         done[partition] = max(mark_of(answer), done.get(partition, NOWHERE))
 

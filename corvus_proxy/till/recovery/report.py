@@ -31,7 +31,8 @@ _log = structlog.get_logger()
 
 
 class Report(msgspec.Struct):
-    """One process's word. `missing`: its holds that this server does not have, by partition."""
+    """One process's word. `missing`: its holds, and the charges it waits for, that this server does
+    not have, by partition."""
 
     node: str
     process: str
@@ -47,6 +48,9 @@ class Report(msgspec.Struct):
     """It has ended cleanly; nobody needs it once the books have its `done`."""
     left: bool = False
     """It has ended, and the books, or the speaker of its node, have all of it."""
+    unfound: dict[int, int] = {}
+    """Epoch of each partition in which a charge has neither hold nor tombstone: only the books know
+    whether it was made, and a rebuild asks them."""
 
 
 class Reporter:
@@ -123,11 +127,12 @@ class Reporter:
             if self._replid:  # another server: nothing may go on talking to the one before
                 await self._till.reconnect()
                 replid = await self._till.replid()
-            self._missing = await self._count_missing()
             self._absorbed.clear()
+        # Again and again: a process of this node may die at any time.
+        more = self._node.speaks() and await self.replay.look()
+        if more or replid != self._replid:
+            self._missing = await self._count_missing()
             self._replid = replid
-        if self._node.speaks():
-            await self.replay.look()  # again and again: a process of this node may die at any time
         states = await self._till.partitions()
         self._note(states)
         self._take_over(states)
@@ -150,6 +155,7 @@ class Reporter:
             living=len(self._holds.living),
             at_ms=clock.wall_ms(),
             claimed=self._claimed,
+            unfound=self._unfound(),
         )
 
     def _done(self) -> dict[int, Mark]:
@@ -157,6 +163,12 @@ class Reporter:
         for partition, at in self.replay.highest_done().items():
             done[partition] = max(at, done.get(partition, NOWHERE))
         return done
+
+    def _unfound(self) -> dict[int, int]:
+        found: dict[int, int] = {}
+        for one in (*self._holds.unfound.values(), *self.replay.unfound.values()):
+            found[one.partition] = max(one.epoch, found.get(one.partition, 0))
+        return found
 
     def _note(self, states: list[PartitionState]) -> None:
         """What the books have, and which partitions have come back rebuilt."""
@@ -220,21 +232,32 @@ class Reporter:
         return {(part, claim.rid): claim for part, claim in found}
 
     async def _count_missing(self) -> dict[int, int]:
-        """Living holds that this server does not know, by partition."""
+        """How many running requests and waiting charges this server knows nothing of, by
+        partition: neither a hold nor a tombstone."""
         by_partition: dict[int, list[str]] = {}
-        for rid, hold in list(self._holds.living.items()):
-            by_partition.setdefault(partition_of(hold.wallet), []).append(rid)
+        for rid, wallet in self._owed().items():
+            by_partition.setdefault(partition_of(wallet), []).append(rid)
         missing: dict[int, int] = {}
         for partition, rids in by_partition.items():
-            found = await self._till.has_holds(partition, rids)
-            lost = [rid for rid, there in zip(rids, found, strict=True) if not there]
-            # One that ended between the look and its answer is not missing.
-            count = sum(
-                rid in self._holds.living and not self._holds.is_settling(rid) for rid in lost
-            )
+            found = await self._till.knows(partition, rids)
+            owed = self._owed()  # what ended between the look and its answer is not missing
+            count = sum(rid in owed for rid, there in zip(rids, found, strict=True) if not there)
             if count:
                 missing[partition] = count
         return missing
+
+    def _owed(self) -> dict[str, str]:
+        """Wallets of what money may still come from, by request: running, or with its charge, also
+        a dead process's, on its way."""
+        found = {
+            rid: hold.wallet
+            for rid, hold in self._holds.living.items()
+            if not self._holds.is_settling(rid)
+        }
+        for charge in (*self._holds.charging.values(), *self.replay.charging.values()):
+            if charge.actual_nanos:
+                found[charge.rid] = charge.wallet
+        return found
 
     async def _bury_absorbed(self) -> None:
         """This node's dead processes have left: the speaker has all of theirs."""

@@ -4,11 +4,12 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from corvus_proxy.money.event import Mark, partition_of
 from corvus_proxy.till import reply
 from corvus_proxy.till.client import Till
-from corvus_proxy.till.holds import Hold, Holds
+from corvus_proxy.till.holds import Hold, Holds, Unfound
 from corvus_proxy.till.journal import Journal, Node, read_lines
 from corvus_proxy.till.recovery.replay import Replay, read_dead
 from corvus_proxy.till.recovery.report import Reporter, read_reports
@@ -264,7 +265,7 @@ async def test_reports_tell_the_coordinator_what_it_needs(
     assert report.living == 2
     assert reporter.open
     await hold.settle(1, "completed", b"{}", wait_s=1)
-    await lost.settle(1, "completed", b"{}", wait_s=1)
+    await lost.settle(0, "completed", b"{}", wait_s=1)
     await reporter.tick()
     (report,) = await read_reports(valkey_till)
     assert report.done == {partition_of(W): Mark(1, 2)}
@@ -294,3 +295,27 @@ async def test_a_drain_keeps_the_journal_until_the_books_have_it(
     assert (report.retired, report.left, report.done) == (
         True, False, {partition_of(W): Mark(1, 2)})  # fmt: skip
     assert list(tmp_path.glob("p1.*.journal"))
+
+
+async def test_a_charge_that_nothing_knows_waits_for_a_rebuild(
+    valkey_till: Till, tmp_path: Path
+) -> None:
+    """Unknown is an answer only where there is nothing to charge, or a later epoch repeats it."""
+    await add_wallet(valkey_till, W, 1000)
+    holds, node = make(valkey_till, tmp_path)
+    part = partition_of(W)
+    assert await holds.settle(Charge("none", W, "", "slug", 0, "completed"), 1) is None
+    assert not holds.is_settling("none")
+    with capture_logs() as logs:
+        assert await holds.settle(Charge("lost", W, "", "slug", 9, "completed"), 0.3) is None
+        assert holds.is_settling("lost")
+        assert holds.unfound == {"lost": Unfound(part, 1)}
+        reporter = Reporter(valkey_till, holds, node)
+        await reporter.tick()
+        (report,) = await read_reports(valkey_till)
+        assert (report.missing, report.unfound) == ({part: 1}, {part: 1})
+        await valkey_till._redis.hset(f"{{p{part:02d}}}:m", "ep", "2")
+        assert await holds.drain(3)
+    told = [line["event"] for line in logs if line["event"].startswith("charge")]
+    assert told == ["charge_not_found", "charge_lost"]
+    assert holds.unfound == {}

@@ -13,7 +13,7 @@ from corvus_proxy.till.client import Till
 from corvus_proxy.till.holds import Holds
 from corvus_proxy.till.journal import Journal, Node, covers, read_lines
 from corvus_proxy.till.recovery.replay import read_dead
-from corvus_proxy.till.reply import Ask, Charge
+from corvus_proxy.till.reply import Ask, Backpressure, Charge
 from corvus_proxy.till.sweeper import Sweeper
 from tests.conftest import add_wallet
 
@@ -52,6 +52,28 @@ async def test_half_a_line_never_hides_the_next(
     pending, _ = read_dead([journal._segments[0].path], node.key)
     assert pending["a"].actual_nanos == 7
     await asyncio.sleep(0.1)
+
+
+async def test_what_the_journal_does_not_have_is_not_asked_of_redis(
+    valkey_till: Till, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The request whose own line finds the disk full is refused, too, and nothing is held."""
+    await add_wallet(valkey_till, W, 1000)
+    journal = Node(tmp_path, PEPPER).journal("p1", sync_ms=5)
+    holds = Holds(valkey_till, journal, lease_s=1, lag_limit=100, wait_s=0, waiters_max=1)
+
+    def full(fd: int, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    real = os.write
+    monkeypatch.setattr(os, "write", full)
+    assert journal.healthy
+    assert await holds.reserve(ASK) == Backpressure()
+    monkeypatch.setattr(os, "write", real)
+    assert await valkey_till.holds(partition_of(W)) == {}
+    assert journal._segments[0].unsettled == set()
+    await asyncio.sleep(0.3)
+    assert journal.healthy
 
 
 async def test_a_disk_that_was_full_opens_the_door_again_by_itself(

@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 
 from corvus_proxy import clock
 from corvus_proxy.errors import CorvusError
+from corvus_proxy.money.event import Event
 from corvus_proxy.ops.drill.checkers import STRICT, Bounds
 from corvus_proxy.ops.drill.client import Answer
 from corvus_proxy.ops.drill.links import DOWN, Link, Seen
+from corvus_proxy.ops.drill.logs import ends_of
 from corvus_proxy.ops.drill.stack import GATEWAYS, Process, Stack
 from corvus_proxy.ops.drill.workload import CLIENTS, Workload
 
@@ -27,6 +29,8 @@ class Scene:
     stack: Stack
     load: Workload
     chance: random.Random
+    bounds: Bounds = STRICT
+    """The fault's own; one that only the fault can measure is set here."""
     healed_s: float = 0.0
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -42,6 +46,11 @@ class Scene:
     def note(self, sentence: str) -> None:
         """A fact for the report."""
         self.notes.append(sentence)
+
+    @staticmethod
+    def now_s() -> float:
+        """The clock of the answers' times."""
+        return clock.monotonic_s()
 
     async def wait(self, least_s: float, most_s: float) -> None:
         """A while between the two, from the seed."""
@@ -122,6 +131,21 @@ class Scene:
         bad = [f"{one.status} {one.code or one.broken}" for one in found if not one.well]
         if not found or len(bad) * 100 > len(found):
             self.violated(f"{len(bad)} of {len(found)} not served while {meanwhile}: {bad[:3]}")
+
+    async def ends(self, rids: list[str], *, timeout_s: float = 30) -> list[Event]:
+        """How these requests ended, once the books have all of them."""
+        found: list[Event] = []
+
+        async def booked() -> bool:
+            found[:] = await ends_of(self.stack.stores.books, rids)
+            return len(found) == len(set(rids))
+
+        await self.until(booked, f"the books have {len(rids)} requests", timeout_s=timeout_s)
+        return found
+
+    async def ends_upstream(self, upstream_ids: list[str]) -> list[Event]:
+        """How requests ended that a provider knows by these ids, as far as the books have them."""
+        return await ends_of(self.stack.stores.books, upstream_ids, upstream=True)
 
     # -- the parts ----------------------------------------------------------------------------
 

@@ -1,15 +1,24 @@
 """Faults of gateway processes: killed at every step of a request, all at once, or while asked to
 stop."""
 
+import asyncio
+import signal
 from collections.abc import Awaitable, Callable
 
 from corvus_proxy.ops.drill.checkers import Bounds
+from corvus_proxy.ops.drill.client import Answer, Wish
 from corvus_proxy.ops.drill.faults import Fault, Scene
 from corvus_proxy.ops.drill.links import DOWN, UP, Seen
 from corvus_proxy.ops.drill.stack import GATEWAYS
+from corvus_proxy.ops.drill.workload import MODELS
 
 KILLED = Bounds(broken=True)
+UNHEARD = Bounds(unheard=True)
 READY_S = 10.0
+TOGETHER_S = 5.0
+"""All gateways are ready again within that time after all of them were killed."""
+STREAMS = 200
+DRAIN_S = 10.0
 MID_SLICE_BYTES = 1500
 
 
@@ -54,6 +63,56 @@ def killed_at(
             await scene.wait(0.8, 1.2)
 
     return run
+
+
+async def kill_all(scene: Scene) -> None:
+    """7"""
+    for name in GATEWAYS:
+        scene.gateway(name).signal(signal.SIGKILL)
+    for name in GATEWAYS:
+        scene.gateway(name).kill()
+    await scene.wait(0.2, 1.0)
+    for name in GATEWAYS:
+        scene.gateway(name).start()
+    await asyncio.gather(
+        *(scene.stack.until_ready(name, timeout_s=TOGETHER_S) for name in GATEWAYS)
+    )
+
+
+async def drain(scene: Scene) -> None:
+    """8"""
+    name = scene.chance.choice(GATEWAYS)
+    asked = [stream_of(scene) for _ in range(STREAMS)]
+    running = [asyncio.create_task(scene.load.send(wish, name)) for wish in asked]
+    await scene.until(lambda: all(wish.heard for wish in asked), "every stream has begun")
+    if any(task.done() for task in running):
+        scene.note(f"{sum(task.done() for task in running)} had ended before")
+    scene.gateway(name).ask_to_stop()
+    if not await scene.gateway(name).ended(DRAIN_S + 5):
+        scene.violated(f"gateway {name} has not ended after {DRAIN_S + 5} s")
+        scene.gateway(name).kill()
+    for answer in await asyncio.gather(*running):
+        if why := cut_short(answer):
+            scene.violated(f"{answer.request_id or answer.wish.tag}: {why}")
+    left = [path.name for path in scene.stack.journal(name).glob("*.journal")]
+    if left:
+        scene.violated(f"gateway {name} has left {left} behind")
+    scene.gateway(name).start()
+    await scene.stack.until_ready(name, timeout_s=READY_S)
+
+
+def stream_of(scene: Scene) -> Wish:
+    """A stream of a few seconds."""
+    wallet, model = scene.chance.choice(scene.load.rich), scene.chance.choice(MODELS)
+    tokens = scene.chance.randint(30, 40)
+    return scene.load.stream(wallet, f"tokens={tokens}; delay_ms=100", model)
+
+
+def cut_short(answer: Answer) -> str:
+    """Why an answer is not what its client had asked for."""
+    if answer.ok and answer.whole and answer.settled:
+        return ""
+    return f"status {answer.status}, {answer.code or answer.broken or 'no final charge'}"
 
 
 FAULTS = (
@@ -104,5 +163,23 @@ FAULTS = (
         "charged once: the replay finds it done",
         killed_at(granted("settle")),
         KILLED,
+    ),
+    Fault(
+        7,
+        "all gateways killed",
+        "kill -9 of all gateways at once",
+        "all are ready again within 5 s; what they had journalled is charged once",
+        kill_all,
+        KILLED,
+        back_s=TOGETHER_S,
+    ),
+    Fault(
+        8,
+        "gateway told to stop",
+        f"SIGTERM to a gateway with {STREAMS} streams",
+        "none of them is cut, each is charged; the process leaves no journal behind; the other"
+        " serves",
+        drain,
+        UNHEARD,
     ),
 )

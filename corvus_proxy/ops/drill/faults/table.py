@@ -9,12 +9,26 @@ from corvus_proxy.ops.drill.faults import (
     books,
     clocks,
     gateway,
+    journals,
     network,
     postgres,
     redis,
 )
+from corvus_proxy.ops.drill.faults.wire import clients, deploy, upstream
 
-ROOMS = (gateway, redis, books, postgres, network, clocks, absent)
+ROOMS = (
+    gateway,
+    journals,
+    redis,
+    books,
+    postgres,
+    network,
+    upstream,
+    clients,
+    clocks,
+    deploy,
+    absent,
+)
 TABLE: dict[int, Fault] = {
     fault.number: fault
     for fault in sorted((one for room in ROOMS for one in room.FAULTS), key=lambda one: one.number)

@@ -65,13 +65,15 @@ def answer(**changes: object) -> Answer:
     return Answer(**{**fields, **changes})
 
 
+def served(*, usage: dict[str, object] = USAGE, usage_sent: bool = True) -> Served:
+    return Served(0, "openai", "c", "up_1", "m", True, 200, usage, usage_sent, USAGE, 10, tag="tag")
+
+
 def sound() -> Evidence:
     """One wallet, one credit, one completed request; every log agrees."""
     return Evidence(
         answers=[answer()],
-        served=[
-            Served(0, "openai", "c", "up_1", "m", True, 200, USAGE, True, USAGE, 10, tag="tag")
-        ],
+        served=[served()],
         acked=[Acked("settle", RID, CHARGE, 0, 1, 2)],
         moves=[Move("credit", "w", 10_000, "start", 1, 1)],
         journal=[
@@ -98,6 +100,7 @@ def test_a_sound_history_has_no_violation() -> None:
 
 UNSETTLED = ("w", "k", "m", "5", "completed", "{}")
 COUNTED = meta(source="counted", usage={"output": 11})
+COUNTED_INPUT = meta(source="counted", usage={"input": 21, "output": 10})
 ESTIMATED = meta(source="estimated", usage={"input": 999})
 TWICE_LATE = [credit(), settle(), settle(type="L", id="r:L"), settle(type="L", id="r:L")]
 LOST = Move("credit", "w", 5, "lost", 1, 1)
@@ -136,6 +139,12 @@ PLANTED: list[tuple[str, str, dict[str, object]]] = [
     ("C8", "charged at", {"events": [credit(), settle(meta=meta(picos={"input": 75_001}))]}),
     ("C8", "were made", {"events": [credit(), settle(meta=COUNTED)]}),
     ("C8", "at most", {"events": [credit(), settle(meta=ESTIMATED)]}),
+    ("C8", "never reported", {"served": [served(usage_sent=False)]}),
+    ("C8", "cannot be true", {"served": [served(usage={**USAGE, "completion_tokens": 10**12})]}),
+    ("C8", "cannot be true", {"served": [served(usage={**USAGE, "prompt_tokens": -1})]}),
+    ("C8", "were lowered", {"events": [credit(), settle(meta=meta(flags=["usage_lowered"]))]}),
+    ("C8", "for zero_completion", {"events": [credit(), settle(outcome="zero_completion")]}),
+    ("C8", "more than there were", {"events": [credit(), settle(meta=COUNTED_INPUT)]}),
     ("C9", "no row", {"receipts": []}),
     ("C9", "the row says", {"receipts": [Receipt(RID, CHARGE - 1, 0, "v1")]}),
     ("C9", "no event", {"receipts": [Receipt(RID, CHARGE, 0, "v1"), Receipt("x", 0, 0, "")]}),
@@ -170,9 +179,14 @@ def test_a_fault_allows_what_it_says_and_no_more() -> None:
     killed = Bounds(broken=True)
     assert checkers.defined_answers([answer(status=0, broken="reset")], killed) == []
     assert checkers.defined_answers([answer(broken="no end after 40 s")], killed)
+    unheard = Bounds(unheard=True)
+    assert checkers.defined_answers([answer(status=0, broken="refused")], unheard) == []
+    assert checkers.defined_answers([answer(broken="reset")], unheard)
     lost = planted(events=[credit()], answers=[], journal=[])
     assert checkers.acked_kept(lost, Bounds(lost_max=1)) == []
     assert checkers.acked_kept(lost, Bounds(lost_max=0))
+    told_and_acked = planted(events=[credit()], journal=[])
+    assert checkers.acked_kept(told_and_acked, Bounds(lost_max=1)) == []  # it is one charge
     less = planted(answers=[], events=[credit(), settle(delta_nanos=5 - CHARGE, shortfall_nanos=5)])
     assert checkers.acked_kept(less, Bounds(recharged=True)) == []
     assert checkers.acked_kept(less, STRICT)
@@ -187,3 +201,15 @@ def test_every_checker_has_been_seen_to_fail() -> None:
 def test_many_violations_are_counted() -> None:
     told = checkers.told("C1", [str(number) for number in range(12)])
     assert (len(told), told[-1]) == (checkers.TOLD_MAX + 1, "C1: and 7 more")
+
+
+def test_what_is_above_the_limit_is_charged_at_the_limit() -> None:
+    """The provider claims 5,000 tokens where 200 were allowed: 200 are charged, and no other
+    number."""
+    claimed = {"served": [served(usage={**USAGE, "completion_tokens": 5000})]}
+    flagged = meta(flags=["usage_lowered"], usage={"input": 20, "output": 200})
+    due = 20 * 75 + 200 * 300
+    right = settle(meta=flagged, actual_nanos=due)
+    assert checkers.fair_charges(planted(events=[credit(), right], **claimed)) == []
+    wrong = settle(meta=flagged, actual_nanos=due + 1)
+    assert checkers.fair_charges(planted(events=[credit(), wrong], **claimed))

@@ -48,6 +48,32 @@ async def test_it_passes_everything_both_ways(link: Link) -> None:
     writer.close()
 
 
+async def test_a_narrow_link_keeps_little_of_what_nobody_reads() -> None:
+    """A server that sends for ever is stopped by a client that does not read."""
+    sent = 0
+
+    async def endless(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        with contextlib.suppress(ConnectionResetError):
+            while True:
+                writer.write(bytes(4096))
+                await writer.drain()
+                sent += 4096
+
+    server = await asyncio.start_server(endless, "127.0.0.1", 0)
+    narrow = Link("narrow", server.sockets[0].getsockname()[1], narrow=True)
+    await narrow.open()
+    _, writer = await asyncio.open_connection("127.0.0.1", narrow.port, limit=1)
+    before = -1
+    while before < sent:
+        before = sent
+        await asyncio.sleep(0.2)
+    assert 0 < sent < 8 * 2**20
+    writer.close()
+    await narrow.close()
+    server.close()
+
+
 async def test_what_is_held_waits_in_order_and_then_arrives(link: Link) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", link.port)
     link.hold(DOWN)

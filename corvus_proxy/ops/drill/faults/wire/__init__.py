@@ -1,0 +1,1 @@
+"""Faults at both ends of the wire: clients, upstreams, and what changes while requests run."""
