@@ -404,6 +404,11 @@ class Till:
             raise
         except (TimeoutError, RedisConnectionError, OSError) as error:
             raise TillUnavailable(f"Redis: {error or 'no answer in time'}") from None
+        except RuntimeError as error:
+            # uvloop's word for a connection that was reset while nobody used it.
+            if "handler is closed" not in str(error):
+                raise
+            raise TillUnavailable("Redis: the connection was reset") from None
         except RedisError as error:
             # NOREPLICAS, READONLY, OOM, BUSY …: whatever it is, a charge has to be tried again and
             # a request refused.
