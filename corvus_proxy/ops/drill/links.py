@@ -21,6 +21,8 @@ _RESET = struct.pack("ii", 1, 0)
 """Linger for no time: the kernel throws away what was not sent, and says so to the other side."""
 Watch = Callable[["Seen"], bool]
 """Sees what passes; True keeps it, and everything after it on that connection, from passing."""
+Cut = Callable[["Seen"], int | None]
+"""Sees what passes; a number lets so many bytes of it pass, and then the connection is reset."""
 
 
 class Seen(NamedTuple):
@@ -45,10 +47,12 @@ class Link:
         self.port = 0
         self.delay_s = 0.0
         self.watches: list[Watch] = []
+        self.cuts: list[Cut] = []
         self.taps: list[Callable[[Seen], None]] = []
-        """Called with everything that passes; they cannot stop it."""
+        """Called with everything that comes from either side; they cannot stop it."""
         self._held: set[str] = set()
         self._refusing = False
+        self._silent = False
         self._pairs: set[_Pair] = set()
         self._server: asyncio.Server | None = None
 
@@ -78,6 +82,11 @@ class Link:
         """Nothing passes these ways (both without a name) until `heal`."""
         self._held |= set(ways or (UP, DOWN))
 
+    def silence(self) -> None:
+        """Nothing that the server says from now on arrives, or is taken for said, until `heal`: as
+        if it had lost its power. Not even what is already on its way."""
+        self._silent = True
+
     def refuse(self) -> None:
         """Ends every connection, and new ones at once, until `heal`."""
         self._refusing = True
@@ -87,8 +96,10 @@ class Link:
         """Ends delay, holding and refusing, and takes every watch point away."""
         self._held.clear()
         self._refusing = False
+        self._silent = False
         self.delay_s = 0.0
         self.watches.clear()
+        self.cuts.clear()
         for pair in list(self._pairs):
             pair.flush()
 
@@ -96,9 +107,17 @@ class Link:
         """Adds a watch point."""
         self.watches.append(watch)
 
+    def cut(self, cut: Cut) -> None:
+        """Resets connections at a byte of what passes."""
+        self.cuts.append(cut)
+
     def holds(self, way: str) -> bool:
         """Whether this way is held at the moment."""
         return way in self._held
+
+    @property
+    def silent(self) -> bool:
+        return self._silent
 
     @property
     def refusing(self) -> bool:
@@ -123,11 +142,18 @@ class _Way:
 
     def take(self, data: bytes) -> None:
         """Data has come from one side."""
+        if self.name == DOWN and self._pair.link.silent:
+            self.stopped = True
         if self.stopped:
             return
         for piece in self._pieces(data):
             if self._pair.watched(piece):
                 self.stopped = True
+                return
+            if (size := self._pair.cut_at(piece)) is not None:
+                self.stopped = True
+                self._pair.write(self.name, piece.data[:size])
+                self._pair.abort()
                 return
             self.passed_bytes += len(piece.data)
             self._send(piece.data)
@@ -304,6 +330,11 @@ class _Pair(asyncio.Protocol):
             tap(piece)
         kept = [watch(piece) for watch in list(self.link.watches)]  # each of them sees it
         return any(kept)
+
+    def cut_at(self, piece: Seen) -> int | None:
+        """After how many bytes of it the connection is reset, if it is."""
+        found = (cut(piece) for cut in self.link.cuts)
+        return next((size for size in found if size is not None), None)
 
     def write(self, way: str, data: bytes) -> None:
         """Hands data to the other side."""

@@ -4,6 +4,7 @@ import asyncio
 
 import redis.asyncio as aioredis
 
+from corvus_proxy.books import entries
 from corvus_proxy.ops.drill.faults import Fault, Scene
 from corvus_proxy.ops.drill.links import Link
 from corvus_proxy.ops.drill.workload import Wallet
@@ -85,6 +86,13 @@ async def serves(scene: Scene) -> bool:
     except TillUnavailable:
         return False
     return all(one.state == "OPEN" and one.stamp == replid for one in states)
+
+
+async def epochs(scene: Scene) -> list[int]:
+    """Of every partition, as the books have it: it rises with each rebuild."""
+    async with scene.stack.stores.books.connection() as connection:
+        cursors = await entries.cursors(connection)
+    return [cursors[part].epoch for part in sorted(cursors)]
 
 
 async def flush(scene: Scene) -> None:

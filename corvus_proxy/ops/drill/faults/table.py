@@ -3,9 +3,9 @@ rows."""
 
 import sys
 
-from corvus_proxy.ops.drill.faults import Fault, absent, books, gateway, redis
+from corvus_proxy.ops.drill.faults import Fault, absent, books, gateway, redis, redis_files
 
-ROOMS = (gateway, redis, books, absent)
+ROOMS = (gateway, redis, redis_files, books, absent)
 TABLE: dict[int, Fault] = {
     fault.number: fault
     for fault in sorted((one for room in ROOMS for one in room.FAULTS), key=lambda one: one.number)
