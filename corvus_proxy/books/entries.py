@@ -124,7 +124,7 @@ async def write(
     events. Runs in the caller's transaction. Raises ChainBroken at an unchanged cursor only: then
     the gap is real; WalletsUnknown unless `restored`, that is, Redis does not know them either.
     """
-    if not await connection.fetchval("select pg_try_advisory_xact_lock($1, $2)", _LOCK, part):
+    if not await try_lock(connection, part):
         return None
     cursor = Mark(*await connection.fetchrow("select epoch, seq from cursor where part = $1", part))
     first, last = events[0], events[-1]
@@ -155,6 +155,12 @@ async def write(
 async def lock(connection: Any, part: int) -> None:
     """Keeps every writer out of a partition until the transaction ends."""
     await connection.fetchval("select pg_advisory_xact_lock($1, $2)", _LOCK, part)
+
+
+async def try_lock(connection: Any, part: int) -> bool:
+    """As `lock`, but False at once where a writer is at work."""
+    query = "select pg_try_advisory_xact_lock($1, $2)"
+    return bool(await connection.fetchval(query, _LOCK, part))
 
 
 async def insert(connection: Any, part: int, events: Sequence[Event]) -> None:

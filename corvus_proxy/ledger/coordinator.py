@@ -196,7 +196,23 @@ class Coordinator:
                 await outbox.push_wallet(self._till, self._books, wallet)
             _log.warning("keys_brought_back", partition=part, wallets=len(stale))
             state = (await self._till.partitions())[part]
-        reply = await self._till.open_partition(part, state, replid=replid)
+        return await self._open_as_judged(part, state, replid, connection)
+
+    async def _open_as_judged(
+        self, part: int, state: PartitionState, replid: str, connection: Any
+    ) -> str:
+        """Opens a partition that has lost nothing, while nobody can book anything of it; why it is
+        still closed, or nothing.
+
+        A writer may have read events from the Redis before, and may be about to book them: it has
+        done so before this, and the books are ahead, or it finds another stamp, and does not.
+        """
+        async with connection.transaction():
+            if not await entries.try_lock(connection, part):
+                return f"p{part:02d}: its last events are being written to the books"
+            if (await entries.cursors(connection))[part] > Mark(state.epoch, state.seq):
+                return f"p{part:02d} changed while it was checked"
+            reply = await self._till.open_partition(part, state, replid=replid)
         return "" if reply[0] == "OK" else f"p{part:02d} changed while it was checked"
 
     async def _stale_keys(self, changed: Sequence[tuple[str, int]]) -> list[str]:

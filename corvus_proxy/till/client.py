@@ -234,6 +234,11 @@ class Till:
             found.append(PartitionState(int(epoch or 0), stamp, state, *numbers))
         return found
 
+    async def stamp(self, partition: int) -> str:
+        """The server that a partition was opened on last; empty where it has never been."""
+        found = await self.wait(self._redis.hget(scripts.key(partition, "m"), "rs"))
+        return (found or b"").decode()
+
     async def replid(self) -> str:
         """The replication id of the server that answers: the fence's identity."""
         info = await self.wait(self._redis.info("replication"))
@@ -266,6 +271,11 @@ class Till:
     async def has_holds(self, partition: int, rids: Sequence[str]) -> list[bool]:
         """Which of these holds exist."""
         rows = await self.wait(self._redis.hmget(scripts.key(partition, "h"), list(rids)))
+        return [row is not None for row in rows]
+
+    async def has_ended(self, partition: int, rids: Sequence[str]) -> list[bool]:
+        """Which of these requests have left a tombstone."""
+        rows = await self.wait(self._redis.hmget(scripts.key(partition, "d"), list(rids)))
         return [row is not None for row in rows]
 
     async def wallet(self, wallet: str) -> WalletState | None:

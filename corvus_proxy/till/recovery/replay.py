@@ -48,6 +48,8 @@ class Replay:
         self._till = till
         self.done: dict[str, dict[int, Mark]] = {}
         """Highest event per partition, by dead process; kept until the books have them."""
+        self.pending: dict[str, Charge] = {}
+        """Charges that wait for Redis's answer, by request id."""
         self.tasks: dict[str, asyncio.Task[None]] = {}
         """By dead process, what settles its charges. Each by itself: a partition that is closed
         keeps one waiting, and nobody else."""
@@ -63,6 +65,7 @@ class Replay:
             except FileNotFoundError:
                 continue  # it was not dead: it has just ended cleanly
             self.done[incarnation] = done
+            self.pending |= pending
             self.tasks[incarnation] = asyncio.create_task(self._settle(incarnation, pending))
 
     async def stop(self) -> None:
@@ -78,6 +81,7 @@ class Replay:
 
     async def _settle_one(self, incarnation: str, charge: Charge) -> None:
         answer = await settle_until_answered(self._till, charge)
+        self.pending.pop(charge.rid, None)
         done, partition = self.done[incarnation], partition_of(charge.wallet)
         done[partition] = max(mark_of(answer), done.get(partition, NOWHERE))
 

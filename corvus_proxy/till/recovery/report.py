@@ -31,7 +31,8 @@ _log = structlog.get_logger()
 
 
 class Report(msgspec.Struct):
-    """One process's word. `missing`: its holds that this server does not have, by partition."""
+    """One process's word. `missing`: its holds, and charges of dead processes that it speaks for,
+    of which this server knows nothing, by partition."""
 
     node: str
     process: str
@@ -118,16 +119,17 @@ class Reporter:
 
     async def tick(self) -> None:
         """One look at Redis and one report."""
-        replid = await self._till.replid()
-        if replid != self._replid:
-            if self._replid:  # another server: nothing may go on talking to the one before
+        replid, spoken_for = await self._till.replid(), set(self.replay.done)
+        if self._node.speaks():
+            await self.replay.look()  # again and again: a process of this node may die at any time
+        if replid != self._replid or set(self.replay.done) - spoken_for:
+            if self._replid not in ("", replid):
+                # Another server: nothing may go on talking to the one before.
                 await self._till.reconnect()
                 replid = await self._till.replid()
             self._missing = await self._count_missing()
             self._absorbed.clear()
             self._replid = replid
-        if self._node.speaks():
-            await self.replay.look()  # again and again: a process of this node may die at any time
         states = await self._till.partitions()
         self._note(states)
         self._take_over(states)
@@ -220,17 +222,23 @@ class Reporter:
         return {(part, claim.rid): claim for part, claim in found}
 
     async def _count_missing(self) -> dict[int, int]:
-        """Living holds that this server does not know, by partition."""
+        """Requests of which this server knows nothing, by partition: it has neither their hold nor
+        their end. Those that run, those whose charge is on its way, and those that a dead process
+        has left uncharged: without the hold no charge would find anything."""
+        wallets = {rid: hold.wallet for rid, hold in self._holds.living.items()}
+        wallets |= {rid: one.wallet for rid, one in self.replay.pending.items() if one.actual_nanos}
         by_partition: dict[int, list[str]] = {}
-        for rid, hold in list(self._holds.living.items()):
-            by_partition.setdefault(partition_of(hold.wallet), []).append(rid)
+        for rid, wallet in wallets.items():
+            by_partition.setdefault(partition_of(wallet), []).append(rid)
         missing: dict[int, int] = {}
         for partition, rids in by_partition.items():
-            found = await self._till.has_holds(partition, rids)
-            lost = [rid for rid, there in zip(rids, found, strict=True) if not there]
-            # One that ended between the look and its answer is not missing.
+            held = await self._till.has_holds(partition, rids)
+            lost = [rid for rid, there in zip(rids, held, strict=True) if not there]
+            ended = await self._till.has_ended(partition, lost) if lost else []
+            # One that was answered between the look and its answer is not missing.
             count = sum(
-                rid in self._holds.living and not self._holds.is_settling(rid) for rid in lost
+                not there and (rid in self._holds.living or rid in self.replay.pending)
+                for rid, there in zip(lost, ended, strict=True)
             )
             if count:
                 missing[partition] = count
