@@ -124,7 +124,7 @@ async def write(
     events. Runs in the caller's transaction. Raises ChainBroken at an unchanged cursor only: then
     the gap is real; WalletsUnknown unless `restored`, that is, Redis does not know them either.
     """
-    if not await try_lock(connection, part):
+    if not await connection.fetchval("select pg_try_advisory_xact_lock($1, $2)", _LOCK, part):
         return None
     cursor = Mark(*await connection.fetchrow("select epoch, seq from cursor where part = $1", part))
     first, last = events[0], events[-1]
@@ -157,10 +157,14 @@ async def lock(connection: Any, part: int) -> None:
     await connection.fetchval("select pg_advisory_xact_lock($1, $2)", _LOCK, part)
 
 
-async def try_lock(connection: Any, part: int) -> bool:
-    """As `lock`, but False at once where a writer is at work."""
-    query = "select pg_try_advisory_xact_lock($1, $2)"
-    return bool(await connection.fetchval(query, _LOCK, part))
+async def try_lock(connection: Any, parts: Sequence[int]) -> set[int]:
+    """As `lock`, of many partitions at once; those in which no writer is at work."""
+    rows = await connection.fetch(
+        "select part from unnest($2::int[]) as part where pg_try_advisory_xact_lock($1, part)",
+        _LOCK,
+        parts,
+    )
+    return {row["part"] for row in rows}
 
 
 async def insert(connection: Any, part: int, events: Sequence[Event]) -> None:

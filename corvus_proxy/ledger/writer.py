@@ -3,8 +3,8 @@
 The cursor stands in the same transaction as the rows: a crash anywhere repeats the batch or does
 not, and never both. A second writer loses by lock or by cursor; the stream is trimmed only after
 the commit. What was read from a Redis that has been replaced since is not booked: the partition may
-have gone on from an earlier event, with others of the same numbers. An event that cannot be booked goes into quarantine with its wallet, and the others go
-on.
+have gone on from an earlier event, with others of the same numbers. An event that cannot be booked
+goes into quarantine with its wallet, and the others go on.
 """
 
 import asyncio

@@ -127,16 +127,16 @@ async def test_the_books_are_looked_at_once_more_before_a_partition_opens(
     batch = await world.till.events({part: cursors[part]}, count=10, block_ms=0)
     kill(world)
     await put_back(world, tmp_path)
-    open_as_judged = world.coordinator._open_as_judged
+    lock = world.coordinator._lock
 
-    async def after_a_commit(which: int, *args: Any) -> str:
-        if which == part and batch:
-            async with world.books.transaction() as connection:
-                assert await entries.write(connection, part, batch)
+    async def after_a_commit(looks: Any, connection: Any) -> Any:
+        if batch and part in {look.part for look in looks}:
+            async with world.books.transaction() as other:
+                assert await entries.write(other, part, batch)
             batch.clear()
-        return await open_as_judged(which, *args)
+        return await lock(looks, connection)
 
-    monkeypatch.setattr(world.coordinator, "_open_as_judged", after_a_commit)
+    monkeypatch.setattr(world.coordinator, "_lock", after_a_commit)
     world.work()
     await world.settle_down()
     assert not batch
