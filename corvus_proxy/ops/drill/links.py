@@ -178,6 +178,14 @@ class _Way:
         else:
             loop.call_at(self._ready_s, self._pair.write, self.name, data)
 
+    def after_all(self, done: Callable[[], None]) -> None:
+        """Calls `done` once everything that is delayed has passed."""
+        loop = asyncio.get_running_loop()
+        if self._ready_s <= loop.time():
+            done()
+        else:
+            loop.call_at(self._ready_s, done)
+
     def flush(self) -> None:
         """What was held back goes on."""
         waiting, self.waiting = self.waiting, deque()
@@ -264,6 +272,9 @@ class _Pair(asyncio.Protocol):
         if self.ways[way].stopped:  # what it sent last never arrives, its end does
             self.abort()
             return
+        self.ways[way].after_all(lambda: self._half_closed(way))
+
+    def _half_closed(self, way: str) -> None:
         end = self._ends.get(way)
         if end is not None and end.can_write_eof():
             with contextlib.suppress(OSError, RuntimeError):
@@ -290,7 +301,7 @@ class _Pair(asyncio.Protocol):
         self._closed = True
         self.link.pairs.discard(self)
         for end in self._ends.values():
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, ValueError):  # it has been closed already
                 end.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             end.abort()
 
