@@ -1,8 +1,8 @@
 """Books what lies in quarantine, once an operator has looked at it.
 
-An event tells its amount in several ways: where they differ, because a digit was altered, what most
-of them say is taken. Balance and sequence are reckoned from the books, and no charge takes more than
-the wallet has. What cannot be read is dropped: the customer wins.
+An event tells its amount in several ways: where they differ, because a digit was altered, what
+most of them say is taken. Balance and sequence are reckoned from the books, and no charge takes
+more than the wallet has. What cannot be read is dropped: the customer wins.
 """
 
 from collections import Counter

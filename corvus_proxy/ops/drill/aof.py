@@ -63,3 +63,18 @@ def transactions(data: bytes, at: int = 0) -> list[Span]:
         elif begin < 0:
             found.append(one.span)
     return found
+
+
+def word(data: bytes, command: Command, number: int) -> Span:
+    """Where a word of a command stands."""
+    at = data.index(b"\r\n", command.span.begin) + 2
+    for one in command.words[:number]:
+        at = data.index(b"\r\n", at) + 2 + len(one) + 2
+    at = data.index(b"\r\n", at) + 2
+    return Span(at, at + len(command.words[number]))
+
+
+def field(data: bytes, command: Command, name: bytes) -> Span:
+    """Where a field's value stands in an HSET or XADD. Raises ValueError."""
+    first = 2 if command.words[0].upper() == b"HSET" else 3
+    return word(data, command, first + 1 + 2 * command.words[first::2].index(name))

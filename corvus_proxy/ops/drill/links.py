@@ -139,6 +139,7 @@ class _Way:
         self.passed_bytes = 0
         self.stopped = False
         self._ready_s = 0.0
+        self._delayed = 0
 
     def take(self, data: bytes) -> None:
         """Data has come from one side."""
@@ -176,15 +177,19 @@ class _Way:
         if self._ready_s <= now_s:
             self._pair.write(self.name, data)
         else:
-            loop.call_at(self._ready_s, self._pair.write, self.name, data)
+            self._delayed += 1
+            loop.call_at(self._ready_s, self._write_delayed, data)
+
+    def _write_delayed(self, data: bytes) -> None:
+        self._delayed -= 1
+        self._pair.write(self.name, data)
 
     def after_all(self, done: Callable[[], None]) -> None:
         """Calls `done` once everything that is delayed has passed."""
-        loop = asyncio.get_running_loop()
-        if self._ready_s <= loop.time():
-            done()
+        if self._delayed:
+            asyncio.get_running_loop().call_at(self._ready_s, done)
         else:
-            loop.call_at(self._ready_s, done)
+            done()
 
     def flush(self) -> None:
         """What was held back goes on."""

@@ -113,8 +113,16 @@ async def split(scene: Scene) -> None:
         await scene.wait(*SPLIT_S)
         if not settled():
             scene.violated("the old primary has served nobody, so there was no split")
-        if opened := await open_partitions(scene):
-            scene.violated(f"{opened} partitions serve, and a process was not heard about them")
+        opened: list[int] = []
+
+        async def counted() -> bool:
+            with contextlib.suppress(TillUnavailable):  # connections were reset
+                opened.append(await open_partitions(scene))
+            return bool(opened)
+
+        await scene.until(counted, "the new primary answers")
+        if opened[0]:
+            scene.violated(f"{opened[0]} partitions serve, and a process was not heard about them")
         scene.redis.kill()
     scene.note(f"{settled()} settles on the other side")
     stack.take_redis(replica.redis)

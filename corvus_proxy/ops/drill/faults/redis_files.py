@@ -1,18 +1,28 @@
 """Faults of Redis's disk: its log cut, torn, corrupted, altered, or replaced by an old one."""
 
 import asyncio
+import contextlib
 import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from corvus_proxy.books import entries, quarantine
+from corvus_proxy.money.event import Mark, partition_of
 from corvus_proxy.ops.drill import aof
 from corvus_proxy.ops.drill.checkers import Bounds
 from corvus_proxy.ops.drill.faults import Fault, Scene
 from corvus_proxy.ops.drill.faults.redis import OPEN_S, epochs, freeze_one, serves, still_frozen
 from corvus_proxy.ops.drill.stack import GATEWAYS
+from corvus_proxy.ops.drill.workload import POOR, SHARED
+from corvus_proxy.service import ledger
+from corvus_proxy.till import scripts
+from corvus_proxy.till.client import TillUnavailable
 
 PAGE_BYTES = 4096
 START_S = 20.0
+FOUND_S = 20.0
+UNREAD = 20
+"""Charges that wait for the books when one of them is altered."""
 BACKUP_BEHIND = (150, 300)
 """Charges between a backup and its return, at least and at most."""
 
@@ -161,6 +171,148 @@ async def rebuilt(scene: Scene, before: list[int]) -> None:
         scene.violated("charges were lost, and no partition was rebuilt")
 
 
+# -- 13: one digit ----------------------------------------------------------------------------
+
+
+async def flip(scene: Scene) -> None:
+    """13"""
+    first, altered = len(scene.load.answers), []
+    ways = [flip_quiet_balance, flip_busy_balance, flip_event]
+    scene.chance.shuffle(ways)
+    for way in ways:
+        altered.append(await way(scene))
+    scene.healed()
+    scene.note("; ".join(text for _, text in altered))
+    wallets = {wallet for wallet, _ in altered}
+    for answer in scene.load.answers[first:]:
+        if answer.status == 403 and answer.wish.wallet not in wallets:
+            scene.violated(f"{answer.request_id}: 403, and nothing of its wallet was altered")
+
+
+async def flip_quiet_balance(scene: Scene) -> tuple[str, str]:
+    """Of a wallet in which nothing moves: the comparison finds it, a rebuild mends it."""
+    wallet = scene.chance.choice(scene.load.quiet).wallet
+    told = await restart_altered(scene, lambda data: balances(data, wallet))
+    stores, part = scene.stack.stores, partition_of(wallet)
+    report = await ledger.verify(stores)
+    if not any(wallet in problem for problem in report.problems):
+        scene.violated(f"the comparison has not found {wallet} ({told}): {report}")
+    await ask_rebuild(scene, part, lambda: ledger.ask_rebuild(stores, [part], reason="drill"))
+    return wallet, told
+
+
+async def flip_busy_balance(scene: Scene) -> tuple[str, str]:
+    """Of a wallet in use: its next event does not follow from the books."""
+    wallet = scene.chance.choice(scene.load.wallets[-SHARED:]).wallet
+    told = await restart_altered(scene, lambda data: balances(data, wallet))
+    await release(scene, wallet, told)
+    return wallet, told
+
+
+async def flip_event(scene: Scene) -> tuple[str, str]:
+    """Of an event that is not in the books yet."""
+    stack, seen = scene.stack, scene.count("settle")
+    scene.worker.kill()
+    await scene.until(lambda: seen() >= UNREAD, f"{UNREAD} charges wait for the books")
+    async with stack.stores.books.connection() as connection:
+        cursors = await entries.cursors(connection)
+    amount = scene.chance.choice([b"d", b"b", b"a"])
+    rich = {one.wallet.encode() for one in scene.load.wallets[POOR:]}
+    wallet = ""
+
+    def choose(data: bytes) -> aof.Span:
+        nonlocal wallet
+        found = [
+            one
+            for one in aof.commands(data)
+            if one.words[0].upper() == b"XADD" and one.words[one.words.index(b"w") + 1] in rich
+            and Mark(*map(int, one.words[2].split(b"-"))) > cursors[int(one.words[1][2:4])]
+        ]  # fmt: skip
+        one = scene.chance.choice([one for one in found if _charges(one)])
+        wallet = one.words[one.words.index(b"w") + 1].decode()
+        return aof.field(data, one, amount)
+
+    told = await restart_altered(scene, choose)
+    await release(scene, wallet, told)
+    return wallet, f"{amount.decode()} {told}"
+
+
+def _charges(event: aof.Command) -> bool:
+    return event.words[event.words.index(b"a") + 1] != b"0"
+
+
+def balances(data: bytes, wallet: str) -> aof.Span:
+    """The last balance of a wallet in the log."""
+    name = scripts.key(partition_of(wallet), f"w:{wallet}").encode()
+    return [
+        aof.field(data, one, b"bal")
+        for one in aof.commands(data)
+        if one.words[:2] == [b"HSET", name] and b"bal" in one.words
+    ][-1]
+
+
+async def restart_altered(scene: Scene, find: Callable[[bytes], aof.Span]) -> str:
+    """Redis is killed and started with another digit in the number that `find` finds in its log,
+    which it does not notice; what it was and what it is."""
+    scene.redis.kill()
+    log = aof.newest(scene.stack.redis_folder)
+    data = await asyncio.to_thread(log.read_bytes)
+    span = await asyncio.to_thread(find, data)
+    number = data[span.begin : span.end]
+    at = scene.chance.choice([at for at, sign in enumerate(number) if sign != ord("-")])
+    digit = (int(number[at : at + 1]) + scene.chance.randint(1, 9)) % 10
+    altered = number[:at] + str(digit).encode() + number[at + 1 :]
+    with log.open("rb+") as file:
+        file.seek(span.begin)
+        file.write(altered)
+    await scene.start_redis()
+    scene.worker.start()  # where it does not run
+    await scene.until(lambda: serves(scene), "every partition is open", timeout_s=OPEN_S)
+    return f"{number.decode()} became {altered.decode()}"
+
+
+async def release(scene: Scene, wallet: str, told: str) -> None:
+    """The wallet's events lie in quarantine and it is frozen; an operator releases it, again where
+    more of its events came before it was rebuilt."""
+    stores, part = scene.stack.stores, partition_of(wallet)
+
+    async def stopped() -> bool:
+        async with stores.books.connection() as connection:
+            return bool(await quarantine.waiting(connection, wallet))
+
+    async def frozen() -> bool:
+        with contextlib.suppress(TillUnavailable):
+            state = await stores.till.wallet(wallet)
+            return state is not None and state.status == "0"
+        return False
+
+    await scene.until(stopped, f"{wallet} ({told}) is in quarantine", timeout_s=FOUND_S)
+    await scene.until(frozen, f"{wallet} is frozen", timeout_s=FOUND_S)
+    while await stopped():
+        await ask_rebuild(
+            scene, part, lambda: ledger.release_wallet(stores, wallet, reason="drill")
+        )
+
+
+async def ask_rebuild(scene: Scene, part: int, ask: Callable[[], Awaitable[object]]) -> None:
+    """Does what has a partition rebuilt, and waits until it is and everything of it is booked."""
+    before = (await epochs(scene))[part]
+    await ask()
+
+    async def done() -> bool:
+        return (await epochs(scene))[part] > before and await serves(scene)
+
+    await scene.until(done, f"p{part:02d} is rebuilt", timeout_s=OPEN_S)
+    await scene.until(lambda: booked(scene, part), f"p{part:02d} is in the books")
+
+
+async def booked(scene: Scene, part: int) -> bool:
+    """Whether the books have every event of a partition, at some moment."""
+    state = (await scene.stack.stores.till.partitions())[part]
+    async with scene.stack.stores.books.connection() as connection:
+        return (await entries.cursors(connection))[part] >= Mark(state.epoch, state.seq)
+
+
 FAULTS = (
     Fault(
         10,
@@ -186,6 +338,17 @@ FAULTS = (
         " refused to start, the log is cut there or thrown away",
         "Redis refuses to start; every partition that lost an event is rebuilt; nothing is lost",
         corrupt,
+    ),
+    Fault(
+        13,
+        "one digit altered in the log",
+        "Redis is killed and one digit of its log becomes another: in the balance of a wallet that"
+        " rests; of one in use; in an event that is not in the books (`d`, `b` or `a`); each time"
+        " the operator mends it, by `ledger rebuild` or `ledger release`",
+        "found by the comparison, or by the chain at the next event; that wallet alone is frozen;"
+        " mended, every charge is as it was acknowledged",
+        flip,
+        Bounds(statuses=frozenset({403})),
     ),
     Fault(
         17,
