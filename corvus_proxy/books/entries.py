@@ -275,6 +275,12 @@ def _unsound(
         return "an event of this wallet before it is in quarantine"
     if event.wallet not in now:
         return "the books have no such wallet"
+    moved = event.delta_nanos if event.type == "C" else -event.delta_nanos
+    if moved != event.actual_nanos - event.shortfall_nanos:
+        return (
+            f"it moves {moved} nanos, of {event.actual_nanos} of which {event.shortfall_nanos} are"
+            " not paid"
+        )
     balance, wallet_seq = now[event.wallet]
     if (balance + event.delta_nanos, wallet_seq + 1) != (event.balance_nanos, event.wallet_seq):
         return (

@@ -1,15 +1,18 @@
 """Books what lies in quarantine, once an operator has looked at it.
 
-The amounts of the events are taken as they stand; balance and sequence are reckoned from the books,
-and no charge takes more than the wallet has. What cannot be read is dropped: the customer wins.
+An event tells its amount in several ways: where they differ, because a digit was altered, what
+most of them say is taken. Balance and sequence are reckoned from the books, and no charge takes
+more than the wallet has. What cannot be read is dropped: the customer wins.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
 from corvus_proxy.books import entries, quarantine
+from corvus_proxy.money.amount import WALLET_NANOS_MAX
 from corvus_proxy.money.event import Event, decode_meta
 
 
@@ -40,7 +43,7 @@ async def release(connection: Any, wallet: str) -> Released:
     booked = []
     for event in await _standing(connection, rows):
         wallet_seq += 1
-        delta, short = _amount(event, balance)
+        delta, short = _amount(event, balance, spent)
         balance += delta
         if event.type in "SXL":
             spent -= delta
@@ -87,12 +90,34 @@ async def _standing(connection: Any, rows: Sequence[quarantine.Quarantined]) -> 
     ]
 
 
-def _amount(event: Event, balance: int) -> tuple[int, int]:
+def _amount(event: Event, balance: int, spent: int) -> tuple[int, int]:
     """Change of the balance, and what it could not pay."""
+    moved, short = _told(event, balance, spent)
     if event.type == "C":
-        return event.actual_nanos, 0
-    taken = min(event.actual_nanos, balance)
-    return -taken, event.actual_nanos - taken
+        return moved, 0
+    taken = min(moved + short, balance)
+    return -taken, moved + short - taken
+
+
+def _told(event: Event, balance: int, spent: int) -> tuple[int, int]:
+    """What an event has moved, and what was not paid, by most of its fields; `balance` and `spent`
+    are the wallet's before it. Between equals the customer wins."""
+    sign = 1 if event.type == "C" else -1
+    told = [
+        event.actual_nanos - event.shortfall_nanos,
+        sign * event.delta_nanos,
+        sign * (event.balance_nanos - balance),
+    ]
+    if event.type in "SXL":
+        told.append(event.wallet_spent_nanos - spent)
+    votes = Counter(nanos for nanos in told if 0 <= nanos <= WALLET_NANOS_MAX)
+    if not votes:
+        return 0, 0
+    moved = max(votes, key=lambda nanos: (votes[nanos], sign * nanos))
+    short = event.shortfall_nanos
+    if event.actual_nanos >= moved:
+        short = min(short, event.actual_nanos - moved)
+    return moved, short
 
 
 def _event(row: quarantine.Quarantined) -> Event | None:
@@ -110,11 +135,12 @@ def _event(row: quarantine.Quarantined) -> Event | None:
             wallet=row.wallet,
             key=raw.get("key", raw.get("k", "")),
             slug=raw.get("slug", raw.get("g", "")),
-            delta_nanos=0,
-            balance_nanos=0,
+            delta_nanos=_number(raw, "delta_nanos", "d"),
+            balance_nanos=_number(raw, "balance_nanos", "b"),
             wallet_seq=0,
             actual_nanos=int(raw.get("actual_nanos") or raw["a"]),
-            shortfall_nanos=0,
+            shortfall_nanos=max(0, _number(raw, "shortfall_nanos", "s")),
+            wallet_spent_nanos=_number(raw, "wallet_spent_nanos", "sw"),
             outcome=raw.get("outcome", raw.get("o", "")),
             counter=raw.get("counter", raw.get("n", "")),
             reason=raw.get("reason", raw.get("r", "")),
@@ -122,4 +148,16 @@ def _event(row: quarantine.Quarantined) -> Event | None:
         )
     except (KeyError, ValueError, msgspec.DecodeError):
         return None
-    return event if event.type in tuple("SXLCD") and 0 <= event.actual_nanos <= 10**15 else None
+    return (
+        event
+        if event.type in tuple("SXLCD") and 0 <= event.actual_nanos <= WALLET_NANOS_MAX
+        else None
+    )
+
+
+def _number(raw: Mapping[str, str], name: str, short_name: str) -> int:
+    """An amount that others tell, too; where it cannot be read, one that nobody can have moved."""
+    try:
+        return int(raw.get(name) or raw[short_name])
+    except (KeyError, ValueError):
+        return -(10**18)

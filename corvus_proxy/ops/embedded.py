@@ -79,10 +79,19 @@ def redis_binary() -> Path:
 class Redis:
     """One embedded Redis; money-safe settings, loopback only."""
 
-    def __init__(self, folder: Path, log: Path, *, port: int, lock: int | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        log: Path,
+        *,
+        port: int,
+        lock: int | None = None,
+        prepare: Callable[[], None] = die_with_parent,
+    ) -> None:
         self._folder = folder
         self._log = log
         self._lock = lock
+        self._prepare = prepare
         self.port = port
         self.url = f"redis://127.0.0.1:{port}/0"
         self.child: subprocess.Popen[bytes]
@@ -104,6 +113,7 @@ class Redis:
                 *REDIS_FLAGS,
             ],
             self._log,
+            prepare=self._prepare,
             keep=self._lock,
         )
 

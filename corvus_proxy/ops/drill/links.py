@@ -23,6 +23,8 @@ NARROW_BYTES, SEGMENT_BYTES = 64 * 1024, 1400
 """Buffers and packets of a narrow link: what a server sends and nobody reads stays with it."""
 Watch = Callable[["Seen"], bool]
 """Sees what passes; True keeps it, and everything after it on that connection, from passing."""
+Cut = Callable[["Seen"], int | None]
+"""Sees what passes; a number lets so many bytes of it pass, and then the connection is reset."""
 
 
 class Seen(NamedTuple):
@@ -50,10 +52,12 @@ class Link:
         self.port = 0
         self.delay_s = 0.0
         self.watches: list[Watch] = []
+        self.cuts: list[Cut] = []
         self.taps: list[Callable[[Seen], None]] = []
-        """Called with everything that passes; they cannot stop it."""
+        """Called with everything that comes from either side; they cannot stop it."""
         self._held: set[str] = set()
         self._refusing = False
+        self._silent = False
         self._pairs: set[_Pair] = set()
         self._server: asyncio.Server | None = None
 
@@ -87,6 +91,11 @@ class Link:
         """Nothing passes these ways (both without a name) until `heal`."""
         self._held |= set(ways or (UP, DOWN))
 
+    def silence(self) -> None:
+        """Nothing that the server says from now on arrives, or is taken for said, until `heal`: as
+        if it had lost its power. Not even what is already on its way."""
+        self._silent = True
+
     def refuse(self) -> None:
         """Ends every connection, and new ones at once, until `heal`."""
         self._refusing = True
@@ -96,8 +105,10 @@ class Link:
         """Ends delay, holding and refusing, and takes every watch point away."""
         self._held.clear()
         self._refusing = False
+        self._silent = False
         self.delay_s = 0.0
         self.watches.clear()
+        self.cuts.clear()
         for pair in list(self._pairs):
             pair.flush()
 
@@ -105,9 +116,17 @@ class Link:
         """Adds a watch point."""
         self.watches.append(watch)
 
+    def cut(self, cut: Cut) -> None:
+        """Resets connections at a byte of what passes."""
+        self.cuts.append(cut)
+
     def holds(self, way: str) -> bool:
         """Whether this way is held at the moment."""
         return way in self._held
+
+    @property
+    def silent(self) -> bool:
+        return self._silent
 
     @property
     def refusing(self) -> bool:
@@ -129,14 +148,22 @@ class _Way:
         self.passed_bytes = 0
         self.stopped = False
         self._ready_s = 0.0
+        self._delayed = 0
 
     def take(self, data: bytes) -> None:
         """Data has come from one side."""
+        if self.name == DOWN and self._pair.link.silent:
+            self.stopped = True
         if self.stopped:
             return
         for piece in self._pieces(data):
             if self._pair.watched(piece):
                 self.stopped = True
+                return
+            if (size := self._pair.cut_at(piece)) is not None:
+                self.stopped = True
+                self._pair.write(self.name, piece.data[:size])
+                self._pair.abort()
                 return
             self.passed_bytes += len(piece.data)
             self._send(piece.data)
@@ -159,7 +186,19 @@ class _Way:
         if self._ready_s <= now_s:
             self._pair.write(self.name, data)
         else:
-            loop.call_at(self._ready_s, self._pair.write, self.name, data)
+            self._delayed += 1
+            loop.call_at(self._ready_s, self._write_delayed, data)
+
+    def _write_delayed(self, data: bytes) -> None:
+        self._delayed -= 1
+        self._pair.write(self.name, data)
+
+    def after_all(self, done: Callable[[], None]) -> None:
+        """Calls `done` once everything that is delayed has passed."""
+        if self._delayed:
+            asyncio.get_running_loop().call_at(self._ready_s, done)
+        else:
+            done()
 
     def flush(self) -> None:
         """What was held back goes on."""
@@ -257,6 +296,9 @@ class _Pair(asyncio.Protocol):
         if self.ways[way].stopped:  # what it sent last never arrives, its end does
             self.abort()
             return
+        self.ways[way].after_all(lambda: self._half_closed(way))
+
+    def _half_closed(self, way: str) -> None:
         end = self._ends.get(way)
         if end is not None and end.can_write_eof():
             with contextlib.suppress(OSError, RuntimeError):
@@ -283,7 +325,7 @@ class _Pair(asyncio.Protocol):
         self._closed = True
         self.link.pairs.discard(self)
         for end in self._ends.values():
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, ValueError):  # it has been closed already
                 end.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             end.abort()
 
@@ -323,6 +365,11 @@ class _Pair(asyncio.Protocol):
             tap(piece)
         kept = [watch(piece) for watch in list(self.link.watches)]  # each of them sees it
         return any(kept)
+
+    def cut_at(self, piece: Seen) -> int | None:
+        """After how many bytes of it the connection is reset, if it is."""
+        found = (cut(piece) for cut in self.link.cuts)
+        return next((size for size in found if size is not None), None)
 
     def write(self, way: str, data: bytes) -> None:
         """Hands data to the other side."""

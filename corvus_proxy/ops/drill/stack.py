@@ -26,6 +26,7 @@ from corvus_proxy.ops import children, embedded, migrate
 from corvus_proxy.ops.drill.guard import Guard
 from corvus_proxy.ops.drill.links import Link
 from corvus_proxy.ops.state import to_toml, write_private
+from corvus_proxy.roles.parent import die_with_parent
 from corvus_proxy.service import demo
 from corvus_proxy.service.stores import Stores
 from corvus_proxy.till.client import Till
@@ -268,7 +269,7 @@ class Stack:
         """A further Redis with a folder of its own below the stack's; it is not started."""
         port = port or embedded.free_port(set(self.ports.values()))
         folder = self.folder / name
-        server = embedded.Redis(folder, self.log(name), port=port)
+        server = embedded.Redis(folder, self.log(name), port=port, prepare=_write_to_a_full_disk)
 
         def start() -> subprocess.Popen[bytes]:
             server.start()
@@ -410,6 +411,13 @@ class Stack:
             if process.child is not None and not process.alive:
                 tail = children.tail(self.log(process.name))
                 raise CorvusError(f"{process.name} did not start:\n{tail}")
+
+
+def _write_to_a_full_disk() -> None:
+    """In the child: a write beyond the file size limit fails, as on a full disk, and kills
+    nobody."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    die_with_parent()
 
 
 async def answers(port: int, path: str, *, timeout_s: float = 1.0) -> bool:

@@ -297,8 +297,12 @@ async def test_old_books_are_brought_forward_by_themselves(
         assert world.writer.why_behind(partition_of(made.wallet))
         await world.till.redis.flushall()
         world.work(writer=False)
-        await asyncio.sleep(1.5)
-        assert "LEDGER_BEHIND" in world.coordinator.closed[partition_of(made.wallet)]
+
+        async def noticed() -> bool:
+            why = world.coordinator.closed.get(partition_of(made.wallet), "")
+            return "LEDGER_BEHIND" in why
+
+        await world.until(noticed)
         await world.rest()
         world.writer._archive = world.archive
         world.writer._gaps_seen_s = -1000.0

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from corvus_proxy import secret
-from corvus_proxy.books import entries, quarantine, views, wallets
+from corvus_proxy.books import entries, quarantine, release, views, wallets
 from corvus_proxy.books.db import Books
 from corvus_proxy.ledger import outbox
 from corvus_proxy.ledger.explain import explain
@@ -196,6 +196,40 @@ async def test_poison_is_quarantined(stores: Stores, field: str, value: bytes) -
         cursor = (await entries.cursors(connection))[part]
     assert [row.request_id for row in rows] == ["good"]
     assert [(row.wallet, row.seq) for row in found] == [(one.wallet, cursor.seq - 1)]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("d", "-60"), ("d", "ten"), ("b", "490"), ("b", "1990"), ("a", "60"), ("a", "1"), ("s", "5")],
+)
+async def test_one_altered_digit_is_found_and_not_charged(
+    stores: Stores, field: str, value: str
+) -> None:
+    """Whichever amount of an event it is: the others tell what was charged."""
+    one, _ = await two_of_one_partition(stores)
+    writer = Writer(stores.till, stores.books, keep=10)
+    await spend(stores, one, "before", 100)
+    await drain(writer)
+    part = partition_of(one.wallet)
+    stream = f"{{p{part:02d}}}:l"
+    await spend(stores, one, "altered", 10)
+    await spend(stores, one, "after", 20)
+    rows = await stores.till._redis.xrange(stream)
+    rows[-2][1][field.encode()] = value.encode()
+    await stores.till._redis.delete(stream)
+    for name, fields in rows:
+        await stores.till._redis.xadd(stream, fields, id=name)
+    await drain(writer)
+    async with stores.books.transaction() as connection:
+        found = await quarantine.waiting(connection, one.wallet)
+        assert [row.raw["id"] for row in found] == ["altered", "after"]
+        done = await release.release(connection, one.wallet)
+        rows = await connection.fetch(
+            "select request_id, charge_nanos, shortfall_nanos from request where wallet = $1",
+            one.wallet,
+        )
+    assert done == (2, 0, 870)
+    assert sorted(map(tuple, rows)) == [("after", 20, 0), ("altered", 10, 0), ("before", 100, 0)]
 
 
 async def test_facts_cannot_be_changed(stores: Stores) -> None:

@@ -1,8 +1,11 @@
 """The till and its holds while Redis errs, is full, frozen, killed or restarted."""
 
 import asyncio
+import contextlib
 import os
 import signal
+import socket
+import struct
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -65,6 +68,41 @@ async def test_a_full_redis_is_unavailable(valkey_till: Till) -> None:
             await valkey_till.reserve(ask("a"), owner="me", lag_limit=9)
     finally:
         await valkey_till._redis.config_set("maxmemory", "0")
+
+
+@pytest.mark.parametrize("turns", range(6))
+def test_a_connection_that_was_reset_while_idle_is_unavailable(turns: int) -> None:
+    """In the loop that serves, however far it has come to know of the reset: the next call is
+    refused, and the one after it is answered."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        ends.append(writer)
+        with contextlib.suppress(ConnectionResetError):
+            while await reader.read(1000):
+                writer.write(b":1\r\n")
+        writer.close()
+
+    async def asked() -> None:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        till = Till.open(f"redis://127.0.0.1:{port}/0", timeout_ms=250)
+        try:
+            assert await till.simulated()
+            plain = ends[0].get_extra_info("socket")
+            plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            ends[0].transport.abort()
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            with pytest.raises(TillUnavailable, match="Redis: "):
+                await till.simulated()
+            assert await till.simulated()
+        finally:
+            await till.close()
+            server.close()
+            await asyncio.sleep(0.05)
+
+    ends: list[asyncio.StreamWriter] = []
+    uvloop.run(asked())
 
 
 async def test_a_charge_outlasts_every_error_of_redis(valkey_till: Till, tmp_path: Path) -> None:

@@ -12,14 +12,15 @@ from corvus_proxy.ops.drill.faults import (
     journals,
     network,
     postgres,
-    redis,
 )
+from corvus_proxy.ops.drill.faults.stores import redis, redis_files
 from corvus_proxy.ops.drill.faults.wire import clients, deploy, upstream
 
 ROOMS = (
     gateway,
     journals,
     redis,
+    redis_files,
     books,
     postgres,
     network,

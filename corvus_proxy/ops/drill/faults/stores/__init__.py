@@ -1,0 +1,1 @@
+"""Faults of Redis itself and of its files."""
