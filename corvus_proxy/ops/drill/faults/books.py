@@ -15,7 +15,7 @@ from corvus_proxy.ops.drill import resp
 from corvus_proxy.ops.drill.checkers import Bounds
 from corvus_proxy.ops.drill.client import Answer
 from corvus_proxy.ops.drill.faults import Fault, Scene
-from corvus_proxy.ops.drill.faults.redis import serves
+from corvus_proxy.ops.drill.faults.stores.redis import serves
 from corvus_proxy.ops.drill.links import DOWN, UP, Link, Seen
 from corvus_proxy.ops.drill.workload import SHARED, Wallet
 from corvus_proxy.service import ledger

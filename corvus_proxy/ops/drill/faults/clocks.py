@@ -6,7 +6,7 @@ from corvus_proxy import clock
 from corvus_proxy.ops.drill.checkers import Bounds
 from corvus_proxy.ops.drill.client import Answer
 from corvus_proxy.ops.drill.faults import Fault, Scene
-from corvus_proxy.ops.drill.faults.redis import serves
+from corvus_proxy.ops.drill.faults.stores.redis import serves
 from corvus_proxy.ops.drill.stack import GATEWAYS, LEASE_S
 from corvus_proxy.ops.drill.workload import POOR, SHARED
 

@@ -10,7 +10,7 @@ from corvus_proxy.money.event import Event
 from corvus_proxy.ops.drill.checkers import Bounds
 from corvus_proxy.ops.drill.faults import Fault, Scene
 from corvus_proxy.ops.drill.faults.gateway import KILLED, READY_S, asks
-from corvus_proxy.ops.drill.faults.redis import OPEN_S, serves
+from corvus_proxy.ops.drill.faults.stores.redis import OPEN_S, serves
 from corvus_proxy.ops.drill.stack import GATEWAYS, LEASE_S, answers
 from corvus_proxy.service import ledger
 from corvus_proxy.till.recovery.report import read_reports

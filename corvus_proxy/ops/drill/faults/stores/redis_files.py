@@ -10,8 +10,14 @@ from corvus_proxy.books import entries, quarantine
 from corvus_proxy.money.event import Mark, partition_of
 from corvus_proxy.ops.drill.checkers import Bounds
 from corvus_proxy.ops.drill.faults import Fault, Scene
-from corvus_proxy.ops.drill.faults.redis import OPEN_S, epochs, freeze_one, serves, still_frozen
 from corvus_proxy.ops.drill.faults.stores import aof
+from corvus_proxy.ops.drill.faults.stores.redis import (
+    OPEN_S,
+    epochs,
+    freeze_one,
+    serves,
+    still_frozen,
+)
 from corvus_proxy.ops.drill.stack import GATEWAYS
 from corvus_proxy.ops.drill.workload import POOR, SHARED
 from corvus_proxy.service import ledger
