@@ -190,6 +190,16 @@ async def lock(connection: Any, part: int) -> None:
     await connection.fetchval("select pg_advisory_xact_lock($1, $2)", _LOCK, part)
 
 
+async def try_lock(connection: Any, parts: Sequence[int]) -> set[int]:
+    """As `lock`, of many partitions at once; those in which no writer is at work."""
+    rows = await connection.fetch(
+        "select part from unnest($2::int[]) as part where pg_try_advisory_xact_lock($1, part)",
+        _LOCK,
+        parts,
+    )
+    return {row["part"] for row in rows}
+
+
 async def insert(connection: Any, part: int, events: Sequence[Event]) -> None:
     """Rows, postings and requests of sound events; moves neither wallets nor the cursor."""
     await connection.executemany(INSERT_EVENTS, [_event_row(event) for event in events])

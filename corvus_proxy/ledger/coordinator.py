@@ -186,6 +186,8 @@ class Coordinator:
         changed = await recovery.changed_keys(connection)
         # Closed until each was looked at: a fault in between must not look like an open ledger.
         self.closed = {part: f"p{part:02d} waits for the coordinator" for part in waiting}
+        opening: list[tuple[_Look, Verdict]] = []
+        others: list[tuple[_Look, Verdict]] = []
         for part in waiting:
             look = _Look(part, states[part], cursors[part], reports, replid, changed.get(part, []))
             verdict = judge(part, look.state, look.cursor, reports, replid, clock.wall_ms())
@@ -193,17 +195,43 @@ class Coordinator:
                 verdict = Verdict(Step.WAIT, f"p{part:02d}: {in_hand[part]} is being booked")
             if part in asked and verdict.step is Step.OPEN:
                 verdict = Verdict(Step.REBUILD, f"p{part:02d}: {asked[part]}")
-            why = await self._take_safely(verdict, look, connection)
-            if why:
-                self.closed[part] = why
-            else:
-                del self.closed[part]
+            (opening if verdict.step is Step.OPEN else others).append((look, verdict))
+        async with connection.transaction():
+            keeps = await self._lock([look for look, _ in opening], connection)
+            for look, verdict in opening:
+                why = keeps.get(look.part) or await self._take_safely(verdict, look, connection)
+                self._note(look.part, why)
+        for look, verdict in others:
+            self._note(look.part, await self._take_safely(verdict, look, connection))
         told = next(iter(self.closed.values()), "")
         if told != self._told:
             self._told = told
             (_log.warning if told else _log.info)(
                 "partitions", closed=len(self.closed), why=told, opened=len(waiting)
             )
+
+    def _note(self, part: int, why: str) -> None:
+        if why:
+            self.closed[part] = why
+        else:
+            del self.closed[part]
+
+    async def _lock(self, looks: Sequence[_Look], connection: Any) -> dict[int, str]:
+        """Keeps writers out of partitions that have lost nothing, until they are open; why some of
+        them may not be opened yet.
+
+        A writer may have read events from the Redis before, and be about to book them: it has done
+        so by now, and the books are ahead, or it finds another stamp there, and does not.
+        """
+        free = await entries.try_lock(connection, [look.part for look in looks])
+        cursors = await entries.cursors(connection)
+        found = {}
+        for part, state in ((look.part, look.state) for look in looks):
+            if part not in free:
+                found[part] = f"p{part:02d}: its last events are being written to the books"
+            elif state.epoch and cursors[part] > Mark(state.epoch, state.seq):
+                found[part] = f"p{part:02d} changed while it was checked"
+        return found
 
     async def _take_safely(self, verdict: Verdict, look: _Look, connection: Any) -> str:
         """One partition's defect is its own: the others are opened all the same."""

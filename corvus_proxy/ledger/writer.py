@@ -2,8 +2,9 @@
 
 The cursor stands in the same transaction as the rows: a crash anywhere repeats the batch or does
 not, and never both. A second writer loses by lock or by cursor; the stream is trimmed only after
-the commit. An event that cannot be booked goes into quarantine with its wallet, and the others go
-on.
+the commit. What was read from a Redis that has been replaced since is not booked: the partition may
+have gone on from an earlier event, with others of the same numbers. An event that cannot be booked
+goes into quarantine with its wallet, and the others go on.
 """
 
 import asyncio
@@ -39,6 +40,10 @@ _REFUSED = (
 _log = structlog.get_logger()
 
 
+class _Replaced(Exception):
+    """The partition serves on another Redis than the one that the batch was read from."""
+
+
 class Writer:
     """Writes events until it is cancelled."""
 
@@ -52,6 +57,8 @@ class Writer:
         self._cursors: dict[int, Mark] = {}
         self._stale = True
         """The cursors have to be read again, all of them."""
+        self._stamps: list[str] = []
+        """Which Redis each partition served on when the cursors were read."""
         self._unacked: dict[int, Mark] = {}
         self.in_hand: dict[int, Mark] = {}
         """Last event of each partition that was read and is not booked yet. A server that has
@@ -101,6 +108,11 @@ class Writer:
             except entries.ChainBroken as error:
                 _log.error("gap", partition=part, what=str(error))
                 gaps.append(part)
+            except _Replaced:
+                _log.warning("batch_left", partition=part, events=len(batch))
+                self._stale = True
+                self.in_hand.clear()
+                return 0
         self.in_hand.clear()
         if gaps:
             await self._fill_gaps(gaps)
@@ -128,6 +140,7 @@ class Writer:
         if self.behind:
             await behind.restore_wallets(self._till, self._books)
         self._cursors, self._stale = cursors, False
+        self._stamps = [state.stamp for state in states]
         if found:
             await self._fill_gaps(list(found))
 
@@ -138,13 +151,15 @@ class Writer:
                 _log.info("ledger_caught_up", partition=part, at=str(at))
                 del self.behind[part], self._targets[part]
 
-    async def _write(self, part: int, batch: Sequence[Event | Poison]) -> bool:
-        """Books a batch; False when another writer was there first. Raises ChainBroken."""
-        self._archive.append(batch)
+    async def _write(
+        self, part: int, batch: Sequence[Event | Poison], *, from_redis: bool = True
+    ) -> bool:
+        """Books a batch; False when another writer was there first. Raises ChainBroken,
+        _Replaced."""
         try:
-            written = await self._book(part, batch)
+            written = await self._book(part, batch, from_redis=from_redis)
         except _REFUSED:
-            written = await self._one_by_one(part, batch)
+            written = await self._one_by_one(part, batch, from_redis=from_redis)
         if written is None:
             # Another writer was there first: read again from where the books are now.
             self._stale = True
@@ -161,27 +176,48 @@ class Writer:
         return True
 
     async def _book(
-        self, part: int, batch: Sequence[Event | Poison], poison: dict[int, str] | None = None
+        self,
+        part: int,
+        batch: Sequence[Event | Poison],
+        poison: dict[int, str] | None = None,
+        *,
+        from_redis: bool,
     ) -> entries.Written | None:
         options: dict[str, Any] = {"poison": poison, "across_epochs": part in self.behind}
         try:
             async with self._books.transaction() as connection:
-                return await entries.write(connection, part, batch, **options)
+                written = await entries.write(connection, part, batch, **options)
+                if written is not None:
+                    await self._may_stand(part, batch, from_redis=from_redis)
+                return written
         except entries.WalletsUnknown as error:
             await behind.restore_wallets(self._till, self._books, error.wallets)
         async with self._books.transaction() as connection:
-            return await entries.write(connection, part, batch, restored=True, **options)
+            written = await entries.write(connection, part, batch, restored=True, **options)
+            if written is not None:
+                await self._may_stand(part, batch, from_redis=from_redis)
+            return written
+
+    async def _may_stand(
+        self, part: int, batch: Sequence[Event | Poison], *, from_redis: bool
+    ) -> None:
+        """The last step before a commit: the coordinator, which opens a partition under the same
+        lock, has not opened it on another Redis since the batch was read. Raises _Replaced."""
+        if from_redis and await self._till.stamp(part) != self._stamps[part]:
+            raise _Replaced
+        self._archive.append(batch)
 
     async def _one_by_one(
-        self, part: int, batch: Sequence[Event | Poison]
+        self, part: int, batch: Sequence[Event | Poison], *, from_redis: bool
     ) -> entries.Written | None:
         """A batch in which Postgres refuses something: only that goes into quarantine."""
         all_of_it = entries.Written([], [])
         for event in batch:
             try:
-                written = await self._book(part, [event])
+                written = await self._book(part, [event], from_redis=from_redis)
             except _REFUSED as error:
-                written = await self._book(part, [event], {event.seq: f"Postgres: {error}"})
+                why = {event.seq: f"Postgres: {error}"}
+                written = await self._book(part, [event], why, from_redis=from_redis)
             if written is None:
                 return None
             all_of_it.sound.extend(written.sound)
@@ -213,7 +249,8 @@ class Writer:
             events = [event for event in found.get(part, []) if event.seq <= upto]
             try:
                 for at in range(0, len(events), BATCH):
-                    if not await self._write(part, events[at : at + BATCH]):
+                    some = events[at : at + BATCH]
+                    if not await self._write(part, some, from_redis=False):
                         return []
                     end = self._cursors[part]
             except entries.ChainBroken as error:  # this partition's trouble, and no other's

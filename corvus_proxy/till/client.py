@@ -240,6 +240,11 @@ class Till:
             found.append(PartitionState(int(epoch or 0), stamp, state, *numbers))
         return found
 
+    async def stamp(self, partition: int) -> str:
+        """The server that a partition was opened on last; empty where it has never been."""
+        found = await self.wait(self._redis.hget(scripts.key(partition, "m"), "rs"))
+        return (found or b"").decode()
+
     async def replid(self) -> str:
         """The replication id of the server that answers: the fence's identity."""
         info = await self.wait(self._redis.info("replication"))
