@@ -315,9 +315,7 @@ class Partition:
             return BAD
         return self.finish("S", rid, hold.wallet, hold.key, hold.slug, nanos, outcome, meta)
 
-    def expire(
-        self, server: str, epoch: str, rid: str, renewals: str, *, wallet: str
-    ) -> Reply:
+    def expire(self, server: str, epoch: str, rid: str, renewals: str, *, wallet: str) -> Reply:
         if no := self.fence(server, epoch):
             return no
         seen = amount(renewals)
