@@ -241,6 +241,7 @@ class _Pair(asyncio.Protocol):
         self.ways = {UP: _Way(self, UP), DOWN: _Way(self, DOWN)}
         self._ends: dict[str, asyncio.Transport] = {}
         self._early: list[bytes] = []
+        self._ended_early = False
         self._calls: deque[resp.Call] = deque()
         self._connecting: asyncio.Task[None] | None = None
         self._closed = False
@@ -281,6 +282,8 @@ class _Pair(asyncio.Protocol):
         for data in self._early:
             transport.write(data)
         self._early.clear()
+        if self._ended_early:
+            self.half_close(UP)
 
     def data_received(self, data: bytes) -> None:
         self.ways[UP].take(data)
@@ -300,6 +303,7 @@ class _Pair(asyncio.Protocol):
 
     def _half_closed(self, way: str) -> None:
         end = self._ends.get(way)
+        self._ended_early = way == UP and end is None
         if end is not None and end.can_write_eof():
             with contextlib.suppress(OSError, RuntimeError):
                 end.write_eof()

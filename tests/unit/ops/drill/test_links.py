@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator
 
 import pytest
@@ -46,6 +47,24 @@ async def test_it_passes_everything_both_ways(link: Link) -> None:
     assert await reader.read() == sent
     await sending
     writer.close()
+
+
+async def test_an_end_that_comes_before_the_server_does_is_passed_on(link: Link) -> None:
+    """A client that says one word and closes, faster than the link connects."""
+    ended = asyncio.Event()
+
+    async def server(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        assert await reader.read() == b"word"
+        ended.set()
+        writer.close()
+
+    listening = await asyncio.start_server(server, "127.0.0.1", 0)
+    link.retarget(listening.sockets[0].getsockname()[1])
+    with socket.create_connection(("127.0.0.1", link.port)) as plain:
+        plain.sendall(b"word")
+    async with asyncio.timeout(5):
+        await ended.wait()
+    listening.close()
 
 
 async def test_a_narrow_link_keeps_little_of_what_nobody_reads() -> None:
