@@ -110,12 +110,12 @@ def power_cut(
 
 async def corrupt(scene: Scene) -> None:
     """12"""
+    mended, place = scene.chance.random() < 0.5, scene.chance.uniform(0.25, 0.75)
     scene.redis.kill()
     before = await epochs(scene)
     log = aof.newest(scene.stack.redis_folder)
     ends = [one.end for one in await writes(log)]
-    pages = ends[-1] // PAGE_BYTES
-    at = PAGE_BYTES * scene.chance.randint(pages // 4, pages * 3 // 4)
+    at = PAGE_BYTES * int(ends[-1] * place / PAGE_BYTES)
     with log.open("rb+") as file:
         file.seek(at)
         file.write(bytes(PAGE_BYTES))
@@ -123,7 +123,7 @@ async def corrupt(scene: Scene) -> None:
     if not await scene.redis.ended(START_S):
         scene.violated("Redis has started on a corrupted log")
         scene.redis.kill()
-    if scene.chance.random() < 0.5:
+    if mended:
         _truncate(log, max(end for end in ends if end <= at))  # as redis-check-aof --fix
         scene.note("the log was cut at the last sound write")
     else:
@@ -309,14 +309,13 @@ async def ask_rebuild(scene: Scene, part: int, ask: Callable[[], Awaitable[objec
         return (await epochs(scene))[part] > before and await serves(scene)
 
     await scene.until(done, f"p{part:02d} is rebuilt", timeout_s=OPEN_S)
-    await scene.until(lambda: booked(scene, part), f"p{part:02d} is in the books")
-
-
-async def booked(scene: Scene, part: int) -> bool:
-    """Whether the books have every event of a partition, at some moment."""
     state = (await scene.stack.stores.till.partitions())[part]
-    async with scene.stack.stores.books.connection() as connection:
-        return (await entries.cursors(connection))[part] >= Mark(state.epoch, state.seq)
+
+    async def booked() -> bool:
+        async with scene.stack.stores.books.connection() as connection:
+            return (await entries.cursors(connection))[part] >= Mark(state.epoch, state.seq)
+
+    await scene.until(booked, f"what came before p{part:02d} was open is in the books")
 
 
 FAULTS = (
