@@ -929,7 +929,7 @@ def test_every_outcome_has_its_test_and_the_books_agree(ends: RunningStack) -> N
 def take_free(stack: RunningStack, key: Key) -> int:
     """Takes all that is free from a key whose request runs; what is left is
     what is held."""
-    for _ in range(5):
+    for _ in range(20):
         found = standing(stack, key)
         usd = f"{found['available_nanos'] // 10**9}.{found['available_nanos'] % 10**9:09d}"
         with contextlib.suppress(AssertionError):  # less is free by now: its stream got a slice
