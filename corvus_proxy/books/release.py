@@ -52,6 +52,7 @@ async def release(connection: Any, wallet: str) -> Released:
             msgspec.structs.replace(
                 event,
                 delta_nanos=delta,
+                actual_nanos=abs(delta) + short,
                 shortfall_nanos=short,
                 balance_nanos=balance,
                 wallet_seq=wallet_seq,

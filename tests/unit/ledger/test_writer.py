@@ -228,7 +228,11 @@ async def test_one_altered_digit_is_found_and_not_charged(
             "select request_id, charge_nanos, shortfall_nanos from request where wallet = $1",
             one.wallet,
         )
+        actual = await connection.fetchval(
+            "select array_agg(actual_nanos order by seq) from event where wallet = $1", one.wallet
+        )
     assert done == (2, 0, 870)
+    assert actual == [1000, 100, 10, 20]
     assert sorted(map(tuple, rows)) == [("after", 20, 0), ("altered", 10, 0), ("before", 100, 0)]
 
 
