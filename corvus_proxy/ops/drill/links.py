@@ -149,6 +149,7 @@ class _Way:
         self.stopped = False
         self._ready_s = 0.0
         self._delayed = 0
+        self._then: Callable[[], None] | None = None
 
     def take(self, data: bytes) -> None:
         """Data has come from one side."""
@@ -192,11 +193,13 @@ class _Way:
     def _write_delayed(self, data: bytes) -> None:
         self._delayed -= 1
         self._pair.write(self.name, data)
+        if not self._delayed and self._then is not None:
+            self._then()
 
     def after_all(self, done: Callable[[], None]) -> None:
         """Calls `done` once everything that is delayed has passed."""
         if self._delayed:
-            asyncio.get_running_loop().call_at(self._ready_s, done)
+            self._then = done
         else:
             done()
 

@@ -149,6 +149,51 @@ async def test_a_watch_point_stops_one_connection_at_one_place(link: Link) -> No
         one.close()
 
 
+async def test_what_a_dead_server_said_never_arrives(link: Link) -> None:
+    """Neither what is under way nor what comes after the mending; another connection is well."""
+    seen: list[Seen] = []
+    link.taps.append(seen.append)
+    reader, writer = await asyncio.open_connection("127.0.0.1", link.port)
+    writer.write(b"before")
+    assert await reader.readexactly(6) == b"before"
+    link.silence()
+    writer.write(b"lost")
+    await asyncio.sleep(0.05)
+    link.heal()
+    writer.write(b"late")
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await reader.read(1)
+    assert [one.data for one in seen if one.way == DOWN] == [b"before"]
+    other, writer2 = await asyncio.open_connection("127.0.0.1", link.port)
+    writer2.write(b"fine")
+    assert await other.readexactly(4) == b"fine"
+    for one in (writer, writer2):
+        one.close()
+
+
+async def test_a_connection_is_reset_at_a_byte(link: Link) -> None:
+    """So much of the piece arrives and no more."""
+    link.cut(lambda seen: 3 if seen.way == DOWN and b"cut" in seen.data else None)
+    reader, writer = await asyncio.open_connection("127.0.0.1", link.port)
+    writer.write(b"whole")
+    assert await reader.readexactly(5) == b"whole"
+    writer.write(b"a cut b")
+    assert await reader.readexactly(3) == b"a c"
+    with pytest.raises(ConnectionResetError):
+        await reader.readexactly(1)
+    writer.close()
+
+
+async def test_the_end_of_a_connection_is_delayed_like_its_bytes(link: Link) -> None:
+    link.delay_s = 0.05
+    reader, writer = await asyncio.open_connection("127.0.0.1", link.port)
+    writer.write(b"last words")
+    writer.write_eof()
+    assert await reader.read() == b"last words"
+    writer.close()
+
+
 def test_redis_values_are_cut_where_they_end() -> None:
     """Commands and replies, whole or in pieces, nested, empty, absent."""
     texts = [
