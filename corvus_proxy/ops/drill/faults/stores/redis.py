@@ -12,8 +12,9 @@ from corvus_proxy.books import entries
 from corvus_proxy.money.event import PARTITIONS
 from corvus_proxy.ops.drill.checkers import Bounds
 from corvus_proxy.ops.drill.faults import Fault, Scene
+from corvus_proxy.ops.drill.faults.gateway import granted
 from corvus_proxy.ops.drill.faults.stores import aof
-from corvus_proxy.ops.drill.links import DOWN, Link, Seen
+from corvus_proxy.ops.drill.links import Link, Seen
 from corvus_proxy.ops.drill.stack import GATEWAYS, RedisServer
 from corvus_proxy.ops.drill.workload import Wallet
 from corvus_proxy.secret import digest
@@ -192,14 +193,14 @@ async def slow(scene: Scene) -> None:
 
 
 async def reset_at_each_byte(scene: Scene, links: list[Link], script: str) -> None:
-    """Every other reply to a script comes a byte further than the one before, and is reset there;
+    """Every other OK to a script comes a byte further than the one before, and is reset there;
     until one has come whole."""
     size = turn = 0
-    whole = False
+    whole, says_ok = False, granted(script)
 
     def cut(seen: Seen) -> int | None:
         nonlocal size, turn, whole
-        if seen.way != DOWN or seen.call is None or seen.call.name != script or whole:
+        if whole or not says_ok(seen):
             return None
         turn += 1
         if turn % 2:
