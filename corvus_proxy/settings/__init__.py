@@ -15,200 +15,60 @@ from typing import Any, cast
 import msgspec
 
 from corvus_proxy.errors import ConfigurationError
+from corvus_proxy.settings.secrets import read_file
+from corvus_proxy.settings.sections import (
+    ConsoleSettings,
+    DatabaseSettings,
+    DemoSettings,
+    GatewaySettings,
+    HoldSettings,
+    LedgerSettings,
+    MetricsSettings,
+    PricingSettings,
+    RedisSettings,
+    RelaySettings,
+    SecretsSettings,
+    SiteSettings,
+    TimeoutSettings,
+    WorkerSettings,
+)
+from corvus_proxy.settings.selling import (
+    BrandSettings,
+    BtcpaySettings,
+    MailSettings,
+    ShopSettings,
+    StripeSettings,
+)
 
-
-class RedisSettings(msgspec.Struct, frozen=True):
-    """The till. It must keep every acknowledged write (`appendfsync always`)."""
-
-    url: str = "redis://127.0.0.1:6379/0"
-    """Where Redis or Valkey (7.0 or newer) listens; `unix://PATH` works too."""
-    timeout_ms: int = 250
-    """A call that takes longer is a refusal: better a quick 503 than a client that hangs."""
-    durability_confirmed: bool = False
-    """Set where a managed Redis forbids CONFIG GET and its operator vouches for the settings."""
-
-
-class DatabaseSettings(msgspec.Struct, frozen=True):
-    """The books."""
-
-    url: str = ""
-    """`postgresql://…`. The gateway never needs it."""
-
-
-class GatewaySettings(msgspec.Struct, frozen=True):
-    """The API port."""
-
-    host: str = "127.0.0.1"
-    """Address to listen on."""
-    port: int = 8080
-    """Port to listen on."""
-    processes: int = 1
-    """Gateway processes. One per core, less what Redis and Postgres need on the same machine."""
-    body_bytes_max: int = 33_554_432
-    """Largest request body. The upstreams' own limit is 32 MB."""
-    body_timeout_s: int = 60
-    """A body that takes longer to arrive is answered with 408."""
-    drain_s: int = 600
-    """How long running streams may go on after SIGTERM."""
-
-
-class SiteSettings(msgspec.Struct, frozen=True):
-    """The site port: log-in and dashboard."""
-
-    host: str = "127.0.0.1"
-    """Address to listen on."""
-    port: int = 8081
-    """Port to listen on."""
-
-
-class ConsoleSettings(msgspec.Struct, frozen=True):
-    """The operator's port: metrics. Keep it on loopback or a private address."""
-
-    host: str = "127.0.0.1"
-    """Address to listen on."""
-    port: int = 8082
-    """Port to listen on."""
-
-
-class WorkerSettings(msgspec.Struct, frozen=True):
-    """The worker's own port, for health checks."""
-
-    host: str = "127.0.0.1"
-    """Address to listen on."""
-    status_port: int = 8083
-    """Port to listen on."""
-
-
-class RelaySettings(msgspec.Struct, frozen=True):
-    """The way of an answer to its client."""
-
-    keepalive_s: int = 15
-    """Silence after which a stream gets a ping. Load balancers often cut at 60, agents at 300."""
-    settle_wait_ms: int = 300
-    """How long the end of a stream waits for the charge; then it says `"settled": false`."""
-    cancel_drain_s: float = 2.0
-    """How long the upstream is read on for its usage after the client has gone."""
-    client_stall_s: int = 300
-    """A client that takes no byte for this long is let go."""
-
-
-class TimeoutSettings(msgspec.Struct, frozen=True):
-    """Patience with an upstream."""
-
-    connect_s: float = 5.0
-    """To open a connection."""
-    first_byte_s: float = 120.0
-    """From the request to the answer's head."""
-    silence_s: float = 300.0
-    """Between two pieces of an answer."""
-    total_s: float = 3600.0
-    """For a whole answer."""
-
-
-class HoldSettings(msgspec.Struct, frozen=True):
-    """How much money a request sets aside while it runs."""
-
-    slice_tokens: int = 2048
-    """Output that a stream holds at a time. Larger: fewer extensions; smaller: less money held."""
-    floor_tokens: int = 1024
-    """A request that could not get this much output is refused instead of cut short."""
-    share_floor_tokens: int = 4096
-    """Non-streaming: up to this output a request may hold more than half of the free balance."""
-    wait_s: float = 2.0
-    """How long a request waits for other holds of its wallet to end before it is refused."""
-    waiters_max: int = 32
-    """Requests that may wait so on one wallet, per process."""
-    letters_per_100_tokens: int = 300
-    """Output in slices: ASCII letters that 100 tokens have at least."""
-    symbols_per_100_tokens: int = 140
-    """Output in slices: other ASCII characters that 100 tokens have at least."""
-    non_ascii_per_100_tokens: int = 100
-    """Output in slices: bytes beyond ASCII that 100 tokens have at least."""
-    text_percent: int = 110
-    """Input bound of text, in percent of the tokens that may begin in it."""
-    claude_text_percent: int = 140
-    """The same for Claude: its tokenizer is not public, and newer models count some 30 % more."""
-    base_tokens: int = 700
-    """Input bound: what an upstream adds of its own, such as tool instructions."""
-    image_tokens: int = 16_384
-    """Input bound of an image whose size cannot be told, and of any image on models that do not
-    say otherwise."""
-    document_tokens: int = 0
-    """Input bound of a document; 0: it may fill the context, for how much its pages say cannot be
-    told."""
-    silent_tokens_per_s: int = 150
-    """Output assumed of a model that reasons in silence, for slices only, never for a charge."""
-
-
-class LedgerSettings(msgspec.Struct, frozen=True):
-    """Leases, the journal and the writer."""
-
-    lease_s: float = 120.0
-    """A hold whose owner gave no sign of life for this long is charged at its last checkpoint."""
-    lag_limit: int = 200_000
-    """Events a partition may hold that the books do not; then new requests are refused."""
-    keep: int = 5_000
-    """Committed events kept in Redis per partition, for a database restored from a backup."""
-    archive_dir: str = ""
-    """Folder of the worker's archive of booked events, on another disk than the database's: what a
-    database restored from a backup is brought forward with. Empty: none."""
-    archive_days: int = 7
-    """Days of archive that are kept; more than the age of the oldest backup you would restore."""
-    journal_dir: str = ""
-    """Folder of a gateway's journals, on a disk that outlives the process. Required."""
-    journal_sync_ms: int = 20
-    """Interval of the journal's fdatasync."""
-
-
-class SecretsSettings(msgspec.Struct, frozen=True):
-    """Secrets of the installation itself."""
-
-    pepper_file: str = ""
-    """File with the pepper that customers' secrets are hashed under; or CORVUS_PEPPER. Never
-    change it: every key would be lost."""
-
-
-class PricingSettings(msgspec.Struct, frozen=True):
-    """The price book."""
-
-    book: str = ""
-    """Another price book than the one in the package; `config/models.example.toml` shows how."""
-    factor: dict[str, str] = {}
-    """Share of the official price per family (`anthropic = "0.35"`), in place of the book's."""
-    sell_below_cost: bool = False
-    """Allows prices below what the cheapest credential pays."""
-    notice_days: int = 14
-    """Days between the announcement of a rise and the rise; `corvus prices lint` holds the book to
-    it."""
-
-
-class BrandSettings(msgspec.Struct, frozen=True):
-    """Facts about the operator that pages and answers show."""
-
-    name: str = "Corvus"
-    """Name of the service."""
-    site_url: str = "http://127.0.0.1:8081"
-    """Public address of the site, without a slash at its end."""
-    api_url: str = "http://127.0.0.1:8080"
-    """Public address of the API, without /v1."""
-    support: str = ""
-    """Where customers get help."""
-    independence: str = ""
-    """One sentence on the operator's relation to the model vendors."""
-
-
-class DemoSettings(msgspec.Struct, frozen=True):
-    """Simulated money and upstreams; never together with a real upstream."""
-
-    enabled: bool = False
-    """Written by `corvus up`."""
-
-
-class MetricsSettings(msgspec.Struct, frozen=True):
-    """Prometheus."""
-
-    dir: str = ""
-    """Folder in which all processes of this machine keep their metrics, for the console."""
+__all__ = [
+    "FAMILIES",
+    "PLAIN_SECTIONS",
+    "BrandSettings",
+    "BtcpaySettings",
+    "ConsoleSettings",
+    "Credential",
+    "DatabaseSettings",
+    "DemoSettings",
+    "GatewaySettings",
+    "HoldSettings",
+    "LedgerSettings",
+    "MailSettings",
+    "MetricsSettings",
+    "PricingSettings",
+    "RedisSettings",
+    "RelaySettings",
+    "SecretsSettings",
+    "Settings",
+    "ShopSettings",
+    "SiteSettings",
+    "StripeSettings",
+    "TimeoutSettings",
+    "Upstream",
+    "WorkerSettings",
+    "config_path",
+    "load",
+    "struct_of",
+]
 
 
 class Credential(msgspec.Struct, frozen=True):
@@ -236,7 +96,7 @@ class Credential(msgspec.Struct, frozen=True):
         if self.secret_env:
             text = os.environ.get(self.secret_env, "")
         elif self.secret_file:
-            text = _read(Path(self.secret_file), f"credential {self.name}").decode()
+            text = read_file(Path(self.secret_file), f"credential {self.name}").decode()
         else:
             text = ""
         if not text.strip():
@@ -281,6 +141,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     secrets: SecretsSettings = SecretsSettings()
     pricing: PricingSettings = PricingSettings()
     brand: BrandSettings = BrandSettings()
+    shop: ShopSettings = ShopSettings()
+    stripe: StripeSettings = StripeSettings()
+    btcpay: BtcpaySettings = BtcpaySettings()
+    mail: MailSettings = MailSettings()
     demo: DemoSettings = DemoSettings()
     metrics: MetricsSettings = MetricsSettings()
     upstream: list[Upstream] = []
@@ -289,7 +153,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """The pepper, at least 32 bytes. Raises ConfigurationError."""
         text = os.environ.get("CORVUS_PEPPER", "").encode()
         if not text and self.secrets.pepper_file:
-            text = _read(Path(self.secrets.pepper_file), "secrets.pepper_file")
+            text = read_file(Path(self.secrets.pepper_file), "secrets.pepper_file")
         if len(text.strip()) < 32:
             raise ConfigurationError(
                 "secrets.pepper_file: name a file with at least 32 random characters"
@@ -351,8 +215,8 @@ def struct_of(section: str) -> type[msgspec.Struct]:
 
 
 def _from_variable(name: str, text: str) -> object:
-    """A variable's value: text as it stands, a table as JSON (`{"openai": "0.60"}`)."""
-    if not text.startswith("{"):
+    """A variable's value: text as it stands, a table or list as JSON (`{"openai": "0.60"}`)."""
+    if not text.startswith(("{", "[")):
         return text
     try:
         return msgspec.json.decode(text)
@@ -413,10 +277,3 @@ def _check_share(option: str, value: float | str) -> None:
         share = Decimal(-1)
     if not (share.is_finite() and share >= 0):
         raise ConfigurationError(f"{option}: {value!r} is no share such as 0.35")
-
-
-def _read(path: Path, option: str) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ConfigurationError(f"{option}: {path}: {error.strerror}") from None

@@ -35,6 +35,8 @@ KINDS = {
     "app.js": "text/javascript; charset=utf-8",
     "icon.svg": "image/svg+xml",
 }
+PARTS = {"app.css": "style", "app.js": "script"}
+"""Files that are written in parts, one a subject, and sent as one, in the order of their names."""
 
 
 class Outcome(NamedTuple):
@@ -200,7 +202,12 @@ class Asset(NamedTuple):
 
 
 def _asset(name: str, kind: str) -> Asset:
-    data = (resources.files("corvus_proxy.site") / "static" / name).read_bytes()
+    static = resources.files("corvus_proxy.site") / "static"
+    if name in PARTS:
+        parts = sorted((static / PARTS[name]).iterdir(), key=lambda part: part.name)
+        data = b"\n".join(part.read_bytes() for part in parts)
+    else:
+        data = (static / name).read_bytes()
     return Asset(data, hashlib.sha256(data).hexdigest()[:12], kind)
 
 

@@ -27,6 +27,7 @@ BROAD_EXCEPT = {
 ENVIRONMENT = {
     "clock.py",
     "settings/__init__.py",
+    "settings/secrets.py",
     "ops/children.py",
     "ops/embedded.py",
     "ops/commands/common.py",
