@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import sys
 from typing import NoReturn
 
@@ -17,6 +18,7 @@ def run_gateway(settings: Settings) -> None:
     from granian.log import LogLevels
 
     guard.refuse_demo(settings, str(config_path() or "settings"))
+    _let_the_young_die()
     gateway = settings.gateway
     Granian(
         "corvus_proxy.roles.gateway:create",
@@ -34,6 +36,24 @@ def run_gateway(settings: Settings) -> None:
         workers_kill_timeout=gateway.drain_s + 5,
         log_level=LogLevels.warning,
     ).serve()
+
+
+def _let_the_young_die() -> None:
+    """A process that is told to stop before it listens for that ends at once: it has nothing to
+    finish. It would inherit its master's handlers, which do nothing in it, and the master would
+    wait for it as long as streams may last."""
+    words = {signal.SIGTERM, signal.SIGINT}
+
+    def begin() -> None:
+        for word in words:
+            signal.signal(word, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, words)
+
+    os.register_at_fork(
+        before=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, words),
+        after_in_parent=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, words),
+        after_in_child=begin,
+    )
 
 
 def main(name: str) -> None:
