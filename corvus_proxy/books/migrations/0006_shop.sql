@@ -191,6 +191,7 @@ create table mail (
 );
 create index mail_waiting on mail (next_at) where state in ('queued', 'deferred');
 create index mail_order on mail (order_id) where order_id <> '';
+create index mail_address on mail (address, created_at);
 
 -- Links of a mail: used once, by POST.
 create table link (
