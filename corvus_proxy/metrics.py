@@ -69,6 +69,7 @@ MOVES_REFUSED = Counter(
     "Credits and debits to which Redis said no; they are not tried again.",
     ["kind"],
 )
+MAILS = Counter("corvus_mails_total", "Mails by kind and what became of them.", ["kind", "state"])
 PARTITIONS_REBUILT = Counter(
     "corvus_partitions_rebuilt_total", "Partitions that were rebuilt from the books and journals."
 )

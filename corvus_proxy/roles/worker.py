@@ -17,12 +17,14 @@ from corvus_proxy.roles.process import serve_until, set_up_logs, stop_event
 from corvus_proxy.service import demo, guard
 from corvus_proxy.service.stores import Stores, open_stores
 from corvus_proxy.settings import Settings, config_path
+from corvus_proxy.shop import mail
 from corvus_proxy.till.client import Till, TillUnavailable
 from corvus_proxy.till.sweeper import Sweeper
 from corvus_proxy.upstream.check import check_credentials
 
 OUTBOX_S = 0.5
 LAG_S = 2.0
+MAIL_S = 1.0
 _log = structlog.get_logger()
 
 
@@ -40,12 +42,14 @@ async def main(settings: Settings) -> None:
         stores.till, stores.books, behind=writer.why_behind, in_hand=writer.in_hand
     )
     sweeper = Sweeper(stores.till, lease_s=settings.ledger.lease_s)
+    mailer = mail.open_mailer(stores.books, stores.pepper, settings)
     jobs = [
         writer.run(),
         coordinator.run(),
         _every("sweeper", min(5.0, settings.ledger.lease_s / 8), lambda: _sweep(sweeper)),
         _every("outbox", OUTBOX_S, lambda: outbox.tick(stores.till, stores.books)),
         _every("lag", LAG_S, lambda: _measure_lag(writer)),
+        _every("mail", MAIL_S, lambda: mail.tick(mailer)),
         _refuse_simulated(settings, stores, stop),
         _check_credentials(settings),
     ]

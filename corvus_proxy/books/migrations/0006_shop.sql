@@ -60,6 +60,8 @@ create table shop_order (
     wallet text references wallet,
     key_id text references key,
     new_key boolean not null,
+    -- The buyer has shown to own the key that is topped up: its balance may be told.
+    by_owner boolean not null default false,
     email text not null default '',
     -- The delivery copies of a new key and its recovery code, until claimed or seven days old.
     secret_sealed text not null default '',
@@ -69,12 +71,21 @@ create table shop_order (
     expires_at timestamptz not null,
     -- Until then the provider is asked about it, for late payments.
     watched_until timestamptz not null,
+    -- Questions to the provider, numbered: an answer to an earlier one than the last that was taken
+    -- is stale.
+    asked bigint not null default 0,
+    answered bigint not null default 0,
     checked_at timestamptz,
     check_problem text not null default '',
+    -- When the worker asks next; null: not any more.
+    next_check_at timestamptz,
+    -- What is still due, in the asset.
+    due text not null default '',
     confirmed_at timestamptz,
     unique (provider, provider_ref)
 );
-create index shop_order_watched on shop_order (checked_at nulls first, watched_until);
+create index shop_order_due on shop_order (next_check_at) where next_check_at is not null;
+create index shop_order_created on shop_order (created_at desc);
 create index shop_order_wallet on shop_order (wallet, created_at desc);
 create index shop_order_sealed on shop_order (confirmed_at) where secret_sealed <> '';
 
@@ -89,7 +100,14 @@ create table payment (
     asset_amount text not null,
     rate text not null default '1',
     value_nanos bigint not null check (value_nanos >= 0),
+    -- What it became once it was confirmed: balance, fee and tax add up to what it counts for.
+    counted boolean not null default false,
     credited_nanos bigint not null default 0 check (credited_nanos >= 0),
+    fee_nanos bigint not null default 0 check (fee_nanos >= 0),
+    tax_nanos bigint not null default 0 check (tax_nanos >= 0),
+    -- How often it was taken back, and how much of the balance the last time.
+    reversals smallint not null default 0,
+    reversed_nanos bigint not null default 0 check (reversed_nanos >= 0),
     destination text not null default '',
     transaction text not null default '',
     confirmations integer not null default 0,
@@ -130,6 +148,8 @@ create trigger cash_no_truncate before truncate on cash
 create table refund (
     refund_id text primary key,
     order_id text not null references shop_order,
+    -- The payment it is sent back on.
+    payment_id text not null references payment,
     amount_nanos bigint not null check (amount_nanos > 0),
     state text not null check (state in ('requested', 'approved', 'sent', 'refused')),
     provider_ref text not null default '',
@@ -139,6 +159,7 @@ create table refund (
     ended_at timestamptz
 );
 create index refund_order on refund (order_id);
+create index refund_open on refund (created_at) where state in ('requested', 'approved');
 
 -- Every signed message of a payment service, once: a doubled one is known by its id.
 create table webhook (
@@ -149,6 +170,7 @@ create table webhook (
     received_at timestamptz not null default now(),
     primary key (provider, event_id)
 );
+create index webhook_reference on webhook (provider, reference);
 
 create table mail (
     mail_id text primary key,
@@ -169,6 +191,7 @@ create table mail (
 );
 create index mail_waiting on mail (next_at) where state in ('queued', 'deferred');
 create index mail_order on mail (order_id) where order_id <> '';
+create index mail_address on mail (address, created_at);
 
 -- Links of a mail: used once, by POST.
 create table link (

@@ -1,0 +1,1 @@
+"""Orders, payments, refunds, links and cash in Postgres."""

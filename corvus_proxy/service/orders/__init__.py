@@ -1,0 +1,49 @@
+"""Buying: what the pages, the machine's door and the worker ask of orders.
+
+A face imports this package and nothing of the shop. Every function takes the desk first.
+"""
+
+from corvus_proxy.service.orders.claiming import claim, claim_view, correct_address, resend
+from corvus_proxy.service.orders.desk import Desk, open_desk
+from corvus_proxy.service.orders.placing import offer, place
+from corvus_proxy.service.orders.refunding import refund, refundable
+from corvus_proxy.service.orders.types import (
+    Claimed,
+    ClaimView,
+    Form,
+    Offer,
+    OrderView,
+    PaymentView,
+    Placed,
+    Problem,
+    RefundView,
+    StepView,
+)
+from corvus_proxy.service.orders.viewing import view
+from corvus_proxy.service.orders.watching import tick, webhook
+
+__all__ = [
+    "ClaimView",
+    "Claimed",
+    "Desk",
+    "Form",
+    "Offer",
+    "OrderView",
+    "PaymentView",
+    "Placed",
+    "Problem",
+    "RefundView",
+    "StepView",
+    "claim",
+    "claim_view",
+    "correct_address",
+    "offer",
+    "open_desk",
+    "place",
+    "refund",
+    "refundable",
+    "resend",
+    "tick",
+    "view",
+    "webhook",
+]

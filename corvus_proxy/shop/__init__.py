@@ -1,0 +1,1 @@
+"""Selling balance: prices, states, payment services, settling, refunds, mail."""
