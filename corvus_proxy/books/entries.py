@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from corvus_proxy.books import quarantine
-from corvus_proxy.money.event import Event, Mark, Meta, Poison, decode_meta
+from corvus_proxy.money.event import CHARGEBACKS, Event, Mark, Meta, Poison, decode_meta
 
 
 class ChainBroken(Exception):
@@ -69,6 +69,7 @@ select w.wallet, w.balance_nanos, w.wallet_seq, exists (
     select from quarantine q where q.wallet = w.wallet and q.released_at is null) as stopped
 from wallet w where w.wallet = any($1)
 """
+UPDATE_RECEIVABLE = "update wallet set receivable_nanos = receivable_nanos + $2 where wallet = $1"
 UPDATE_CURSOR = """
 update cursor set epoch = $2, seq = $3 where part = $1 and epoch = $4 and seq = $5
 """
@@ -83,6 +84,9 @@ def postings(event: Event) -> list[Posting]:
         found.append(Posting(event.counter or "grants", wallet, event.delta_nanos))
     elif event.type == "D":
         found.append(Posting(wallet, event.counter or "refunds", -event.delta_nanos))
+        if event.counter == CHARGEBACKS:  # who reversed it owes the rest
+            owed = f"receivable:{event.wallet}"
+            found.append(Posting(owed, CHARGEBACKS, event.shortfall_nanos))
     else:
         found.append(Posting(wallet, f"revenue:{operator}", -event.delta_nanos))
         # What the balance could not pay is earned all the same, and lost by the operator.
@@ -201,7 +205,8 @@ async def try_lock(connection: Any, parts: Sequence[int]) -> set[int]:
 
 
 async def insert(connection: Any, part: int, events: Sequence[Event]) -> None:
-    """Rows, postings and requests of sound events; moves neither wallets nor the cursor."""
+    """Rows, postings, requests and receivables of sound events; moves neither balances nor the
+    cursor."""
     await connection.executemany(INSERT_EVENTS, [_event_row(event) for event in events])
     await connection.executemany(
         INSERT_POSTINGS,
@@ -220,6 +225,11 @@ async def insert(connection: Any, part: int, events: Sequence[Event]) -> None:
             "update outbox set applied_at = now() where id = any($1) and applied_at is null",
             applied,
         )
+    # Here and nowhere else, in the transaction that books the event: an event is booked once.
+    await connection.executemany(UPDATE_RECEIVABLE, [
+        (event.wallet, event.shortfall_nanos) for event in events
+        if event.type == "D" and event.counter == CHARGEBACKS and event.shortfall_nanos
+    ])  # fmt: skip
 
 
 class _Wallet(NamedTuple):

@@ -256,6 +256,22 @@ async def insert_audit(
     )
 
 
+async def lower_receivable(connection: Any, wallet: str, nanos: int) -> int:
+    """Takes up to `nanos` off what a wallet owes after reversals (paid, or a dispute was won); what
+    was taken off. The caller writes the cash row in the same transaction."""
+    return int(
+        await connection.fetchval(
+            """
+            update wallet w set receivable_nanos = w.receivable_nanos - owed.less
+            from (select wallet, least(receivable_nanos, $2) as less from wallet
+                  where wallet = $1 for update) owed
+            where w.wallet = owed.wallet returning owed.less""",
+            wallet,
+            nanos,
+        )
+    )
+
+
 async def simulated_money(connection: Any) -> bool:
     """Whether this installation has ever held simulated money."""
     return bool(await connection.fetchval("select simulated_money from installation"))

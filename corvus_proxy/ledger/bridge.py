@@ -44,6 +44,8 @@ class _Move(NamedTuple):
     counter: str
     key: str = ""
     reason: str = ""
+    short_nanos: int = 0
+    """What a reversal could not take."""
 
 
 async def bridge(till: Till, books: Books, part: int) -> Bridged:
@@ -127,10 +129,10 @@ async def _known_moves(
     for row in await wallets.waiting_of_partition(connection, part):
         if row.id not in done:
             continue
-        kind, moved, _, seq = done[row.id].split("|")
+        kind, moved, short, seq = done[row.id].split("|")
         if before.seq < int(seq) <= upto.seq:
             delta = int(moved) if kind == "C" else -int(moved)
-            move = _Move(delta, row.id, row.counter, row.key_id, row.reason)
+            move = _Move(delta, row.id, row.counter, row.key_id, row.reason, int(short))
             found.setdefault(row.wallet, []).append(move)
     return found
 
@@ -166,8 +168,8 @@ def _events(
             delta_nanos=move.delta_nanos,
             balance_nanos=balance,
             wallet_seq=to.wallet_seq if last else wallet.wallet_seq + 1 + at,
-            actual_nanos=abs(move.delta_nanos),
-            shortfall_nanos=0,
+            actual_nanos=abs(move.delta_nanos) + move.short_nanos,
+            shortfall_nanos=move.short_nanos,
             outcome="credit" if move.delta_nanos > 0 else "debit",
             counter=move.counter,
             reason=move.reason,

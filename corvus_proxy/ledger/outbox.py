@@ -3,6 +3,9 @@
 An answer may be a refusal: a credit beyond what a wallet may hold, a debit of more than is free. It
 stands in the books, and the row is not sent again by anybody: who was told no must not find the
 money moved later.
+
+A reversal (a payment that was taken back) is a debit that takes what is free and is never refused:
+what was short stands in its event, and the books make it a receivable of the wallet.
 """
 
 from typing import NamedTuple
@@ -76,7 +79,8 @@ async def send(till: Till, books: Books, row: wallets.OutboxRow) -> object:
         if row.kind == "credit":
             reply = await till.credit(row.id, row.wallet, row.amount_nanos, **details)
         else:
-            reply = await till.debit(row.id, row.wallet, row.amount_nanos, up_to=False, **details)
+            up_to = row.kind == "reversal"
+            reply = await till.debit(row.id, row.wallet, row.amount_nanos, up_to=up_to, **details)
         if why := _refusal(reply):
             await wallets.refuse(connection, row.id, why)
             metrics.MOVES_REFUSED.labels(row.kind).inc()

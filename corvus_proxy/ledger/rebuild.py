@@ -93,11 +93,14 @@ async def fill(
             raise RefillFailed(f"p{part:02d} moved while it was filled: {answer!r}")
     await _push_newer(till, books, part, loaded)
     for row in waiting:
-        if row.kind != "key":
+        if row.kind not in ("key", "reversal"):
             await outbox.send(till, books, row)
     claims = await door.claims(till, part)
     charged, known, short = await _charge(till, books, part, epoch, claims)
     adopted = await _adopt(till, books, part, epoch, [one for one in claims if one.kind == "A"])
+    for row in waiting:
+        if row.kind == "reversal":  # it takes what nobody else needs
+            await outbox.send(till, books, row)
     count, problem = await _compare(till, books, part)
     return Rebuilt(count, charged, known, adopted, short, problem)
 

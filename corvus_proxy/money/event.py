@@ -11,6 +11,9 @@ import msgspec
 PARTITIONS = 64
 """Immutable for the life of an installation; stored with the data and checked at start."""
 
+CHARGEBACKS = "chargebacks"
+"""Counter account of reversed payments: what the balance could not give back is receivable."""
+
 EventType = Literal["S", "X", "L", "C", "D"]
 """Settle, expire, late, credit, debit."""
 
