@@ -15,7 +15,8 @@ from corvus_proxy import clock
 
 PREFIX = "sk-corvus_"
 _WALLET, _SECRET, _CHECK = 12, 28, 6
-_LENGTH = len(PREFIX) + _WALLET + _SECRET + _CHECK
+LENGTH = len(PREFIX) + _WALLET + _SECRET + _CHECK
+"""Characters of a secret, the prefix with them."""
 _ALPHABET = frozenset(clock.BASE62)
 
 
@@ -46,11 +47,26 @@ def new_secret(wallet: str) -> str:
 def parse(text: str) -> Secret | None:
     """The secret in `text` (white space around it is ignored), or None if it has not our shape."""
     text = text.strip()
-    if len(text) != _LENGTH or not text.startswith(PREFIX):
+    if len(text) != LENGTH or not text.startswith(PREFIX):
         return None
     if not _ALPHABET.issuperset(text[len(PREFIX) :]) or _checksum(text[:-_CHECK]) != text[-_CHECK:]:
         return None
     return Secret(text, "w_" + text[len(PREFIX) : len(PREFIX) + _WALLET])
+
+
+def strange_characters(text: str) -> int:
+    """How many characters behind the prefix no secret can have."""
+    return sum(character not in _ALPHABET for character in text[len(PREFIX) :])
+
+
+def is_one_off(text: str) -> bool:
+    """Whether a text of the right shape and a wrong checksum is a secret with one character
+    changed; the checksum tells that for certain."""
+    return any(
+        parse(text[:at] + other + text[at + 1 :])
+        for at in range(len(PREFIX), len(text))
+        for other in clock.BASE62
+    )
 
 
 def digest(text: str, pepper: bytes) -> str:

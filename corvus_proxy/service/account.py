@@ -1,21 +1,13 @@
-"""What a customer sees of a wallet: log-in by the key, figures, requests, models."""
+"""What a customer sees of a wallet: figures, requests, models."""
 
 from datetime import datetime
 from typing import NamedTuple
 
-from corvus_proxy import secret
 from corvus_proxy.books import views
 from corvus_proxy.service.keys import STATUS
+from corvus_proxy.service.sessions import Session
 from corvus_proxy.service.stores import Stores
 from corvus_proxy.till.client import TillUnavailable
-from corvus_proxy.till.reply import Fenced, Look
-
-
-class Session(NamedTuple):
-    """Who is logged in."""
-
-    wallet: str
-    key_id: str
 
 
 class Overview(NamedTuple):
@@ -36,21 +28,6 @@ class KeyRecord(NamedTuple):
     masked: str
     """Of the present secret; what a client may still use during a rotation's grace is not told."""
     created_at: datetime
-
-
-async def log_in(stores: Stores, text: str) -> Session | None:
-    """The session that a secret opens; None for every secret that opens none.
-
-    A frozen key may look. Raises TillUnavailable, also while the wallet's partition is closed:
-    whether anybody knows the secret cannot be told then.
-    """
-    parsed = secret.parse(text)
-    if parsed is None:
-        return None
-    reply = await stores.till.look(parsed.wallet, secret.digest(parsed.text, stores.pepper))
-    if isinstance(reply, Fenced):
-        raise TillUnavailable("Redis: the partition is closed")
-    return Session(parsed.wallet, reply.key_id) if isinstance(reply, Look) else None
 
 
 async def overview(stores: Stores, wallet: str) -> Overview:

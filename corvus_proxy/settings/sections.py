@@ -45,6 +45,9 @@ class SiteSettings(msgspec.Struct, frozen=True):
     """Address to listen on."""
     port: int = 8081
     """Port to listen on."""
+    trusted_proxies: list[str] = []
+    """Addresses or networks of proxies of yours before the site: from them alone
+    `X-Forwarded-For` is believed, for the limit on wrong log-ins."""
 
 
 class ConsoleSettings(msgspec.Struct, frozen=True):

@@ -1,154 +1,77 @@
-"""The site port: log-in and the dashboard, as an ASGI application.
+"""The site port: what visitors and customers see, as an ASGI application.
 
 Rule 1: a page never ends in a traceback. Redis or Postgres away is a 503 in words, a defect of ours
 a 500 with a reference that stands in the log.
-Rule 2: figures of a wallet are shown only to the session that the wallet's own key opened.
+Rule 2: figures of a wallet are shown only to a session that the wallet's key, mailbox, order or
+read-only token opened.
+Rule 3: a key in an address is refused, whatever page it is: addresses are kept by browsers, proxies
+and histories.
 """
 
-from typing import Any
+import re
 
 import structlog
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from corvus_proxy import clock, secret
-from corvus_proxy.service import account
+from corvus_proxy import clock
+from corvus_proxy.books.db import BooksUnavailable
 from corvus_proxy.service.stores import Stores
 from corvus_proxy.settings import Settings
-from corvus_proxy.site import forms, pages, render
-from corvus_proxy.site.sessions import Sessions
+from corvus_proxy.site import account, render
+from corvus_proxy.site.front import LATER, Front, error
 from corvus_proxy.till.client import TillUnavailable
 
-RETRY_S = 5
-"""When a page that a server's absence spoilt may be asked for again."""
-_LATER = {**render.PRIVATE, "retry-after": str(RETRY_S)}
+_SECRET = re.compile(rb"(sk|ro)-corvus_\w")
 _log = structlog.get_logger()
 
 
-class Site:
-    """The views: each asks the service and gives the answer a template, or JSON."""
+class Notices:
+    """Answers to what no view can answer."""
 
-    def __init__(self, stores: Stores, settings: Settings) -> None:
-        self._stores = stores
-        self._site_url = settings.brand.site_url
-        self._pages = render.Pages(settings)
-        self._calls = pages.calls(settings)
-        self._sessions = Sessions(stores.pepper, https=self._site_url.startswith("https:"))
-        self._tries = forms.Tries()
+    def __init__(self, front: Front) -> None:
+        self._pages = front.pages
 
-    async def home(self, request: Request) -> Response:
-        """`/`: to the dashboard or to the log-in."""
-        known = self._sessions.read(request) is not None
-        return render.redirect("/dashboard" if known else "/login")
-
-    async def log_in_form(self, request: Request) -> Response:
-        """`GET /login`."""
-        if self._sessions.read(request) is not None:
-            return render.redirect("/dashboard")
-        return self._log_in_page()
-
-    async def log_in(self, request: Request) -> Response:
-        """`POST /login`: the key opens the dashboard."""
-        if not forms.is_own(request, self._site_url):
-            return self._log_in_page(
-                403, "This form was sent from another site. Enter the key here, on this page."
-            )
-        address = request.client.host if request.client else ""
-        wait_s = self._tries.take(address)
-        if wait_s:
-            return self._log_in_page(
-                429,
-                f"Too many wrong keys from your address. Try again in {wait_s} seconds.",
-                retry_after_s=wait_s,
-            )
-        try:
-            fields = await forms.read(request)
-        except forms.FormTooLarge:
-            return self._log_in_page(413, "This is far too long for a key.")
-        text = "".join(fields.get("key", "").split())  # line breaks come with keys from a mail
-        problem = _shape_problem(text)
-        if problem:
-            return self._log_in_page(401, problem)
-        try:
-            session = await account.log_in(self._stores, text)
-        except TillUnavailable:
-            self._tries.give_back(address)
-            raise
-        if session is None:
-            return self._log_in_page(
-                401, "Nobody here knows this key. It may belong to another service, or be replaced."
-            )
-        self._tries.give_back(address)
-        response = render.redirect("/dashboard")
-        self._sessions.start(response, session)
-        return response
-
-    async def log_out(self, request: Request) -> Response:
-        """`POST /logout`."""
-        response = render.redirect("/login")
-        if forms.is_own(request, self._site_url):
-            self._sessions.end(response)
-        return response
-
-    async def dashboard(self, request: Request) -> Response:
-        """`GET /dashboard`."""
-        session = self._sessions.read(request)
-        if session is None:
-            return render.redirect("/login")
-        view = await pages.dashboard(self._stores, session)
-        return self._pages.page(
-            "dashboard.html",
-            status=200 if view.listing else 503,
-            headers=render.PRIVATE if view.listing else _LATER,
-            session=session,
-            calls=self._calls,
-            requests_shown=pages.REQUESTS_SHOWN,
-            **view._asdict(),
-        )
-
-    async def dashboard_twin(self, request: Request) -> Response:
-        """`GET /dashboard.json`; `?part=figures` leaves out what the books would be asked for."""
-        session = self._sessions.read(request)
-        if session is None:
-            return render.json(_error("not_logged_in", "Log in with the key first."), status=401)
-        if request.query_params.get("part") == "figures":
-            figures = await account.overview(self._stores, session.wallet)
-            return render.json({**session._asdict(), **render.twin(figures)})
-        view = render.twin(await pages.dashboard(self._stores, session))
-        return render.json(
-            {
-                **session._asdict(),
-                **view.pop("figures"),
-                **view,
-                "base_urls": {call.title: call.base_url for call in self._calls},
-            },
-            status=200 if view["listing"] else 503,
-            headers=render.PRIVATE if view["listing"] else _LATER,
-        )
-
-    async def unavailable(self, request: Request, error: Exception) -> Response:
+    async def no_till(self, request: Request, problem: Exception) -> Response:
         """Redis does not answer, so nothing about money can be said."""
-        if request.url.path.endswith(".json"):
-            view = _error("ledger_unavailable", "The ledger does not answer; balances are safe.")
-            return render.json(view, status=503, headers=_LATER)
+        if request.url.path.endswith((".json", "/events")):
+            view = error("ledger_unavailable", "The ledger does not answer; balances are safe.")
+            return render.json(view, status=503, headers=LATER)
+        return self._later(
+            "The ledger does not answer",
+            "Balances cannot be read at the moment, so no page can show yours.",
+            "Nothing is lost: while it is away, new requests are refused, not charged.",
+        )
+
+    async def no_books(self, request: Request, problem: Exception) -> Response:
+        """Postgres does not answer, and this page is made of nothing else."""
+        if request.url.path.endswith((".json", "/events")):
+            view = error("books_unavailable", "The database does not answer; balances are safe.")
+            return render.json(view, status=503, headers=LATER)
+        return self._later(
+            "The database does not answer",
+            "This page cannot be made at the moment. Keys work as before, and nothing is lost.",
+            "Log in with the key itself to see the balance: that works without the database.",
+        )
+
+    def _later(self, title: str, *sentences: str) -> Response:
         return self._pages.page(
             "message.html",
             status=503,
-            headers=_LATER,
-            title="The ledger does not answer",
-            sentences=[
-                "Balances cannot be read at the moment, so no page can show yours.",
-                "Nothing is lost: while it is away, new requests are refused, not charged.",
-            ],
+            headers=LATER,
+            title=title,
+            sentences=sentences,
             action=("/", "Try again"),
         )
 
-    async def refused(self, request: Request, error: Exception) -> Response:
+    async def refused(self, request: Request, problem: Exception) -> Response:
         """No such page, or not with this method."""
-        status = error.status_code if isinstance(error, HTTPException) else 404
+        status = problem.status_code if isinstance(problem, HTTPException) else 404
         known = status == 405
         return self._pages.page(
             "message.html",
@@ -158,12 +81,12 @@ class Site:
             action=("/", "To the dashboard"),
         )
 
-    async def failed(self, request: Request, error: Exception) -> Response:
+    async def failed(self, request: Request, problem: Exception) -> Response:
         """A defect of ours. The log has the route and the reference, never the address: addresses
         of other pages hold tokens."""
         reference = clock.random_text(10)
-        view = getattr(request.scope.get("endpoint"), "__name__", "")
-        _log.error("page_failed", view=view, reference=reference, exc_info=error)
+        view = getattr(request.scope.get("endpoint"), "__qualname__", "")
+        _log.error("page_failed", view=view, reference=reference, exc_info=problem)
         return self._pages.page(
             "message.html",
             status=500,
@@ -175,13 +98,35 @@ class Site:
             action=("/", "To the dashboard"),
         )
 
-    def _log_in_page(
-        self, status: int = 200, problem: str = "", retry_after_s: int = 0
-    ) -> Response:
-        headers = {**render.PRIVATE}
-        if retry_after_s:
-            headers["retry-after"] = str(retry_after_s)
-        return self._pages.page("login.html", status=status, headers=headers, problem=problem)
+    def key_in_address(self) -> Response:
+        """A key has no place in an address."""
+        return self._pages.page(
+            "message.html",
+            status=400,
+            title="A key has no place in an address",
+            sentences=[
+                "Addresses stay in histories and in logs on the way. This one was not read and not"
+                " logged here.",
+                "Log in by the form. If others may have seen the address, rotate the key.",
+            ],
+            action=("/login", "To the log-in"),
+        )
+
+
+class NoKeyInAddress:
+    """Refuses every request whose address holds a secret, before any view sees it."""
+
+    def __init__(self, app: ASGIApp, notices: Notices) -> None:
+        self._app = app
+        self._notices = notices
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            address = scope["path"].encode() + b"?" + scope.get("query_string", b"")
+            if _SECRET.search(address.replace(b"%5F", b"_").replace(b"%5f", b"_")):
+                await self._notices.key_in_address()(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
 
 
 def create(stores: Stores, settings: Settings) -> Starlette:
@@ -190,42 +135,25 @@ def create(stores: Stores, settings: Settings) -> Starlette:
     `/readyz` does not ask for them: without them the site still answers, in words, and must get
     the visitors for that.
     """
-    site = Site(stores, settings)
+    front = Front(stores, settings)
+    notices = Notices(front)
     app = Starlette(
         routes=[
-            Route("/", site.home),
-            Route("/login", site.log_in_form, methods=["GET"]),
-            Route("/login", site.log_in, methods=["POST"]),
-            Route("/logout", site.log_out, methods=["POST"]),
-            Route("/dashboard", site.dashboard),
-            Route("/dashboard.json", site.dashboard_twin),
+            *account.routes(front),
             Route("/livez", _alive),
             Route("/readyz", _alive),
             Route("/static/{name}", _asset),
         ],
+        middleware=[Middleware(NoKeyInAddress, notices=notices)],
         exception_handlers={
-            HTTPException: site.refused,
-            TillUnavailable: site.unavailable,
-            Exception: site.failed,
+            HTTPException: notices.refused,
+            TillUnavailable: notices.no_till,
+            BooksUnavailable: notices.no_books,
+            Exception: notices.failed,
         },
     )
     app.router.redirect_slashes = False  # its redirects would go out without our headers
     return app
-
-
-def _shape_problem(text: str) -> str:
-    """What is wrong with a key by its look alone, in words; empty when nothing is."""
-    if not text:
-        return "Enter your key."
-    if not text.startswith(secret.PREFIX):
-        return f"This is not one of our keys: they begin with {secret.PREFIX}."
-    if secret.parse(text) is None:
-        return "This key was not copied whole, or a character of it is wrong."
-    return ""
-
-
-def _error(code: str, message: str) -> dict[str, Any]:
-    return {"error": {"code": code, "message": message}}
 
 
 async def _asset(request: Request) -> Response:

@@ -8,11 +8,13 @@ Rule 2: the body is counted while it comes; a missing or false length does not h
 
 import ipaddress
 from collections import deque
+from collections.abc import Sequence
 from urllib.parse import parse_qs, urlsplit
 
 from starlette.requests import ClientDisconnect, Request
 
-from corvus_proxy import clock
+from corvus_proxy import clock, secret
+from corvus_proxy.errors import ConfigurationError
 
 FORM_BYTES_MAX = 4096
 TRIES_MAX, TRIES_S = 5, 60
@@ -52,6 +54,61 @@ def is_own(request: Request, site_url: str) -> bool:
     return origin == f"{own.scheme}://{own.netloc}" or (
         origin.partition("://")[2] == request.headers.get("host")
     )
+
+
+Networks = Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]
+
+
+def networks(texts: Sequence[str]) -> Networks:
+    """Addresses and networks (`10.0.0.0/8`) of our own proxies. Raises ConfigurationError."""
+    try:
+        return [ipaddress.ip_network(text, strict=False) for text in texts]
+    except ValueError as error:
+        raise ConfigurationError(f"site.trusted_proxies: {error}") from None
+
+
+def client_address(request: Request, proxies: Networks) -> str:
+    """Who asks: the peer, or behind our proxies the last address in `X-Forwarded-For` that is none
+    of theirs. What anybody else writes into the header counts for nothing."""
+    found = request.client.host if request.client else ""
+    lines = request.headers.getlist("x-forwarded-for")
+    hops = [hop.strip() for line in lines for hop in line.split(",")]
+    while hops and _is_in(found, proxies):
+        found = hops.pop()
+    return found
+
+
+def _is_in(address: str, proxies: Networks) -> bool:
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return any(found in network for network in proxies)
+
+
+def key_problem(text: str) -> str:
+    """What is wrong with a key by its look alone, in words; empty when nothing is."""
+    if not text:
+        return "Enter your key."
+    if not text.startswith(secret.PREFIX):
+        return f"This is not one of our keys: they begin with {secret.PREFIX}."
+    off = len(text) - secret.LENGTH
+    if off < 0:
+        return f"This key was not copied whole: {_characters(-off)} missing at its end or inside."
+    if off > 0:
+        return f"This key was not copied cleanly: it has {_characters(off)} too many."
+    strange = secret.strange_characters(text)
+    if strange:
+        return f"This key was not copied cleanly: {_characters(strange)} cannot stand in a key."
+    if secret.parse(text) is None:
+        if secret.is_one_off(text):
+            return "Exactly 1 character of this key is wrong. Copy it again, do not type it."
+        return "At least 2 characters of this key are wrong. Copy it again, do not type it."
+    return ""
+
+
+def _characters(count: int) -> str:
+    return "1 character" if count == 1 else f"{count} characters"
 
 
 class Tries:

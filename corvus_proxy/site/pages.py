@@ -18,6 +18,7 @@ from corvus_proxy.books.db import BooksUnavailable
 from corvus_proxy.books.views import ModelRow, RequestRow
 from corvus_proxy.catalogue import book, margin
 from corvus_proxy.service import account
+from corvus_proxy.service.sessions import Session
 from corvus_proxy.service.stores import Stores
 from corvus_proxy.settings import FAMILIES, Settings
 
@@ -63,7 +64,7 @@ class Dashboard(NamedTuple):
     as_of: datetime
 
 
-async def dashboard(stores: Stores, session: account.Session) -> Dashboard:
+async def dashboard(stores: Stores, session: Session) -> Dashboard:
     """The view of `/dashboard`. Raises TillUnavailable."""
     try:
         async with asyncio.timeout(BOOKS_S):
@@ -75,7 +76,7 @@ async def dashboard(stores: Stores, session: account.Session) -> Dashboard:
     return Dashboard(figures, listing, max(0, unlisted), clock.utc_now())
 
 
-async def _listing(stores: Stores, session: account.Session) -> Listing:
+async def _listing(stores: Stores, session: Session) -> Listing:
     key = await account.key(stores, session)
     requests = await account.requests(stores, session.wallet, limit=REQUESTS_SHOWN)
     models = await account.models(stores, session.wallet)

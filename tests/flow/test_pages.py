@@ -21,7 +21,7 @@ from corvus_proxy.ledger.writer import Writer
 from corvus_proxy.money.amount import format_usd, parse_usd
 from corvus_proxy.money.event import Meta, encode_meta
 from corvus_proxy.ops.embedded import free_port
-from corvus_proxy.service import account, keys
+from corvus_proxy.service import account, keys, sessions
 from corvus_proxy.service.stores import Stores
 from corvus_proxy.settings import BrandSettings, DemoSettings, Settings
 from corvus_proxy.site import pages
@@ -156,7 +156,7 @@ async def test_the_right_key_opens_and_the_wrong_ones_are_told_why(
     for key, words in (
         ("", "Enter your key."),
         ("sk-ant-something", "begin with sk-corvus_"),
-        (made.secret[:-1], "not copied whole"),
+        (made.secret[:-1], "1 character missing"),
         (other, "Nobody here knows"),
         (same_wallet, "Nobody here knows"),
     ):
@@ -201,13 +201,92 @@ async def test_a_changed_or_copied_together_cookie_opens_nothing(
     victim = await keys.create(stores, credit_nanos=1)
     await log_in(client, victim.secret)
     other = client.cookies["session"]
-    payload, *_ = other.split(".")
-    _, *signature = cookie.split(".")
+    payload, *_ = other.rsplit(".", 2)
+    _, *signature = cookie.rsplit(".", 2)
     for forged in (".".join([payload, *signature]), cookie[:-4] + "AAAA", "x", ""):
         client.cookies.clear()
         client.cookies.set("session", forged)
         assert (await client.get("/dashboard")).status_code == 303
         assert (await client.get("/dashboard.json")).status_code == 401
+
+
+@pytest.mark.anyio
+async def test_a_log_in_ends_with_the_secret_that_opened_it(
+    stores: Stores, made: keys.Created, client: httpx.AsyncClient
+) -> None:
+    """A rotation without grace ends it at the next page, with the books and without them; one with
+    grace does not."""
+    await log_in(client, made.secret)
+    fresh = await keys.rotate(stores, made.key_id, grace_s=3600)
+    assert (await client.get("/dashboard")).status_code == 200
+    away = Stores(stores.till, Books(f"postgresql://{NOWHERE}/none"), PEPPER)
+    async with site(stores) as second, site(away) as lost:
+        await log_in(second, fresh)
+        lost.cookies = second.cookies
+        assert (await lost.get("/dashboard")).status_code == 503
+        await keys.rotate(stores, made.key_id, grace_s=-1)
+        assert (await second.get("/dashboard")).status_code == 303
+        assert (await lost.get("/dashboard")).status_code == 303
+        assert (await log_in(second, fresh)).status_code == 401
+    assert (await client.get("/dashboard")).status_code == 200  # the first one's grace still runs
+
+
+@pytest.mark.anyio
+async def test_a_log_in_can_be_ended_from_elsewhere(
+    stores: Stores, made: keys.Created, client: httpx.AsyncClient
+) -> None:
+    """All at once, or by its row; a deployment ends none; without the books the secret decides."""
+    await log_in(client, made.secret, **{"user-agent": "Mozilla/5.0 (iPhone) Safari/604.1"})
+    async with site(stores) as second:
+        await log_in(second, made.secret)
+        rows = await sessions.sessions_of(stores, made.wallet)
+        assert [(row.kind, row.device) for row in rows] == [
+            ("key", "a program"), ("key", "Safari on iPhone"),
+        ]  # fmt: skip
+        await sessions.end_all(stores, made.wallet, but=rows[0].session_id)
+        assert (await client.get("/dashboard")).status_code == 303
+        assert (await client.get("/dashboard.json")).status_code == 401
+        assert (await second.get("/dashboard")).status_code == 200
+        async with site(stores) as deployed:
+            deployed.cookies = second.cookies
+            assert (await deployed.get("/dashboard")).status_code == 200
+            await deployed.post("/logout")
+        assert (await second.get("/dashboard")).status_code == 303
+    assert await sessions.sessions_of(stores, made.wallet) == []
+
+
+@pytest.mark.anyio
+async def test_a_log_in_from_before_the_books_came_back_can_be_ended(
+    stores: Stores, made: keys.Created
+) -> None:
+    """Opened on Redis alone, seen by the books at its next page, ended like any other."""
+    away = Stores(stores.till, Books(f"postgresql://{NOWHERE}/none"), PEPPER)
+    async with site(away) as lost, site(stores) as back:
+        assert (await log_in(lost, made.secret)).status_code == 303
+        assert (await lost.get("/dashboard")).status_code == 503
+        back.cookies = lost.cookies
+        assert (await back.get("/dashboard")).status_code == 200
+        await sessions.end_all(stores, made.wallet)
+        assert (await back.get("/dashboard")).status_code == 303
+
+
+@pytest.mark.anyio
+async def test_a_key_in_an_address_is_refused(
+    made: keys.Created, client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """On every page, in path and query, escaped or not; the answer does not repeat it."""
+    for address in (
+        f"/login?key={made.secret}",
+        f"/{made.secret}",
+        f"/dashboard?x=%20{made.secret}",
+        "/login?key=sk-corvus%5Fabc",
+        "/login?key=ro-corvus_abc",
+    ):
+        answer = await client.get(address)
+        assert answer.status_code == 400
+        assert made.secret not in answer.text
+        assert answer.headers["content-security-policy"]
+    assert made.secret not in caplog.text
 
 
 @pytest.mark.anyio

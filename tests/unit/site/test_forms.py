@@ -6,7 +6,8 @@ import pytest
 from starlette.requests import Request
 from starlette.types import Message
 
-from corvus_proxy import clock
+from corvus_proxy import clock, secret
+from corvus_proxy.errors import ConfigurationError
 from corvus_proxy.site import forms
 
 SITE = "https://corvus.example"
@@ -81,3 +82,39 @@ def test_the_memory_of_tries_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None
         tries.take(f"10.0.0.{host}")
     assert len(tries._tries) == 3
     assert "10.0.0.19" in tries._tries
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "who"),
+    [
+        ("203.0.113.9", "198.51.100.1", "203.0.113.9"),
+        ("10.0.0.2", "", "10.0.0.2"),
+        ("10.0.0.2", "198.51.100.1", "198.51.100.1"),
+        ("10.0.0.2", "192.0.2.66, 198.51.100.1", "198.51.100.1"),
+        ("10.0.0.2", "192.0.2.66, 198.51.100.1, 10.0.0.3", "198.51.100.1"),
+        ("10.0.0.2", "nonsense", "nonsense"),
+    ],
+)
+def test_only_our_own_proxies_tell_who_asks(peer: str, forwarded: str, who: str) -> None:
+    """The last address that no proxy of ours has; what a stranger claims is passed over."""
+    headers = [(b"x-forwarded-for", forwarded.encode())] if forwarded else []
+    asked = Request({"type": "http", "headers": headers, "client": (peer, 1)})
+    assert forms.client_address(asked, forms.networks(["10.0.0.0/8"])) == who
+    assert forms.client_address(asked, forms.networks([])) == peer
+    with pytest.raises(ConfigurationError, match="trusted_proxies"):
+        forms.networks(["10.0.0.0/99"])
+
+
+def test_a_mistyped_key_is_told_how_far_off_it_is() -> None:
+    """Too short, too long, foreign characters, one wrong character, more of them."""
+    key = secret.new_secret("w_0123456789ab")
+    body = secret.PREFIX + "0123456789ab"
+    changed = [text for text in (body + "X" + key[23:], body + "Y" + key[23:]) if text != key]
+    assert forms.key_problem(key) == ""
+    assert "3 characters missing" in forms.key_problem(key[:-3])
+    assert "1 character too many" in forms.key_problem(key + "x")
+    assert "2 characters cannot stand" in forms.key_problem(key[:-2] + "!?")
+    assert "Exactly 1 character" in forms.key_problem(changed[0])
+    assert "At least 2" in forms.key_problem(body + key[22:][::-1])
+    assert "begin with" in forms.key_problem("sk-ant-x")
+    assert forms.key_problem("") == "Enter your key."

@@ -81,7 +81,7 @@ def test_every_outcome_has_words() -> None:
 def test_templates_compute_nothing_and_policy_stays_strict() -> None:
     """No arithmetic, no `safe`, no inline script, style or handler; nothing from elsewhere."""
     folder = ROOT / "corvus_proxy" / "site"
-    for path in (folder / "templates").glob("*.html"):
+    for path in (folder / "templates").rglob("*.html"):
         source = path.read_text()
         for expression in re.findall(r"\{[{%](.*?)[}%]\}", source):
             bare = re.sub(r'"[^"]*"', "", expression)

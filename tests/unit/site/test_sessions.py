@@ -4,11 +4,19 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import Response
 
-from corvus_proxy.service.account import Session
-from corvus_proxy.site.sessions import SESSION_S, Sessions
+from corvus_proxy.books.db import Books
+from corvus_proxy.service.sessions import SESSION_S, Ticket
+from corvus_proxy.service.stores import Stores
+from corvus_proxy.site.sessions import Sessions, device
+from corvus_proxy.till.client import Till
 
 PEPPER = b"p" * 40
-WHO = Session("w_0123456789ab", "key_0123456789ab")
+WHO = Ticket("se_1", "w_0123456789ab", "key_0123456789ab", "key", "ab" * 32, 1)
+
+
+def sessions(*, https: bool, pepper: bytes = PEPPER) -> Sessions:
+    nowhere = Stores(Till.open("redis://127.0.0.1:1", timeout_ms=1), Books(""), pepper)
+    return Sessions(nowhere, https=https)
 
 
 def cookie_of(response: Response) -> tuple[str, str]:
@@ -19,13 +27,13 @@ def cookie_of(response: Response) -> tuple[str, str]:
 
 def started(*, https: bool, pepper: bytes = PEPPER) -> tuple[str, str]:
     response = Response()
-    Sessions(pepper, https=https).start(response, WHO)
+    sessions(https=https, pepper=pepper).start(response, WHO)
     return cookie_of(response)
 
 
-def read(cookie: str, *, https: bool = False, pepper: bytes = PEPPER) -> Session | None:
+def read(cookie: str, *, https: bool = False, pepper: bytes = PEPPER) -> Ticket | None:
     scope = {"type": "http", "headers": [(b"cookie", cookie.encode())]}
-    return Sessions(pepper, https=https).read(Request(scope))
+    return sessions(https=https, pepper=pepper).ticket(Request(scope))
 
 
 @pytest.mark.parametrize("https", [False, True])
@@ -59,8 +67,28 @@ def test_a_changed_foreign_or_old_cookie_is_none(monkeypatch: pytest.MonkeyPatch
 def test_logging_out_removes_the_same_cookie() -> None:
     """Name and attributes match, or the browser keeps it."""
     response = Response()
-    Sessions(PEPPER, https=True).end(response)
+    sessions(https=True).end(response)
     value, attributes = cookie_of(response)
     assert value.startswith('__Host-session=""')
     assert "max-age=0" in attributes
     assert "secure" in attributes
+
+
+@pytest.mark.parametrize(
+    ("agent", "words"),
+    [
+        ("Mozilla/5.0 (iPhone; CPU iPhone OS 19_0 like Mac OS X) Version/19 Mobile Safari/604.1",
+         "Safari on iPhone"),
+        ("Mozilla/5.0 (Windows NT 10.0; Win64; x64) Chrome/140.0 Safari/537.36 Edg/140.0",
+         "Edge on Windows computer"),
+        ("Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Firefox/140.0", "Firefox on Linux computer"),
+        ("Mozilla/5.0 (Linux; Android 16; Pixel) Chrome/140.0 Mobile Safari/537.36",
+         "Chrome on Android phone"),
+        ("curl/8.5", "a program"),
+        ("", "a program"),
+    ],
+)  # fmt: skip
+def test_devices_are_told_apart_coarsely(agent: str, words: str) -> None:
+    """Browser and kind of machine, nothing that tells one from another of its kind."""
+    scope = {"type": "http", "headers": [(b"user-agent", agent.encode())]}
+    assert device(Request(scope)) == words

@@ -1,0 +1,14 @@
+"""Log-in and the pages behind it: a module per page, each with its `routes(front)`."""
+
+from starlette.routing import Route
+
+from corvus_proxy.site.account import login, overview
+from corvus_proxy.site.front import Front
+
+
+def routes(front: Front) -> list[Route]:
+    """All of them."""
+    return [
+        *login.routes(front),
+        *overview.routes(front),
+    ]

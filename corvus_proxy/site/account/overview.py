@@ -1,0 +1,58 @@
+"""The overview: what there is, what it goes for, and how to use it."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from corvus_proxy.service import account
+from corvus_proxy.service.sessions import Session
+from corvus_proxy.site import pages, render
+from corvus_proxy.site.front import LATER, Front
+
+
+class Overview:
+    """Views of `/dashboard`."""
+
+    def __init__(self, front: Front) -> None:
+        self._front = front
+
+    async def page(self, request: Request, session: Session) -> Response:
+        """`GET /dashboard`."""
+        view = await pages.dashboard(self._front.stores, session)
+        return await self._front.account_page(
+            session,
+            "account/overview.html",
+            "/dashboard",
+            status=200 if view.listing else 503,
+            calls=self._front.calls,
+            requests_shown=pages.REQUESTS_SHOWN,
+            **view._asdict(),
+        )
+
+    async def twin(self, request: Request, session: Session) -> Response:
+        """`GET /dashboard.json`; `?part=figures` leaves out what the books would be asked for."""
+        who = {"wallet": session.wallet, "key_id": session.key_id}
+        if request.query_params.get("part") == "figures":
+            figures = await account.overview(self._front.stores, session.wallet)
+            return render.json({**who, **render.twin(figures)})
+        view = render.twin(await pages.dashboard(self._front.stores, session))
+        return render.json(
+            {
+                **who,
+                **view.pop("figures"),
+                **view,
+                "base_urls": {call.title: call.base_url for call in self._front.calls},
+            },
+            status=200 if view["listing"] else 503,
+            headers=render.PRIVATE if view["listing"] else LATER,
+        )
+
+
+def routes(front: Front) -> list[Route]:
+    """`/dashboard` and its twin."""
+    views = Overview(front)
+    front.built.add("/dashboard")
+    return [
+        Route("/dashboard", front.guarded(views.page)),
+        Route("/dashboard.json", front.guarded(views.twin)),
+    ]
