@@ -233,5 +233,6 @@ def meta(exchange: Exchange, ending: Ending) -> bytes:
             flags=list(ending.flags),
             terms=terms,
             unbilled=dict(ending.usage.unbilled),
+            hold_nanos=exchange.hold.granted_nanos,
         )
     )

@@ -40,6 +40,7 @@ class Meta(
         "input_bound": "ib",
         "terms": "tm",
         "unbilled": "ub",
+        "hold_nanos": "hn",
     },
 ):
     """The compact JSON `u` of an event: everything the charge was made from."""
@@ -69,6 +70,8 @@ class Meta(
     else served."""
     unbilled: dict[str, int | float] = {}
     """Reported counts that no line bills, by their path in the report."""
+    hold_nanos: int = 0
+    """What was set aside for the request in the end."""
 
 
 class Mark(NamedTuple):
