@@ -41,6 +41,11 @@ def utc_now() -> datetime:
     return datetime.now(UTC) + timedelta(seconds=OFFSET_S)
 
 
+def iso_utc(instant: datetime) -> str:
+    """An aware instant in UTC by ISO 8601: `2026-11-26T10:00:00.123Z`."""
+    return instant.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def random_text(characters: int) -> str:
     """Unguessable base-62 text of that many characters (5.95 bits each)."""
     return "".join(secrets.choice(BASE62) for _ in range(characters))

@@ -266,7 +266,7 @@ async def changes(connection: Any, scope: Scope, request_id: str) -> list[Change
     """The events that ended one request: one, or an expiry and the late charge after it."""
     ids = [request_id, f"{request_id}:L"]
     rows = await connection.fetch(CHANGES, scope.wallet, ids, scope.key_id)
-    return [Change(*row[:9], row[9].encode(), row[10]) for row in rows]
+    return [Change(*(*row[:9], row[9].encode(), row[10])) for row in rows]
 
 
 async def entries(

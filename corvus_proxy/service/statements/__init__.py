@@ -7,7 +7,7 @@ Rule 2: what Redis has decided before a question is in the answer, unless the bo
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from corvus_proxy import clock
@@ -279,8 +279,3 @@ def read_cursor(text: str) -> tuple[datetime, str]:
         return rows.EARLIEST + timedelta(microseconds=int(micros)), request_id
     except OverflowError:
         raise ValueError("this is no cursor of this list") from None
-
-
-def utc(instant: datetime) -> str:
-    """ISO 8601 in UTC: `2026-11-26T10:00:00.123Z`."""
-    return instant.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
