@@ -17,7 +17,7 @@ FILES_MAX = 10
 PARAMETERS_MAX = 8
 SUFFIXES = {
     "", ".cff", ".css", ".html", ".js", ".json", ".lock", ".lua", ".md", ".pxd", ".py", ".pyi",
-    ".pyx", ".sql", ".svg", ".toml", ".png", ".yaml", ".yml", ".typed",
+    ".pyx", ".sql", ".svg", ".toml", ".png", ".txt", ".yaml", ".yml", ".typed",
 }  # fmt: skip
 BROAD_EXCEPT = {
     "dev/http.py", "gateway/front/app.py", "gateway/front/asgi.py", "gateway/streaming/ticker.py",
