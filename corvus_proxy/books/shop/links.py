@@ -47,9 +47,7 @@ async def insert(
 
 async def find(connection: Any, digest: str, kind: str) -> LinkRow | None:
     """A link, used or not."""
-    row = await connection.fetchrow(
-        f"{SELECT} where token_digest = $1 and kind = $2", digest, kind
-    )
+    row = await connection.fetchrow(f"{SELECT} where token_digest = $1 and kind = $2", digest, kind)
     return None if row is None else LinkRow(*row)
 
 

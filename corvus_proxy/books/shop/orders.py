@@ -232,9 +232,7 @@ async def count_by_status(connection: Any) -> dict[tuple[str, str], int]:
     return {(row[0], row[1]): row[2] for row in rows}
 
 
-async def message(
-    connection: Any, provider: str, event_id: str, kind: str, reference: str
-) -> bool:
+async def message(connection: Any, provider: str, event_id: str, kind: str, reference: str) -> bool:
     """Remembers a signed message; False: it has come before."""
     done = await connection.execute(
         "insert into webhook (provider, event_id, kind, reference) values ($1, $2, $3, $4)"

@@ -71,11 +71,7 @@ async def cash(connection: Any, entry_id: str, order_id: str, lines: list[CashLi
     await connection.executemany(
         "insert into cash (id, line, debit, credit, amount_nanos, order_id)"
         " values ($1, $2, $3, $4, $5, $6) on conflict do nothing",
-        [
-            (entry_id, at, *line, order_id)
-            for at, line in enumerate(lines)
-            if line.amount_nanos > 0
-        ],
+        [(entry_id, at, *line, order_id) for at, line in enumerate(lines) if line.amount_nanos > 0],
     )
 
 
