@@ -1,7 +1,9 @@
-"""The only module that imports httpx: checks of credentials, and an upstream client for egress
-through an HTTP proxy."""
+"""The only module that imports httpx: checks of credentials, calls of payment services, and an
+upstream client for egress through an HTTP proxy."""
 
+import asyncio
 import contextlib
+from typing import NamedTuple
 
 import httpx
 
@@ -121,3 +123,49 @@ async def fetch_status(
             return response.status_code
     except httpx.HTTPError as error:
         raise _fault(error, sent=False) from None
+
+
+class Fetched(NamedTuple):
+    """A whole answer."""
+
+    status: int
+    body: bytes
+
+
+class Caller:
+    """Plain calls with whole answers over connections that are kept; for what is not the relay.
+
+    Redirects are not followed: an answer elsewhere is not the answer of whom was asked.
+    """
+
+    def __init__(self, *, timeout_s: float, bytes_max: int = 1024 * 1024) -> None:
+        self._timeout_s = timeout_s
+        self._bytes_max = bytes_max
+        self._client = httpx.AsyncClient(follow_redirects=False, timeout=timeout_s)
+
+    async def fetch(
+        self, method: str, url: str, headers: dict[str, str], *, content: bytes | None = None
+    ) -> Fetched:
+        """One call, answered within the patience given, from its first byte to the last of the
+        answer. Raises UpstreamBroke; its text holds neither headers nor bodies."""
+        try:
+            async with (
+                asyncio.timeout(self._timeout_s),
+                self._client.stream(method, url, headers=headers, content=content) as response,
+            ):
+                parts: list[bytes] = []
+                async for part in response.aiter_bytes():
+                    parts.append(part)
+                    if sum(map(len, parts)) > self._bytes_max:
+                        raise Cut(f"the answer is larger than {self._bytes_max} bytes")
+                return Fetched(response.status_code, b"".join(parts))
+        except TimeoutError:
+            raise TimedOut("silence") from None
+        except httpx.HTTPError as error:
+            raise _fault(error, sent=False) from None
+        except httpx.InvalidURL as error:
+            raise ConnectFailed(str(error)) from None
+
+    async def close(self) -> None:
+        """Ends its connections."""
+        await self._client.aclose()

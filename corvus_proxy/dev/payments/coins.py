@@ -432,10 +432,8 @@ class Coins:
         self._record.keep("invoice", invoice.id, msgspec.to_builtins(invoice))
 
     def _note(self, invoice: Invoice, name: str, state: str, sats: int, *, late: bool) -> None:
-        if late:
-            value_nanos = int(Fraction(sats, SATS_PER_COIN) * Fraction(self.rate) * NANOS_PER_USD)
-        else:
-            value_nanos = sats * invoice.nanos // invoice.sats
+        rate = self.rate if late else invoice.rate
+        value_nanos = int(Fraction(sats, SATS_PER_COIN) * Fraction(rate) * NANOS_PER_USD)
         self._record.note(
             "payment",
             service=self.name,
@@ -444,6 +442,8 @@ class Coins:
             state=state,
             asset="BTC",
             asset_amount=_coins(sats),
+            quoted_amount=_coins(invoice.sats),
+            quoted_nanos=invoice.nanos,
             value_nanos=value_nanos,
             late=late,
         )

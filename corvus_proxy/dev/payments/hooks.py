@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 from corvus_proxy import clock
 from corvus_proxy.dev.payments.record import Record
-from corvus_proxy.upstream import httpx_client
 from corvus_proxy.upstream.faults import UpstreamBroke
+from corvus_proxy.upstream.httpx_client import Caller
 
 TIMEOUT_S = 10.0
 TRICKS = ("drop", "double", "hold")
@@ -67,6 +67,7 @@ class Hooks:
         self._tricks: deque[str] = deque()
         self._held: list[Message] = []
         self._running: set[asyncio.Task[None]] = set()
+        self._caller = Caller(timeout_s=TIMEOUT_S)
 
     def play(self, trick: str, times: int) -> None:
         """Plays a trick on each of the next messages. Raises ValueError."""
@@ -116,6 +117,7 @@ class Hooks:
         for task in list(self._running):
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
+        await self._caller.close()
 
     def _start(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -136,13 +138,8 @@ class Hooks:
 
     async def _post(self, body: bytes, headers: dict[str, str]) -> int:
         try:
-            return await httpx_client.fetch_status(
-                "POST",
-                self.url,
-                {**headers, "content-type": "application/json"},
-                content=body,
-                timeout_s=TIMEOUT_S,
-            )
+            headers = {**headers, "content-type": "application/json"}
+            return (await self._caller.fetch("POST", self.url, headers, content=body)).status
         except UpstreamBroke:
             return 0
 
