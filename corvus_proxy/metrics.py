@@ -73,6 +73,30 @@ MAILS = Counter("corvus_mails_total", "Mails by kind and what became of them.", 
 PARTITIONS_REBUILT = Counter(
     "corvus_partitions_rebuilt_total", "Partitions that were rebuilt from the books and journals."
 )
+ORDERS = Gauge(
+    "corvus_orders", "Orders by state.", ["status", "exception"], multiprocess_mode="livemax"
+)
+CREDITS = Counter(
+    "corvus_payments_credited_total",
+    "Payments that were credited, by who found them.",
+    ["provider", "via"],
+)
+CREDIT_DELAY = Histogram(
+    "corvus_credit_delay_seconds",
+    "From the last answer that did not know of a payment to its credit.",
+    ["provider"],
+    buckets=_SECONDS,
+)
+WEBHOOKS = Counter(
+    "corvus_webhooks_total",
+    "Messages of payment services, by what became of them.",
+    ["provider", "result"],
+)
+PROVIDER_FAILURES = Counter(
+    "corvus_provider_failures_total",
+    "Calls to payment services that were not answered.",
+    ["provider", "call"],
+)
 HOLDS_EXPIRED = Counter("corvus_holds_expired_total", "Holds ended by the sweeper.")
 
 

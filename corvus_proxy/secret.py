@@ -1,9 +1,14 @@
-"""Text of a customer's secret: shape, checksum, keyed hash, mask. No I/O.
+"""Text of a customer's secret and recovery code: shape, checksum, keyed hash, mask. No I/O.
 
     sk-corvus_ + 12 base-62 characters of the wallet id + 28 of secret + 6 of checksum
 
 The wallet's partition follows from the text alone, so one script call admits a request. The
 checksum catches typing errors before any server is asked.
+
+    rc- + 7 groups of 4: 26 characters of code, 2 of checksum
+
+A recovery code is written down and typed: no letters that look like digits, upper or lower case and
+the hyphens do not matter.
 """
 
 import hashlib
@@ -18,6 +23,10 @@ _WALLET, _SECRET, _CHECK = 12, 28, 6
 LENGTH = len(PREFIX) + _WALLET + _SECRET + _CHECK
 """Characters of a secret, the prefix with them."""
 _ALPHABET = frozenset(clock.BASE62)
+CODE_PREFIX = "rc-"
+_CODE, _CODE_CHECK, _GROUP = 26, 2, 4
+_CODE_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_LOOKALIKES = str.maketrans("oil", "011", "- \t\r\n")
 
 
 class Secret(NamedTuple):
@@ -77,6 +86,31 @@ def digest(text: str, pepper: bytes) -> str:
 def mask(text: str) -> str:
     """A form fit for people's eyes: prefix, first four and last four characters."""
     return f"{text[: len(PREFIX) + 4]}…{text[-4:]}" if len(text) > len(PREFIX) + 8 else "…"
+
+
+def new_code() -> str:
+    """A new recovery code (130 random bits), as it is shown."""
+    number = int(clock.random_hex(17), 16)
+    body = "".join(_CODE_ALPHABET[number >> 5 * at & 31] for at in range(_CODE))
+    return _code_text(body)
+
+
+def parse_code(text: str) -> str | None:
+    """A typed recovery code in the one form that is digested, or None if it is not one."""
+    plain = text.lower().translate(_LOOKALIKES)
+    if len(plain) == len("rc") + _CODE + _CODE_CHECK:
+        plain = plain.removeprefix("rc")
+    if len(plain) != _CODE + _CODE_CHECK or not set(_CODE_ALPHABET).issuperset(plain):
+        return None
+    whole = _code_text(plain[:_CODE])
+    return whole if whole.replace("-", "").endswith(plain) else None
+
+
+def _code_text(body: str) -> str:
+    value = zlib.crc32(body.encode())
+    whole = body + _CODE_ALPHABET[value & 31] + _CODE_ALPHABET[value >> 5 & 31]
+    groups = [whole[at : at + _GROUP] for at in range(0, len(whole), _GROUP)]
+    return CODE_PREFIX + "-".join(groups)
 
 
 def _checksum(body: str) -> str:

@@ -45,6 +45,29 @@ STATES: dict[State, str] = {
 _PAID_STATES = {state for state in STATES if state[0] == PAID}
 _OPEN = {(AWAITING, ""), (SEEN, ""), (SEEN, "underpaid")}
 _ENDED = {(EXPIRED, ""), (EXPIRED, "underpaid"), (INVALID, "")}
+STEPS: dict[str, str] = {
+    "created": "The order was made.",
+    "opened": "The payment service waits for the payment.",
+    "awaiting_payment": "What was seen has vanished again.",
+    "payment_seen": "A payment was seen, or a part of one.",
+    "paid_confirmed": "The payment is confirmed.",
+    "expired": "The quote has ended.",
+    "invalid": "The payment has failed, or all of it was taken back.",
+    "key_made": "The key and its recovery code were made.",
+    "credited": "A payment was put on the balance.",
+    "reversed": "A payment was taken back by its payer or his bank.",
+    "restored": "What was taken back has come again.",
+    "mailed": "A mail was queued.",
+    "address": "The buyer has given another address.",
+    "delivered": "The key was shown to the browser that ordered.",
+    "claimed": "The key was fetched by the link of the mail; the copies are destroyed.",
+    "refund_requested": "A refund was asked for.",
+    "refund_approved": "The balance was lowered by it.",
+    "refund_sent": "The payment service has it.",
+    "refund_refused": "It could not be made.",
+}
+"""Every line of an order's history, with what it means."""
+
 FOLLOWS: dict[State, frozenset[State]] = {
     (AWAITING, ""): frozenset(STATES),
     # A payment that was only seen may vanish again.
@@ -88,7 +111,6 @@ class Facts(NamedTuple):
     """The payment service's name of the whole."""
     expires_at: datetime
     payments: tuple[Known, ...]
-    """In the order in which they were credited, the others behind."""
 
 
 class Change(NamedTuple):
@@ -96,8 +118,8 @@ class Change(NamedTuple):
 
     paid: Paid
     state: str
-    share: Share
-    """To be credited now; zeros when nothing is."""
+    share: Share | None
+    """To be booked now; None: nothing is, or it was before."""
     undo: str
     """`reverse`: take back what was credited. `restore`: give it again. Else empty."""
 
@@ -112,9 +134,6 @@ class Judgement(NamedTuple):
     changes: tuple[Change, ...]
     problem: str
     """What is left to the operator; a sentence, or empty."""
-
-
-NOTHING = Share(0, 0, 0)
 
 
 def judge(order: Facts, standing: Standing, now: datetime) -> Judgement:
@@ -182,8 +201,6 @@ def _changes(
     order: Facts, known: dict[str, Known], merged: list[Known]
 ) -> tuple[tuple[Change, ...], str]:
     """Each payment that is new or other than before, with what it is worth."""
-    ranks = {one.paid.reference: rank for rank, one in enumerate(order.payments)}
-    merged = sorted(merged, key=lambda one: ranks.get(one.paid.reference, len(ranks)))
     counted = [one for one in merged if one.counted]
     fresh = [one for one in merged if one.state == "confirmed" and not one.counted]
     came = sum(one.paid.value_nanos for one in (*counted, *fresh))
@@ -201,9 +218,7 @@ def _changes(
         undo = ""
         if was is not None and one.credited_nanos and was.state != one.state:
             undo = {"reversed": "reverse", "confirmed": "restore"}.get(one.state, "")
-        changes.append(
-            Change(one.paid, one.state, shares.get(one.paid.reference, NOTHING), undo),
-        )
+        changes.append(Change(one.paid, one.state, shares.get(one.paid.reference), undo))
     sentence = "Less has come than is credited by itself; support looks at it." if dust else ""
     return tuple(changes), sentence
 

@@ -1,0 +1,85 @@
+"""Whom an order's money belongs to: the wallet, its key, and what waits for Redis of it."""
+
+from typing import Any, NamedTuple
+
+from corvus_proxy.books.wallets import OutboxRow
+
+
+class Target(NamedTuple):
+    """A key that can be topped up."""
+
+    key_id: str
+    wallet: str
+    status: int
+    """0 frozen, 1 active, 2 revoked; the wallet's where that is not active."""
+    balance_nanos: int
+    masked: str
+
+
+_TARGET = """
+select k.key_id, k.wallet, case when w.status = 1 then k.status else w.status end,
+       w.balance_nanos,
+       coalesce((select s.masked from key_secret s
+                 where s.key_id = k.key_id and s.valid_until_ms = 0 limit 1), '')
+from key k join wallet w using (wallet)
+"""
+BY_ID = f"{_TARGET} where k.key_id = $1"
+BY_DIGEST = f"""{_TARGET} where k.key_id = (
+    select key_id from key_secret where digest = $1 and (valid_until_ms = 0 or valid_until_ms > $2))
+"""
+FREEZE = """
+update wallet set status = 0, frozen_by = 'chargeback', version = version + 1
+where wallet = $1 and (status = 1 or frozen_by = 'owner') returning version
+"""
+THAW = """
+update wallet set status = 1, frozen_by = '', version = version + 1
+where wallet = $1 and status = 0 and frozen_by = 'chargeback' and receivable_nanos = 0
+    and not exists (select from shop_order where wallet = $1 and disputed and order_id <> $2)
+returning version
+"""
+async def by_id(connection: Any, key_id: str) -> Target | None:
+    """A key by its id."""
+    row = await connection.fetchrow(BY_ID, key_id)
+    return None if row is None else Target(*row)
+
+
+async def by_digest(connection: Any, digest: str, now_ms: int) -> Target | None:
+    """A key by the digest of a secret that is still good."""
+    row = await connection.fetchrow(BY_DIGEST, digest, now_ms)
+    return None if row is None else Target(*row)
+
+
+async def set_recovery(connection: Any, wallet: str, digest: str, email: str) -> None:
+    """The recovery code of a new wallet, and the address that its buyer gave."""
+    await connection.execute(
+        "update wallet set recovery_digest = $2, email = $3 where wallet = $1",
+        wallet,
+        digest,
+        email,
+    )
+
+
+async def freeze(connection: Any, wallet: str) -> int | None:
+    """Stops a wallet because its payment was taken back; its new version, or None where it is
+    stopped already."""
+    found = await connection.fetchval(FREEZE, wallet)
+    return None if found is None else int(found)
+
+
+async def thaw(connection: Any, wallet: str, order_id: str) -> int | None:
+    """Opens a wallet again that a taken back payment had stopped, unless it still owes or another
+    order than this is disputed; its new version, or None."""
+    found = await connection.fetchval(THAW, wallet, order_id)
+    return None if found is None else int(found)
+
+
+async def waiting(connection: Any, wallet: str) -> list[OutboxRow]:
+    """What Redis has still to hear of a wallet: keys first, then money in the order in which it
+    came."""
+    rows = await connection.fetch(
+        "select id, kind, wallet, amount_nanos, counter, key_id, reason from outbox"
+        " where wallet = $1 and applied_at is null"
+        " order by kind <> 'key', created_at, kind, id",
+        wallet,
+    )
+    return [OutboxRow(*row) for row in rows]
