@@ -40,6 +40,14 @@ def providers(*arguments: Annotated[str, Parameter(allow_leading_hyphen=True)]) 
     simulated.main(list(arguments))
 
 
+@dev.command
+def mail(*arguments: Annotated[str, Parameter(allow_leading_hyphen=True)]) -> None:
+    """A mail server that shows what it received."""
+    from corvus_proxy.dev.mail import server
+
+    server.main(list(arguments))
+
+
 @db.command(name="migrate")
 def db_migrate(*, status: bool = False, common: Common | None = None) -> None:
     """Applies migrations to the database of the settings."""

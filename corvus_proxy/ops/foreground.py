@@ -138,6 +138,8 @@ def message(stack: Stack) -> str:
         f"  health    {found['status']}/readyz",
         f"  state     {found['state']}",
     ]
+    if found["mail"]:
+        lines.insert(-1, f"  mail      {found['mail']}    (simulated; what the service sends)")
     lines += pricelist.summary(stack.settings)
     if found["data"] != found["state"]:
         lines.append(f"  Postgres  {found['data']}")

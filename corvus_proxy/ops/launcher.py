@@ -100,6 +100,7 @@ class Stack:
             lock=data_lock,
         )
         self._providers_port = embedded.free_port(taken)
+        self._mail_ports = embedded.free_port(taken), embedded.free_port(taken)
         write_private(self.state.config, to_toml(self._configuration()))
         self.settings = load(self.state.config, {})
         guard.refuse_demo(self.settings, str(self.state.config))
@@ -150,6 +151,13 @@ class Stack:
             mine = tree.setdefault(section, {})
             # An operator's own public addresses stay; everything else is this stack's to say.
             tree[section] = {**values, **mine} if section == "brand" else {**mine, **values}
+        if options.demo and not tree.get("mail"):
+            tree["mail"] = {
+                "host": "127.0.0.1",
+                "port": self._mail_ports[0],
+                "security": "none",
+                "sender": "Demonstration <keys@demo.invalid>",
+            }
         if options.demo and not tree.get("upstream"):
             tree["upstream"] = [self._simulated(family) for family in FAMILIES]
         return tree
@@ -190,6 +198,18 @@ class Stack:
                         str(self.state.folder / "providers.jsonl"),
                     ),
                 )
+            )
+            smtp_port, mail_port = map(str, self._mail_ports)
+            mail_words = (
+                "--host",
+                self.options.host,
+                "--port",
+                mail_port,
+                "--smtp-port",
+                smtp_port,
+            )
+            self.children.append(
+                Child("mail", lambda: self._python("mail", "corvus_proxy.dev.mail", *mail_words))
             )
         # A real port is bound by Granian's master: it drains as long as the settings allow.
         for name, stop_s in (
@@ -262,6 +282,8 @@ class Stack:
             "console": (options.console_port, "/livez"),
             "worker": (options.status_port, "/readyz"),
         }
+        if options.demo:
+            checks["mail"] = (self._mail_ports[1], "/")
         deadline = time.monotonic() + START_S
         for name, (port, path) in checks.items():
             while not _answers(options.host, port, path):
@@ -280,6 +302,7 @@ class Stack:
             "site": brand.site_url,
             "console": f"http://127.0.0.1:{options.console_port}",
             "status": f"http://127.0.0.1:{options.status_port}",
+            "mail": self._mail_url(),
             "redis": self._redis.url,
             "postgres": self._postgres.url,
             "demo_key": self.demo_key,
@@ -290,6 +313,11 @@ class Stack:
                 **{child.name: child.process.pid for child in self.children if child.process},
             },
         }
+
+    def _mail_url(self) -> str | None:
+        """Where the simulated mail server shows what it received."""
+        host = "127.0.0.1" if self.options.host == "0.0.0.0" else self.options.host  # noqa: S104
+        return f"http://{host}:{self._mail_ports[1]}" if self.options.demo else None
 
     # -- watch ----------------------------------------------------------------------------------
 
@@ -337,7 +365,7 @@ class Stack:
     def stop(self) -> None:
         """Stops everything: the gateway first, the data last."""
         self._stopping = True
-        order = ("gateway", "site", "console", "worker", "providers", "postgres", "redis")
+        order = ("gateway", "site", "console", "worker", "providers", "mail", "postgres", "redis")
         for name in order:
             for child in self.children:
                 if child.name == name and child.process is not None:

@@ -165,7 +165,7 @@ def _message(mailer: Mailer, due: rows.Waiting) -> EmailMessage | None:
         message["Auto-Submitted"] = "auto-generated"
         message.set_content(letter.text, cte="quoted-printable")
         message.add_alternative(letter.html, subtype="html", cte="quoted-printable")
-        if not message["To"].addresses or len(message["To"].addresses) != 1:
+        if [bool(one.username and one.domain) for one in message["To"].addresses] != [True]:
             return None
     except (SealBroken, TemplateError, ValueError, MessageError, IndexError) as error:
         _log.error("mail_unwritten", mail=due.mail_id, kind=due.kind, why=type(error).__name__)

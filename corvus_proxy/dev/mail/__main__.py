@@ -1,0 +1,5 @@
+"""`python -m corvus_proxy.dev.mail`."""
+
+from corvus_proxy.dev.mail.server import main
+
+main()
