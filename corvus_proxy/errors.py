@@ -15,7 +15,8 @@
     │   ├── OutOfBalance        429  the free balance does not cover the request
     │   ├── LimitReached        429  rate, concurrency or cap of the key
     │   ├── Unpriced            503  the model's price does not allow it to be sold now
-    │   └── LedgerUnavailable   503  the till is closed, away or behind
+    │   ├── LedgerUnavailable   503  the till is closed, away or behind
+    │   └── RecordsUnavailable  503  the books are away; inference goes on without them
     ├── UpstreamFault                a provider, or the way to it, broke
     │   ├── UpstreamRefused     4xx  the provider refused the request as the client sent it
     │   ├── UpstreamOverloaded  429  the provider is busy, or our account there is limited
@@ -147,6 +148,12 @@ class Unpriced(Refusal):
 
 class LedgerUnavailable(Refusal):
     status, code, fault, retry = 503, "ledger_unavailable", Fault.LEDGER, True
+
+
+class RecordsUnavailable(Refusal):
+    """What is asked for stands in the books, and they do not answer; inference needs them not."""
+
+    status, code, fault, retry = 503, "records_unavailable", Fault.GATEWAY, True
 
 
 class UpstreamFault(RequestError):

@@ -38,3 +38,15 @@ def format_usd(nanos: int) -> str:
 def round_to_nanos(picos: int) -> int:
     """The only rounding of money: half up to a nano-dollar; `picos` is not negative."""
     return (picos + PICOS_PER_NANO // 2) // PICOS_PER_NANO
+
+
+def format_picos(picos: int) -> str:
+    """Decimal string of USD of an amount before its rounding: exact, two to twelve decimals."""
+    sign = "-" if picos < 0 else ""
+    whole, fraction = divmod(abs(picos), PICOS_PER_NANO * NANOS_PER_USD)
+    return f"{sign}{whole}.{f'{fraction:012d}'.rstrip('0').ljust(2, '0')}"
+
+
+def per_million(picos: int) -> str:
+    """A price in picos per token as USD per million tokens: `"1.05"`."""
+    return format_picos(picos * 1_000_000)

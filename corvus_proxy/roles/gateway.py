@@ -4,7 +4,6 @@ It needs Redis and its journal folder, and never Postgres.
 """
 
 import asyncio
-import functools
 import gc
 import os
 import signal
@@ -15,7 +14,8 @@ from typing import Any
 import structlog
 
 from corvus_proxy import clock
-from corvus_proxy.account import key as account_key
+from corvus_proxy.account.quote import Sold
+from corvus_proxy.account.routes import Account
 from corvus_proxy.catalogue import margin, timeline
 from corvus_proxy.catalogue.book import Book
 from corvus_proxy.errors import ConfigurationError
@@ -60,6 +60,12 @@ class Process:
         self._transports = transports(settings)
         self._pool = Pool(settings.upstream, self._transports)
         self._ids = clock.RequestIds()
+        self._account = Account(
+            settings,
+            self._till,
+            self._pepper,
+            Sold(settings, lambda: self._prices.book, self._pool.serves),
+        )
         self.engine: Gateway
 
     async def start(self) -> None:
@@ -88,12 +94,7 @@ class Process:
             self._ids,
             self._stopping,
         )
-        self.engine = Gateway(
-            using,
-            self._till,
-            ready=self._ready,
-            pages={"/v1/key": functools.partial(account_key.show, self._till)},
-        )
+        self.engine = Gateway(using, self._till, ready=self._ready, account=self._account)
         self._checking = asyncio.create_task(self._check())
         self._holds.start()
         self._reporter.start()
@@ -144,6 +145,7 @@ class Process:
             _log.warning("journal_kept", living=len(self._holds.living))
         for transport in self._transports.values():
             await transport.close()
+        await self._account.close()
         await self._till.close()
 
     def _ready(self) -> str | None:

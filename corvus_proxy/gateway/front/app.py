@@ -1,7 +1,7 @@
 """The API port: which path is answered by what. Inference goes to `lifecycle.serve`."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import structlog
 
@@ -17,14 +17,13 @@ from corvus_proxy.gateway import admission, answering
 from corvus_proxy.gateway.exchange import Exchange
 from corvus_proxy.gateway.front import listing
 from corvus_proxy.gateway.front.client import Client, ClientGone
+from corvus_proxy.gateway.front.endpoints import Endpoints, Reply
 from corvus_proxy.gateway.lifecycle import Resources, serve
 from corvus_proxy.gateway.refusing import raise_key_refusal
 from corvus_proxy.till.client import Till, TillUnavailable
 from corvus_proxy.till.reply import Look
 from corvus_proxy.wire.dialect import PATHS, Dialect
 
-Page = Callable[[admission.Caller], Awaitable[bytes]]
-"""An endpoint that answers the caller about its own key, as JSON."""
 Ready = Callable[[], str | None]
 """Why this process is not ready, or None when it is."""
 
@@ -41,12 +40,12 @@ class Gateway:
         till: Till,
         *,
         ready: Ready,
-        pages: dict[str, Page],
+        account: Endpoints,
     ) -> None:
         self._using = using
         self._till = till
         self._ready = ready
-        self._pages = pages
+        self._account = account
         self.closed: str | None = "Redis has not been checked yet."
         """Why nothing is served, until the composition root has found this Redis fit."""
 
@@ -59,14 +58,16 @@ class Gateway:
                 started_s = asyncio.get_running_loop().time()
                 await serve(Exchange(client, dialect, request_id, started_s), self._using)
                 return
-            status, body = await self._answer(client, dialect)
-            await self._send(client, status, body, request_id)
+            reply = await self._answer(client, dialect)
+            await self._send(client, reply, request_id)
         except RequestError as error:
             await self._refuse(client, error, dialect, request_id)
         except ClientGone:
             metrics.client_gone_early()
         except Exception:  # the last catch: a defect of ours must still be an answer, and be seen
             _log.exception("defect", request_id=request_id, path=client.path)
+            if dialect is None and client.head_sent:
+                raise  # no word of ours belongs into somebody's file: the server cuts it
             await self._refuse(
                 client,
                 RequestError("The gateway failed; nothing was charged."),
@@ -75,31 +76,33 @@ class Gateway:
             )
 
     def _check_open(self, path: str) -> None:
-        if self.closed is not None and path.startswith("/v1/"):
+        if self.closed is not None and path.startswith(("/v1/", "/api/v1/")):
             raise LedgerUnavailable(f"The ledger is not open: {self.closed}", retry_after_s=2)
 
-    async def _answer(self, client: Client, dialect: Dialect | None) -> tuple[int, bytes]:
+    async def _answer(self, client: Client, dialect: Dialect | None) -> Reply:
         path = client.path
         if admission.header(client.headers, b"upgrade") is not None:
             raise UpgradeRefused("WebSocket is not served; use HTTP on the same path.")
         if path in ("/livez", "/readyz"):
             reason = self._ready() if path == "/readyz" else None
-            return (200, b"ok\n") if reason is None else (503, reason.encode() + b"\n")
+            body, status = (b"ok", 200) if reason is None else (reason.encode(), 503)
+            return Reply(body + b"\n", status, b"text/plain")
         if path in ("/api/hello", "/"):
-            return 200, b'{"status":"ok"}'
+            return Reply(b'{"status":"ok"}')
         if dialect is not None:
             raise MethodNotAllowed(f"{path} is called with POST.")
-        if path == "/v1/models" or path.startswith("/v1/models/") or path in self._pages:
-            if client.method not in ("GET", "HEAD"):
-                raise MethodNotAllowed(f"{path} is called with GET.")
-            return 200, await self._with_key(client)
-        raise NotFound(self._hint(path))
-
-    async def _with_key(self, client: Client) -> bytes:
+        models = path == "/v1/models" or path.startswith("/v1/models/")
+        methods = ("GET",) if models else self._account.methods(path)
+        if not methods:
+            raise NotFound(self._hint(path))
+        if ("GET" if client.method == "HEAD" else client.method) not in methods:
+            raise MethodNotAllowed(f"{path} is called with {' or '.join(methods)}.")
         caller = admission.caller(client.headers, self._using.pepper)
-        page = self._pages.get(client.path)
-        if page is not None:
-            return await page(caller)
+        if not models:
+            return await self._account.answer(client, caller)
+        return Reply(await self._models(client, caller))
+
+    async def _models(self, client: Client, caller: admission.Caller) -> bytes:
         try:
             reply = await self._till.look(caller.wallet, caller.digest)
         except TillUnavailable:
@@ -124,20 +127,29 @@ class Gateway:
                 f" that the client calls {api_url}/v1{path}."
             )
         served = ", ".join(f"POST {known}" for known in PATHS)
-        return f"There is no {path}. Served are {served}, GET /v1/models and GET /v1/key."
+        about = ", ".join(self._account.paths)
+        return f"There is no {path}. Served are {served}, /v1/models, and about your key {about}."
 
-    async def _send(self, client: Client, status: int, body: bytes, request_id: str) -> None:
-        kind = b"application/json" if body.startswith((b"{", b"[")) else b"text/plain"
-        await client.head(
-            status,
-            [
-                (b"content-type", kind),
-                (b"content-length", b"%d" % len(body)),
-                (b"x-request-id", request_id.encode()),
-                (b"cache-control", b"no-store"),
-            ],
-        )
-        await client.end(b"" if client.method == "HEAD" else body)
+    async def _send(self, client: Client, reply: Reply, request_id: str) -> None:
+        head = [
+            (b"content-type", reply.kind),
+            (b"x-request-id", request_id.encode()),
+            (b"cache-control", b"no-store"),
+            *reply.headers,
+        ]
+        body = reply.body
+        if isinstance(body, bytes):
+            await client.head(reply.status, [*head, (b"content-length", b"%d" % len(body))])
+            await client.end(b"" if client.method == "HEAD" else body)
+            return
+        await client.head(reply.status, head)
+        client.on_gone(lambda: None)
+        if client.method != "HEAD":
+            async for piece in body:
+                if client.gone:
+                    return
+                await client.write(piece)
+        await client.end()
 
     async def _refuse(
         self,

@@ -23,9 +23,30 @@ from corvus_proxy.books.statements import (
     UsageRow,
 )
 from corvus_proxy.money.event import partition_of
-from corvus_proxy.service.statements.explained import Explained, explain
+from corvus_proxy.service.statements.explained import Explained, explain, formula
 from corvus_proxy.service.stores import Stores
 from corvus_proxy.till.client import TillUnavailable
+
+__all__ = [
+    "LedgerPage",
+    "RequestPage",
+    "Running",
+    "Statement",
+    "Usage",
+    "export",
+    "formula",
+    "instant",
+    "is_current",
+    "ledger",
+    "make_cursor",
+    "months",
+    "request",
+    "requests",
+    "scope_of",
+    "span",
+    "statement",
+    "usage",
+]
 
 PATIENCE_S = 1.0
 """How long a question waits for the books to have what Redis had when it was asked."""

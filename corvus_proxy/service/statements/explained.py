@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from corvus_proxy.books.statements import Change
-from corvus_proxy.money.amount import PICOS_PER_NANO, round_to_nanos
+from corvus_proxy.money.amount import PICOS_PER_NANO, format_picos, format_usd, round_to_nanos
 from corvus_proxy.money.event import Meta, decode_meta
 from corvus_proxy.money.flags import FLAGS
 from corvus_proxy.money.outcome import Outcome
@@ -155,6 +155,20 @@ def explain(request_id: str, changes: Sequence[Change]) -> Explained:
         wallet_seq=last.wallet_seq,
         late=len(changes) > 1,
     )
+
+
+def formula(found: Explained) -> str:
+    """The bill as one line of arithmetic, in USD: tokens at a price each, the rounding, the sum."""
+    if not found.lines:
+        return f"{format_usd(found.charge_nanos)} USD"
+    terms = [f"{line.tokens} {line.name} × {format_picos(line.picos)}" for line in found.lines]
+    if found.rounding_picos:
+        sign = "-" if found.rounding_picos < 0 else "+"
+        terms.append(f"rounding {format_picos(abs(found.rounding_picos))}")
+        text = " + ".join(terms[:-1]) + f" {sign} {terms[-1]}"
+    else:
+        text = " + ".join(terms)
+    return f"{text} = {format_usd(found.used_nanos)} USD"
 
 
 def _charged(outcome: str, charge_nanos: int, shortfall_nanos: int) -> str:

@@ -1,0 +1,51 @@
+"""The account's endpoints that need the books: imported when the first of them is asked for."""
+
+from collections.abc import Awaitable, Callable
+
+from corvus_proxy.account import statements
+from corvus_proxy.account.asking import Ask
+from corvus_proxy.books.db import Books, BooksUnavailable
+from corvus_proxy.errors import LedgerUnavailable, RecordsUnavailable
+from corvus_proxy.gateway.front.endpoints import Reply
+from corvus_proxy.service.stores import Stores
+from corvus_proxy.settings import Settings
+from corvus_proxy.till.client import Till, TillUnavailable
+
+CONNECTIONS = 4
+"""To Postgres, of one gateway process: statements wait for each other, never for inference."""
+RETRY_S = 5
+Handler = Callable[[Stores, Ask], Awaitable[Reply]]
+HANDLERS: dict[tuple[str, str], Handler] = {
+    ("GET", "/v1/usage"): statements.usage,
+    ("GET", "/v1/requests"): statements.requests,
+    ("GET", "/v1/requests/{request_id}"): statements.request,
+    ("GET", "/v1/ledger"): statements.ledger,
+    ("GET", "/v1/generation"): statements.generation,
+    ("GET", "/api/v1/generation"): statements.generation,
+    ("GET", "/v1/dashboard/billing/usage"): statements.billing_usage,
+}
+
+
+class Opened:
+    """The books of one gateway process, and who asks them."""
+
+    def __init__(self, settings: Settings, till: Till, pepper: bytes) -> None:
+        self._books = Books(settings.database.url, connections=CONNECTIONS)
+        self._stores = Stores(till, self._books, pepper)
+
+    async def answer(self, method: str, path: str, ask: Ask) -> Reply:
+        """Answers one request. Raises RequestError, ClientGone."""
+        try:
+            return await HANDLERS[method, path](self._stores, ask)
+        except BooksUnavailable:
+            raise RecordsUnavailable(
+                "The database of statements and keys does not answer at the moment. Requests are"
+                " served as before, and nothing is lost.",
+                retry_after_s=RETRY_S,
+            ) from None
+        except TillUnavailable:
+            raise LedgerUnavailable("The ledger does not answer.", retry_after_s=2) from None
+
+    async def close(self) -> None:
+        """Closes the books; Redis is the gateway's."""
+        await self._books.close()
