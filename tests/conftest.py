@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,8 +12,10 @@ from corvus_proxy.books.db import Books
 from corvus_proxy.ops import embedded, migrate
 from corvus_proxy.till import reply
 from corvus_proxy.till.client import Till
+from tests import spread
 from tests.stack import RunningStack
 
+LEFT_OUT = pytest.StashKey[list[str]]()
 FOLDERS = (("recordings", "CORVUS_RECORDINGS"), ("clients", "CORVUS_CLIENTS"))
 
 
@@ -26,6 +29,38 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", f"{name}: needs the folder in {variable}")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """The whole gate runs in several processes; a part of it, or one that is watched, in this."""
+    option = config.option
+    part = option.keyword or option.markexpr or option.lf or option.all or option.collectonly
+    watched = option.usepdb or option.trace or option.capture == "no"
+    whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    if whole and not part and not watched and option.numprocesses is None:
+        option.numprocesses = spread.PROCESSES
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> spread.Spread:
+    """Whole files, then what must be alone."""
+    return spread.Spread(config, log)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A process tells how much it has left out, as one that runs alone does."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["deselected"] = session.config.stash.get(LEFT_OUT, [])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """The controller shows what its processes have left out, once: all leave out the same."""
+    told = getattr(node, "workeroutput", {}).get("deselected", [])
+    reporter = node.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None and "deselected" not in reporter.stats:
+        reporter.stats["deselected"] = told
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deselects what was not asked for or what has no data here."""
     out = {name for name, variable in FOLDERS if variable not in os.environ}
@@ -34,6 +69,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     dropped = {item for item in items if out & {mark.name for mark in item.iter_markers()}}
     if dropped:
         config.hook.pytest_deselected(items=list(dropped))
+        config.stash[LEFT_OUT] = [item.nodeid for item in dropped]
         items[:] = [item for item in items if item not in dropped]
 
 

@@ -38,18 +38,23 @@ REDIS_FLAGS = (
     "--daemonize",
     "no",
 )
+_PORTS = range(10_000, 32_768)
 _SOCKET_FOLDER_MAX = 80
 """Unix socket paths end at 107 bytes, of which the server's own file name takes up to 20."""
 
 
 def free_port(besides: Container[int] = ()) -> int:
-    """A port that nobody listens on at the moment, and none of `besides`."""
+    """A port that nobody listens on at the moment, and none of `besides`.
+
+    By chance, and below those that kernels give to outgoing connections: in the moment until a
+    server listens on it neither a connection nor another process that asks takes it.
+    """
     while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
-        if port not in besides:
-            return port
+        port = _PORTS.start + secrets.randbelow(len(_PORTS))
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            if port not in besides:
+                return port
 
 
 def _package_folder(name: str) -> Path | None:

@@ -1,0 +1,55 @@
+"""How the gate's processes share its tests: whole files side by side, then what must be alone.
+
+Rule 1: the tests of a file run in one process, in their order; each process has its own servers.
+Rule 2: a test that is in `ALONE` starts when every other test has ended and every other process,
+with its servers, is gone: what it measures is the product, not its neighbours.
+"""
+
+from xdist.scheduler import LoadScopeScheduling
+from xdist.workermanage import WorkerController
+
+PROCESSES = 3
+"""At once, whatever the machine: most tests wait for servers and for time, not for a core."""
+
+ALONE = (
+    "tests/flow/test_away.py::",
+    "tests/flow/test_crash.py::",
+    "tests/flow/test_drill.py::",
+    "tests/flow/test_promise.py::",
+    "tests/unit/dev/test_providers.py::",
+    "tests/unit/ops/test_door.py::",
+    "tests/unit/wire/test_media.py::",
+)
+"""Beginnings of the ids of tests that measure time, or load the whole machine and time limits."""
+_ALONE = "alone"
+
+
+class Spread(LoadScopeScheduling):
+    """Hands out files in their order; the last process left gets what must be alone."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _ALONE if nodeid.startswith(ALONE) else nodeid.partition("::")[0]
+
+    def _assign_work_unit(self, node: WorkerController) -> None:
+        if _ALONE in self.workqueue:
+            self.workqueue.move_to_end(_ALONE)
+            if len(self.workqueue) == 1:
+                self._leave_alone(node)
+                return
+        super()._assign_work_unit(node)
+
+    def _leave_alone(self, node: WorkerController) -> None:
+        """Ends this process while another one still works; the last one waits for their ends."""
+        others = [other for other in self.nodes if other is not node]
+        if any(not other.shutting_down for other in others):
+            node.shutdown()
+        elif not others:
+            super()._assign_work_unit(node)
+
+    def remove_node(self, node: WorkerController) -> str | None:
+        """A process has ended: the one that waited for it may go on."""
+        crashed = super().remove_node(node)
+        if list(self.workqueue) == [_ALONE]:
+            for other in self.nodes:
+                self._reschedule(other)
+        return crashed
