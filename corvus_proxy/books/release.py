@@ -63,7 +63,8 @@ async def release(connection: Any, wallet: str) -> Released:
     await entries.insert(connection, rows[0].part, booked)
     await entries.set_wallet(connection, wallet, balance, wallet_seq, spent, by_key=keys)
     await connection.execute(
-        "update wallet set status = 1, version = version + 1 where wallet = $1 and status = 0",
+        "update wallet set status = 1, version = version + 1 where wallet = $1 and status = 0"
+        " and frozen_by = ''",
         wallet,
     )
     await quarantine.release(connection, wallet)

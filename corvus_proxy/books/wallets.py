@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from corvus_proxy import clock
 from corvus_proxy.money.event import partition_of
 
 
@@ -12,14 +13,46 @@ class SecretRow(NamedTuple):
     valid_until_ms: int
 
 
+class Limits(NamedTuple):
+    """How far a key may go."""
+
+    cap_nanos: int | None = None
+    """What it may spend in a period; None: as much as there is."""
+    period: str = "total"
+    """One of `money.period.PERIODS`."""
+    expires_ms: int = 0
+    """Wall-clock millisecond from which it is refused; 0: never."""
+
+
+UNLIMITED = Limits()
+
+
 class WalletKey(NamedTuple):
     """One key as the books have it."""
 
     key_id: str
     wallet: str
     label: str
+    main: bool
     status: int
+    frozen_by: str
+    """`owner`, `recovery` or `operator`, where it is frozen."""
+    limits: Limits
+    spent_nanos: int
+    period_nanos: int
+    """Spent in the present period, of a key with a cap."""
+    created_at: datetime
+    revoked_at: datetime | None
     secrets: tuple[SecretRow, ...]
+
+
+class Standing(NamedTuple):
+    """What of a wallet is decided by people."""
+
+    status: int
+    frozen_by: str
+    """`owner`, `operator` or `chargeback`; empty: nobody, or its events are in quarantine."""
+    quarantined: bool
 
 
 class OutboxRow(NamedTuple):
@@ -45,18 +78,35 @@ class RefusedRow(NamedTuple):
 
 
 INSERT_WALLET = "insert into wallet (wallet, part) values ($1, $2)"
-INSERT_KEY = "insert into key (key_id, wallet, label) values ($1, $2, $3)"
+INSERT_KEY = """
+insert into key (key_id, wallet, label, main, cap_nanos, cap_period, expires_ms)
+values ($1, $2, $3, $4, $5, $6, $7)
+"""
 INSERT_SECRET = "insert into key_secret (digest, key_id, masked) values ($1, $2, $3)"  # noqa: S105
 INSERT_OUTBOX = """
 insert into outbox (id, kind, wallet, amount_nanos, counter, key_id, reason)
 values ($1, $2, $3, $4, $5, $6, $7) on conflict (id) do nothing
 """
-SELECT_KEYS = """
-select k.key_id, k.wallet, k.label, k.status,
+PERIOD_NANOS = """
+    case when k.cap_nanos is null then 0 else coalesce((
+        select sum(r.charge_nanos) from request r where r.key_id = k.key_id
+            and r.ended_at >= date_trunc(nullif(k.cap_period, 'total'), $2::timestamptz, 'UTC')
+    ), 0) end::bigint as period_nanos
+"""
+"""What a key with a cap has spent in its period, `$2` being now: by the end of each request as its
+row tells it."""
+SELECT_KEYS = f"""
+select k.key_id, k.wallet, k.label, k.main, k.status, k.frozen_by, k.cap_nanos, k.cap_period,
+       k.expires_ms, k.spent_nanos, {PERIOD_NANOS}, k.created_at, k.revoked_at,
        coalesce(array_agg(row(s.digest, s.masked, s.valid_until_ms)) filter (
-           where s.digest is not null), '{}') as secrets
+           where s.digest is not null), '{{}}') as secrets
 from key k left join key_secret s using (key_id)
-where k.wallet = $1 group by k.key_id order by k.created_at, k.key_id
+where k.wallet = $1 group by k.key_id order by not k.main, k.created_at, k.key_id
+"""  # noqa: S608 - a text of ours
+STANDING = """
+select status, frozen_by, exists (
+    select from quarantine q where q.wallet = w.wallet and q.released_at is null) as quarantined
+from wallet w where wallet = $1 for update
 """
 
 
@@ -66,10 +116,18 @@ async def insert_wallet(connection: Any, wallet: str) -> None:
 
 
 async def insert_key(
-    connection: Any, wallet: str, key_id: str, *, label: str, digest: str, masked: str
+    connection: Any,
+    wallet: str,
+    key_id: str,
+    *,
+    label: str,
+    digest: str,
+    masked: str,
+    main: bool = True,
+    limits: Limits = UNLIMITED,
 ) -> None:
     """A new key with its first secret."""
-    await connection.execute(INSERT_KEY, key_id, wallet, label)
+    await connection.execute(INSERT_KEY, key_id, wallet, label, main, *limits)
     await connection.execute(INSERT_SECRET, digest, key_id, masked)
 
 
@@ -87,28 +145,93 @@ async def touch(connection: Any, wallet: str) -> int:
     )
 
 
-async def set_key_status(connection: Any, key_id: str, status: int) -> None:
-    await connection.execute("update key set status = $2 where key_id = $1", key_id, status)
+async def lock(connection: Any, wallet: str) -> Standing:
+    """A wallet's standing; who changes it or its keys waits until the transaction ends. Raises
+    LookupError."""
+    row = await connection.fetchrow(STANDING, wallet)
+    if row is None:
+        raise LookupError(f"there is no wallet {wallet}")
+    return Standing(*row)
+
+
+async def set_status(connection: Any, wallet: str, status: int, *, frozen_by: str = "") -> None:
+    """Freezes (0) or opens (1) a wallet; the caller calls `touch`."""
+    await connection.execute(
+        "update wallet set status = $2, frozen_by = $3 where wallet = $1", wallet, status, frozen_by
+    )
+
+
+async def set_key_status(connection: Any, key_id: str, status: int, *, frozen_by: str = "") -> None:
+    """Freezes (0), opens (1) or revokes (2) a key; the caller calls `touch`."""
+    await connection.execute(
+        "update key set status = $2::smallint, frozen_by = $3, revoked_at ="
+        " case when $2::smallint = 2 then coalesce(revoked_at, now()) end where key_id = $1",
+        key_id,
+        status,
+        frozen_by,
+    )
+
+
+async def set_key(connection: Any, key_id: str, *, label: str, limits: Limits) -> None:
+    """Name and limits of a key; the caller calls `touch`."""
+    await connection.execute(
+        "update key set label = $2, cap_nanos = $3, cap_period = $4, expires_ms = $5"
+        " where key_id = $1",
+        key_id,
+        label,
+        *limits,
+    )
 
 
 async def rotate_secret(
     connection: Any, key_id: str, *, digest: str, masked: str, old_valid_until_ms: int
 ) -> None:
-    """Adds a secret; the ones before it end at `old_valid_until_ms`."""
+    """Adds a secret; the ones before it end at `old_valid_until_ms`, or earlier where they did."""
     await connection.execute(
-        "update key_secret set valid_until_ms = $2 where key_id = $1 and valid_until_ms = 0",
+        "update key_secret set valid_until_ms = $2"
+        " where key_id = $1 and (valid_until_ms = 0 or valid_until_ms > $2)",
         key_id,
         old_valid_until_ms,
     )
     await connection.execute(INSERT_SECRET, digest, key_id, masked)
 
 
+async def set_recovery(connection: Any, wallet: str, digest: str) -> None:
+    """The digest of the code by which a wallet is recovered."""
+    await connection.execute(
+        "update wallet set recovery_digest = $2 where wallet = $1", wallet, digest
+    )
+
+
+async def wallet_of_code(connection: Any, digest: str) -> str | None:
+    """The wallet that a recovery code's digest opens."""
+    found = await connection.fetchval(
+        "select wallet from wallet where recovery_digest = $1 and recovery_digest <> ''", digest
+    )
+    return str(found) if found is not None else None
+
+
+async def end_access(connection: Any, wallet: str, *, keep_email: bool = False) -> int:
+    """Ends what else opens a wallet's pages: sessions, read-only tokens, links under way, and the
+    mail address, which may be a thief's, unless it is kept; how many sessions."""
+    done = await connection.execute(
+        "update session set ended_at = now() where wallet = $1 and ended_at is null", wallet
+    )
+    for text in (
+        "update read_token set revoked_at = now() where wallet = $1 and revoked_at is null",
+        "update link set used_at = now() where wallet = $1 and used_at is null",
+        "update wallet set email = '' where wallet = $1",
+    )[: 2 if keep_email else 3]:
+        await connection.execute(text, wallet)
+    return int(done.split()[-1])
+
+
 async def keys_of(connection: Any, wallet: str) -> tuple[int, int, list[WalletKey]]:
-    """Version, status and keys of a wallet. Raises LookupError."""
+    """Version, status and keys of a wallet, the main key first. Raises LookupError."""
     head = await connection.fetchrow("select version, status from wallet where wallet = $1", wallet)
     if head is None:
         raise LookupError(f"there is no wallet {wallet}")
-    rows = await connection.fetch(SELECT_KEYS, wallet)
+    rows = await connection.fetch(SELECT_KEYS, wallet, clock.utc_now())
     return (
         int(head["version"]),
         int(head["status"]),
@@ -117,7 +240,14 @@ async def keys_of(connection: Any, wallet: str) -> tuple[int, int, list[WalletKe
                 row["key_id"],
                 row["wallet"],
                 row["label"],
+                row["main"],
                 row["status"],
+                row["frozen_by"],
+                Limits(row["cap_nanos"], row["cap_period"], row["expires_ms"]),
+                row["spent_nanos"],
+                row["period_nanos"],
+                row["created_at"],
+                row["revoked_at"],
                 tuple(SecretRow(*secret) for secret in row["secrets"]),
             )
             for row in rows

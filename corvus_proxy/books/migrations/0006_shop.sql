@@ -11,9 +11,12 @@ alter table key add column cap_period text not null default 'total'
 -- Milliseconds since 1970, 0: never.
 alter table key add column expires_ms bigint not null default 0;
 alter table key add column revoked_at timestamptz;
+-- '', 'owner', 'recovery' or 'operator': who stopped the key, and so who may let it go on.
+alter table key add column frozen_by text not null default '';
 
 -- Who may undo what a thief with the key does: the holder of the recovery code, or of the mailbox.
 alter table wallet add column recovery_digest text not null default '';
+create unique index wallet_recovery on wallet (recovery_digest) where recovery_digest <> '';
 alter table wallet add column email text not null default '';
 -- '', 'owner', 'operator' or 'chargeback': who stopped the wallet, and so who may open it again.
 alter table wallet add column frozen_by text not null default '';
@@ -277,5 +280,5 @@ alter table outbox drop constraint outbox_kind_check;
 alter table outbox add constraint outbox_kind_check check (kind in ('key', 'credit', 'debit'));
 alter table wallet drop column receivable_nanos, drop column frozen_by, drop column email,
     drop column recovery_digest;
-alter table key drop column revoked_at, drop column expires_ms, drop column cap_period,
+alter table key drop column frozen_by, drop column revoked_at, drop column expires_ms, drop column cap_period,
     drop column cap_nanos, drop column main;

@@ -1,54 +1,24 @@
-"""Keys: create, show, list, credit, debit, freeze, unfreeze, rotate.
-
-Money in: the books first, then Redis, which the outbox repeats until it is done. Money out: Redis
-first. A key's row: the books first, then the till.
-"""
+"""Make a wallet with its main key, show it, and move money."""
 
 import contextlib
-import json
-from typing import Any, NamedTuple
 
 from corvus_proxy import clock, secret
 from corvus_proxy.books import wallets
 from corvus_proxy.books.db import BooksUnavailable
-from corvus_proxy.errors import CorvusError
 from corvus_proxy.ledger import outbox
 from corvus_proxy.money.amount import WALLET_NANOS_MAX
+from corvus_proxy.sealing import token_digest
+from corvus_proxy.service.keys.shared import audit, send_key, wallet_of
+from corvus_proxy.service.keys.types import (
+    STATUS,
+    Created,
+    MovePending,
+    ServiceRefused,
+    Shown,
+)
 from corvus_proxy.service.stores import Stores
 from corvus_proxy.till.client import TillUnavailable
 from corvus_proxy.till.reply import Credited, Debited, Duplicate, Fenced, Poor
-
-STATUS = {1: "active", 0: "frozen", 2: "revoked"}
-GRACE_S = 24 * 3600
-"""A rotated secret works this long beside the new one, unless the caller says otherwise."""
-
-
-class ServiceRefused(CorvusError):
-    """What was asked cannot be done; the text says why."""
-
-
-class MovePending(ServiceRefused):
-    """The credit or debit is in the books; Redis has it as soon as it serves."""
-
-
-class Created(NamedTuple):
-    wallet: str
-    key_id: str
-    secret: str
-    balance_nanos: int
-
-
-class Shown(NamedTuple):
-    """A key and its wallet's figures, from Redis."""
-
-    key_id: str
-    wallet: str
-    label: str
-    status: str
-    balance_nanos: int
-    held_nanos: int
-    available_nanos: int
-    spent_nanos: int
 
 
 async def create(
@@ -59,7 +29,8 @@ async def create(
     reason: str = "operator grant",
     actor: str = "cli",
 ) -> Created:
-    """A new wallet with its main key, credited. Raises BooksUnavailable, ServiceRefused.
+    """A new wallet with its main key and recovery code, credited. Raises BooksUnavailable,
+    ServiceRefused.
 
     The credit is in the books before Redis is asked; if Redis is away, the outbox brings it.
     """
@@ -67,7 +38,7 @@ async def create(
         raise ServiceRefused("a wallet holds from 0 to 1,000,000 USD")
     wallet = secret.new_wallet_id()
     key_id = secret.new_key_id()
-    text = secret.new_secret(wallet)
+    text, code = secret.new_secret(wallet), secret.new_code()
     row = wallets.OutboxRow(f"key:{key_id}", "key", wallet, 0, "", key_id, "created")
     async with stores.books.transaction() as connection:
         await wallets.insert_wallet(connection, wallet)
@@ -79,20 +50,21 @@ async def create(
             digest=secret.digest(text, stores.pepper),
             masked=secret.mask(text),
         )
+        await wallets.set_recovery(connection, wallet, token_digest(stores.pepper, code))
         await wallets.insert_outbox(connection, row)
-        await _audit(connection, actor, "keys.create", key_id, credit_nanos=credit_nanos)
-    await _send_key(stores, row)
+        await audit(connection, actor, "keys.create", key_id, credit_nanos=credit_nanos)
+    await send_key(stores, row)
     balance = 0
     if credit_nanos:
         with contextlib.suppress(MovePending):  # the secret must reach its owner all the same
             balance = await credit(stores, key_id, credit_nanos, reason=reason, actor=actor)
-    return Created(wallet, key_id, text, balance)
+    return Created(wallet, key_id, text, balance, code)
 
 
 async def show(stores: Stores, key_id: str) -> Shown:
     """A key's standing. Raises ServiceRefused when there is no such key."""
     async with stores.books.connection() as connection:
-        wallet = await _wallet(connection, key_id)
+        wallet = await wallet_of(connection, key_id)
         _, wallet_status, keys = await wallets.keys_of(connection, wallet)
     key = next(key for key in keys if key.key_id == key_id)
     state = await stores.till.wallet(wallet)
@@ -135,10 +107,10 @@ async def credit(
     _check_amount(nanos)
     credit_id = f"grant:{clock.random_hex(12)}"
     async with stores.books.transaction() as connection:
-        wallet = await _wallet(connection, key_id)
+        wallet = await wallet_of(connection, key_id)
         row = wallets.OutboxRow(credit_id, "credit", wallet, nanos, counter, key_id, reason)
         await wallets.insert_outbox(connection, row)
-        await _audit(connection, actor, "keys.credit", key_id, nanos=nanos, reason=reason)
+        await audit(connection, actor, "keys.credit", key_id, nanos=nanos, reason=reason)
     try:
         reply = await outbox.send(stores.till, stores.books, row)
     except (TillUnavailable, BooksUnavailable):  # the row is in the books all the same
@@ -173,10 +145,10 @@ async def debit(
     _check_amount(nanos)
     debit_id = f"adj:{clock.random_hex(12)}"
     async with stores.books.transaction() as connection:
-        wallet = await _wallet(connection, key_id)
+        wallet = await wallet_of(connection, key_id)
         row = wallets.OutboxRow(debit_id, "debit", wallet, nanos, counter, key_id, reason)
         await wallets.insert_outbox(connection, row)
-        await _audit(connection, actor, "keys.debit", key_id, nanos=nanos, reason=reason)
+        await audit(connection, actor, "keys.debit", key_id, nanos=nanos, reason=reason)
     try:
         reply = await outbox.send(stores.till, stores.books, row)
     except (TillUnavailable, BooksUnavailable):  # the row is in the books all the same
@@ -200,60 +172,3 @@ async def debit(
 def _check_amount(nanos: int) -> None:
     if not 0 < nanos <= WALLET_NANOS_MAX:
         raise ServiceRefused("an amount above zero is needed, of 1,000,000 USD at the most")
-
-
-async def set_frozen(
-    stores: Stores, key_id: str, *, frozen: bool, reason: str = "", actor: str = "cli"
-) -> None:
-    """Freezes or unfreezes a key. Raises ServiceRefused."""
-    action = "keys.freeze" if frozen else "keys.unfreeze"
-    async with stores.books.transaction() as connection:
-        wallet = await _wallet(connection, key_id)
-        await wallets.set_key_status(connection, key_id, 0 if frozen else 1)
-        row = await _changed(connection, wallet, key_id, action)
-        await _audit(connection, actor, action, key_id, reason=reason)
-    await _send_key(stores, row)
-
-
-async def rotate(stores: Stores, key_id: str, *, grace_s: int = GRACE_S, actor: str = "cli") -> str:
-    """A new secret for a key; the old one works for the grace. Raises ServiceRefused."""
-    async with stores.books.transaction() as connection:
-        wallet = await _wallet(connection, key_id)
-        text = secret.new_secret(wallet)
-        await wallets.rotate_secret(
-            connection,
-            key_id,
-            digest=secret.digest(text, stores.pepper),
-            masked=secret.mask(text),
-            old_valid_until_ms=clock.wall_ms() + grace_s * 1000,
-        )
-        row = await _changed(connection, wallet, key_id, "keys.rotate")
-        await _audit(connection, actor, "keys.rotate", key_id, grace_s=grace_s)
-    await _send_key(stores, row)
-    return text
-
-
-async def _changed(connection: Any, wallet: str, key_id: str, action: str) -> wallets.OutboxRow:
-    version = await wallets.touch(connection, wallet)
-    row = wallets.OutboxRow(f"key:{wallet}:{version}", "key", wallet, 0, "", key_id, action)
-    await wallets.insert_outbox(connection, row)
-    return row
-
-
-async def _send_key(stores: Stores, row: wallets.OutboxRow) -> None:
-    """Tells Redis now; when it is away, the worker's outbox tells it later."""
-    with contextlib.suppress(TillUnavailable, BooksUnavailable):
-        await outbox.send(stores.till, stores.books, row)
-
-
-async def _wallet(connection: Any, key_id: str) -> str:
-    wallet = await wallets.wallet_of_key(connection, key_id)
-    if wallet is None:
-        raise ServiceRefused(f"there is no key {key_id}")
-    return wallet
-
-
-async def _audit(connection: Any, actor: str, action: str, subject: str, **details: object) -> None:
-    await wallets.insert_audit(
-        connection, actor=actor, action=action, subject=subject, details=json.dumps(details)
-    )
