@@ -1,10 +1,23 @@
 """The site role: log-in and dashboard for customers."""
 
+from starlette.applications import Starlette
+
 from corvus_proxy.roles import pages
+from corvus_proxy.service.stores import Stores
 from corvus_proxy.settings import Settings
+from corvus_proxy.shop.services import providers
 from corvus_proxy.site.app import create
 
 
 async def main(settings: Settings) -> None:
     """Serves pages until SIGTERM. While Redis or Postgres is away, pages say so."""
-    await pages.serve(settings, create, settings.site.host, settings.site.port)
+    services = providers(settings)
+
+    def site(stores: Stores, settings: Settings) -> Starlette:
+        return create(stores, settings, services)
+
+    try:
+        await pages.serve(settings, site, settings.site.host, settings.site.port)
+    finally:
+        for service in services.values():
+            await service.close()

@@ -35,10 +35,10 @@ PAUSE_S = 30
 PAUSE_MAX_S = 6 * 3600
 ADDRESS_HOURLY_MAX = 30
 """Mails that one address gets within an hour; what is beyond waits."""
-STRANGERS = ("order_created", "login_link", "recovery_started")
+STRANGERS = ("order_created", "login_link", "recover_link", "recovery_started")
 """Kinds that somebody who does not own the address can cause."""
 STRANGERS_HOURLY_MAX = 5
-AGE_MAX_S = {"login_link": 3600}
+AGE_MAX_S = {"login_link": 3600, "recover_link": 3600}
 """When a mail is of no use any more; of other kinds after `_AGE_MAX_S`."""
 _AGE_MAX_S = 3 * 86_400
 _PROBLEM_MAX = 200

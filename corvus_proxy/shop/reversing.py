@@ -71,15 +71,11 @@ async def restore(connection: Any, order: OrderRow, row: PaymentRow) -> PaymentR
     await _tell(
         connection, order, await owners.thaw(connection, order.wallet or "", order.order_id)
     )
-    await orders.add_step(
-        connection, order.order_id, "restored", amount_nanos=row.reversed_nanos
-    )
+    await orders.add_step(connection, order.order_id, "restored", amount_nanos=row.reversed_nanos)
     return row._replace(reversed_nanos=0)
 
 
-async def _move(
-    connection: Any, order: OrderRow, entry: str, kind: str, amount_nanos: int
-) -> None:
+async def _move(connection: Any, order: OrderRow, entry: str, kind: str, amount_nanos: int) -> None:
     if amount_nanos:
         row = wallets.OutboxRow(
             entry,

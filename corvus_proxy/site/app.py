@@ -9,6 +9,7 @@ and histories.
 """
 
 import re
+from collections.abc import Mapping
 
 import structlog
 from starlette.applications import Starlette
@@ -23,7 +24,8 @@ from corvus_proxy import clock
 from corvus_proxy.books.db import BooksUnavailable
 from corvus_proxy.service.stores import Stores
 from corvus_proxy.settings import Settings
-from corvus_proxy.site import account, render
+from corvus_proxy.shop.provider import Provider
+from corvus_proxy.site import account, render, shop
 from corvus_proxy.site.front import LATER, Front, error
 from corvus_proxy.till.client import TillUnavailable
 
@@ -129,17 +131,21 @@ class NoKeyInAddress:
         await self._app(scope, receive, send)
 
 
-def create(stores: Stores, settings: Settings) -> Starlette:
-    """The site as an ASGI application. Neither store needs to be there yet.
+def create(
+    stores: Stores, settings: Settings, providers: Mapping[str, Provider] | None = None
+) -> Starlette:
+    """The site as an ASGI application, selling by these payment services. Neither they nor the
+    stores need to be there yet.
 
     `/readyz` does not ask for them: without them the site still answers, in words, and must get
     the visitors for that.
     """
-    front = Front(stores, settings)
+    front = Front(stores, settings, providers or {})
     notices = Notices(front)
     app = Starlette(
         routes=[
             *account.routes(front),
+            *shop.routes(front),
             Route("/livez", _alive),
             Route("/readyz", _alive),
             Route("/static/{name}", _asset),

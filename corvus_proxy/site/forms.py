@@ -112,19 +112,21 @@ def _characters(count: int) -> str:
 
 
 class Tries:
-    """Limits failed log-ins per address, in this process's memory."""
+    """Limits failed log-ins and the like per address, in this process's memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, tries_max: int = TRIES_MAX, tries_s: int = TRIES_S) -> None:
+        self._max = tries_max
+        self._s = tries_s
         self._tries: dict[str, deque[float]] = {}
 
     def take(self, address: str) -> int:
         """Takes one try; 0, or the seconds to wait when there is none left."""
         now_s = clock.monotonic_s()
         tries = self._tries.setdefault(_neighbours(address), deque())
-        while tries and now_s - tries[0] >= TRIES_S:
+        while tries and now_s - tries[0] >= self._s:
             tries.popleft()
-        if len(tries) >= TRIES_MAX:
-            return max(1, round(TRIES_S - (now_s - tries[0])))
+        if len(tries) >= self._max:
+            return max(1, round(self._s - (now_s - tries[0])))
         tries.append(now_s)
         if len(self._tries) > _ADDRESSES_MAX:
             del self._tries[next(iter(self._tries))]

@@ -6,16 +6,18 @@ read-only log-in.
 """
 
 import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from corvus_proxy.service import account
+from corvus_proxy.service.orders import open_desk
 from corvus_proxy.service.sessions import Session
 from corvus_proxy.service.stores import Stores
 from corvus_proxy.settings import Settings
+from corvus_proxy.shop.provider import Provider
 from corvus_proxy.site import forms, pages, render
 from corvus_proxy.site.sessions import Sessions
 from corvus_proxy.till.client import TillUnavailable
@@ -51,9 +53,12 @@ MAIN_ONLY = frozenset({"/dashboard/alarms", "/dashboard/security"})
 class Front:
     """Stores, settings, templates and sessions: what the views of one site share."""
 
-    def __init__(self, stores: Stores, settings: Settings) -> None:
+    def __init__(
+        self, stores: Stores, settings: Settings, providers: Mapping[str, Provider]
+    ) -> None:
         self.stores = stores
         self.settings = settings
+        self.desk = open_desk(settings, stores, providers)
         self.site_url = settings.brand.site_url
         self.pages = render.Pages(settings)
         self.calls = pages.calls(settings)

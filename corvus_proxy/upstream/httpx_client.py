@@ -3,6 +3,7 @@ upstream client for egress through an HTTP proxy."""
 
 import asyncio
 import contextlib
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import httpx
@@ -130,6 +131,8 @@ class Fetched(NamedTuple):
 
     status: int
     body: bytes
+    headers: Mapping[str, str] = {}
+    """Names in lower case."""
 
 
 class Caller:
@@ -158,7 +161,7 @@ class Caller:
                     parts.append(part)
                     if sum(map(len, parts)) > self._bytes_max:
                         raise Cut(f"the answer is larger than {self._bytes_max} bytes")
-                return Fetched(response.status_code, b"".join(parts))
+                return Fetched(response.status_code, b"".join(parts), dict(response.headers))
         except TimeoutError:
             raise TimedOut("silence") from None
         except httpx.HTTPError as error:

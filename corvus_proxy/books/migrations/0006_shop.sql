@@ -209,6 +209,24 @@ create table link (
     used_at timestamptz
 );
 
+-- Requests for a new secret, from who has neither key nor code. By a payment's proof they wait, so that the
+-- owner can stop them.
+create table recovery (
+    recovery_id text primary key,
+    token_digest text not null unique,
+    stop_digest text not null unique,
+    how text not null check (how in ('payment', 'mail')),
+    order_id text not null default '',
+    wallet text not null references wallet,
+    key_id text not null,
+    created_at timestamptz not null default now(),
+    opens_at timestamptz not null,
+    expires_at timestamptz not null,
+    used_at timestamptz,
+    stopped_at timestamptz
+);
+create index recovery_living on recovery (wallet) where used_at is null and stopped_at is null;
+
 -- Log-ins that are open, so that they can be seen and ended; and read-only tokens.
 create table session (
     session_id text primary key,
@@ -267,14 +285,14 @@ create index notice_waiting on notice (next_at) where state = 'queued';
 
 create index request_key on request (key_id, ended_at desc);
 
-grant select, insert, update on shop_order, payment, refund, mail, link, session, read_token, notice
+grant select, insert, update on shop_order, payment, refund, mail, link, recovery, session, read_token, notice
     to corvus_app;
 grant select, insert, update, delete on alarm to corvus_app;
 grant select, insert on order_step, cash, webhook to corvus_app;
 
 -- migrate:down
 drop index request_key;
-drop table notice, alarm, read_token, session, link, mail, webhook, refund, cash, order_step, payment,
+drop table notice, alarm, read_token, session, recovery, link, mail, webhook, refund, cash, order_step, payment,
     shop_order;
 alter table outbox drop constraint outbox_kind_check;
 alter table outbox add constraint outbox_kind_check check (kind in ('key', 'credit', 'debit'));

@@ -37,6 +37,8 @@ where wallet = $1 and status = 0 and frozen_by = 'chargeback' and receivable_nan
     and not exists (select from shop_order where wallet = $1 and disputed and order_id <> $2)
 returning version
 """
+
+
 async def by_id(connection: Any, key_id: str) -> Target | None:
     """A key by its id."""
     row = await connection.fetchrow(BY_ID, key_id)

@@ -32,6 +32,15 @@ class Offer(NamedTuple):
     """Why nothing is sold now; empty: it is."""
 
 
+class Quote(NamedTuple):
+    """The lines of an order, all whole cents."""
+
+    amount_nanos: int
+    fee_nanos: int
+    tax_nanos: int
+    total_nanos: int
+
+
 class Form(NamedTuple):
     """A checkout form as it was sent."""
 

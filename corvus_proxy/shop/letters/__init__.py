@@ -23,6 +23,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "frozen": ("key_id", "at", "why"),
     "refund": ("order_id", "amount_nanos", "state", "reason"),
     "login_link": ("login_url", "minutes"),
+    "recover_link": ("key_id", "recover_url", "minutes"),
     "recovery_started": ("order_id", "key_id", "hours", "stop_url"),
 }
 """What each letter is written from. Amounts are nanos; `…_at` and `at` are texts for people, in
