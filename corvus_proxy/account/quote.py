@@ -46,7 +46,7 @@ class Sold(NamedTuple):
 class _Body(msgspec.Struct):
     model: str
     usage: dict[str, Any] | None = None
-    messages: msgspec.Raw | None = None
+    messages: msgspec.Raw = msgspec.Raw(b"")
     shape: str | None = None
     mode: str = ""
     geo: str = ""
@@ -64,7 +64,7 @@ async def quote(sold: Sold, ask: Ask) -> Reply:
         raise InvalidRequest(f"The request body is not valid: {error}.") from None
     if found.usage is not None:
         return reply(_of_usage(sold, found))
-    if found.messages is not None:
+    if bytes(found.messages):
         return reply(_of_request(sold, ask, found.model, body))
     raise bad("usage", "is needed, or else a whole request with its messages")
 
