@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from corvus_proxy import secret
-from corvus_proxy.books import views
+from corvus_proxy.books import statements
 from corvus_proxy.books.db import Books
 from corvus_proxy.ledger.archive import Archive
 from corvus_proxy.ledger.coordinator import Coordinator
@@ -120,5 +120,11 @@ class World:
     async def booked(self, wallet: str) -> dict[str, int]:
         """Charges in the books, by request."""
         async with self.books.connection() as connection:
-            rows = await views.requests(connection, wallet, limit=100_000)
+            rows = await statements.requests(
+                connection,
+                statements.Scope(wallet),
+                statements.Filter(),
+                before=(statements.LATEST, ""),
+                limit=100_000,
+            )
         return {row.request_id: row.charge_nanos for row in rows}

@@ -6,33 +6,24 @@ from typing import Any, NamedTuple
 from corvus_proxy.money.event import Event, Mark
 
 
-class RequestRow(NamedTuple):
-    """One request as its customer sees it."""
+class ClassRow(NamedTuple):
+    """What one class of tokens has come to over some requests."""
 
-    request_id: str
-    slug: str
-    outcome: str
+    name: str
+    """Of `usage.CLASSES`, or `searches`."""
+    tokens: int
+    picos: int
+    """Tokens times their prices."""
+    saved_picos: int
+    """What the same tokens as fresh input would have cost more; less than zero for writes."""
+
+
+class Anatomy(NamedTuple):
+    """Classes of tokens, the charge of the requests that they are of, and how many those are."""
+
+    rows: list[ClassRow]
     charge_nanos: int
-    input_tokens: int
-    cache_read_tokens: int
-    cache_write_tokens: int
-    output_tokens: int
-    source: str
-    first_byte_ms: int
-    total_ms: int
-    ended_at: datetime
-    key_id: str
-
-
-class ModelRow(NamedTuple):
-    """What one model has cost a wallet."""
-
-    slug: str
     requests: int
-    input_tokens: int
-    cache_read_tokens: int
-    output_tokens: int
-    charge_nanos: int
 
 
 class WalletTotals(NamedTuple):
@@ -47,21 +38,29 @@ class WalletTotals(NamedTuple):
     events: int
 
 
-REQUESTS = """
-select request_id, slug, outcome, charge_nanos, input_tokens, cache_read_tokens,
-       cache_write_tokens, output_tokens, source, first_byte_ms, total_ms, ended_at, key_id
-from request where wallet = $1 order by ended_at desc, request_id desc limit $2
+_CHARGES = """
+with found as (
+    select delta_nanos, meta from event
+    where wallet = $1 and type in ('S', 'X', 'L') and ($2 = '' or key_id = $2) and written_at >= $3
+    order by wallet_seq desc limit $4)
 """
-MODELS = """
-select slug, count(*)::bigint, sum(input_tokens)::bigint, sum(cache_read_tokens)::bigint,
-       sum(output_tokens)::bigint, sum(charge_nanos)::bigint
-from request where wallet = $1 group by slug order by 6 desc, slug
-"""
+# The price of fresh input stands among a request's prices where it had any, under the same prefix.
+CLASSES = f"""
+{_CHARGES}, line as (
+    select regexp_replace(t.key, '^.*/', '') as name, t.value::numeric as tokens,
+           (meta->'p'->>t.key)::numeric as picos,
+           (meta->'p'->>regexp_replace(t.key, '[^/]*$', 'input'))::numeric as input_picos
+    from found, jsonb_each_text(meta->'t') t where meta->'p' ? t.key)
+select name, sum(tokens)::bigint, sum(tokens * picos),
+       coalesce(sum(tokens * (input_picos - picos)) filter (where name like 'cache%'), 0)
+from line group by name
+"""  # noqa: S608 — joined from constants of this module
+CHARGES = f"{_CHARGES} select coalesce(sum(-delta_nanos), 0)::bigint, count(*) from found"  # noqa: S608
 KEY = """
 select k.key_id, k.label, case when w.status = 1 then k.status else w.status end as status,
        coalesce((select s.masked from key_secret s
                  where s.key_id = k.key_id and s.valid_until_ms = 0 limit 1), '') as masked,
-       k.created_at
+       k.created_at, (select max(r.ended_at) from request r where r.key_id = k.key_id) as used_at
 from key k join wallet w using (wallet) where k.wallet = $1 and k.key_id = $2
 """
 TOTALS = """
@@ -80,18 +79,30 @@ where w.part = any($1)
 """
 
 
-async def requests(connection: Any, wallet: str, *, limit: int) -> list[RequestRow]:
-    """A wallet's latest requests."""
-    return [RequestRow(*row) for row in await connection.fetch(REQUESTS, wallet, limit)]
+async def anatomy(
+    connection: Any, wallet: str, key_id: str, *, since: datetime, limit: int
+) -> Anatomy:
+    """What the latest requests since an instant were charged for, by class; at most `limit` of
+    them. An empty key id is every key of the wallet."""
+    rows = await connection.fetch(CLASSES, wallet, key_id, since, limit)
+    charge, requests = await connection.fetchrow(CHARGES, wallet, key_id, since, limit)
+    return Anatomy([ClassRow(row[0], row[1], int(row[2]), int(row[3])) for row in rows],
+                   charge, requests)  # fmt: skip
 
 
-async def models(connection: Any, wallet: str) -> list[ModelRow]:
-    """A wallet's charges by model, the dearest first."""
-    return [ModelRow(*row) for row in await connection.fetch(MODELS, wallet)]
+async def first_request(connection: Any, wallet: str, key_id: str) -> datetime | None:
+    """When the first request of a wallet, or of one of its keys, ended."""
+    found: datetime | None = await connection.fetchval(
+        "select min(ended_at) from request where wallet = $1 and ($2 = '' or key_id = $2)",
+        wallet,
+        key_id,
+    )
+    return found
 
 
 async def key(connection: Any, wallet: str, key_id: str) -> dict[str, Any] | None:
-    """One key of a wallet: id, label, status number, mask of its present secret, creation."""
+    """One key of a wallet: id, label, status number, mask of its present secret, creation, last
+    use."""
     row = await connection.fetchrow(KEY, wallet, key_id)
     return None if row is None else dict(row)
 

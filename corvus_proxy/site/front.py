@@ -18,7 +18,7 @@ from corvus_proxy.service.sessions import Session
 from corvus_proxy.service.stores import Stores
 from corvus_proxy.settings import Settings
 from corvus_proxy.shop.provider import Provider
-from corvus_proxy.site import forms, pages, render
+from corvus_proxy.site import calls, forms, render
 from corvus_proxy.site.sessions import Sessions
 from corvus_proxy.till.client import TillUnavailable
 
@@ -61,7 +61,7 @@ class Front:
         self.desk = open_desk(settings, stores, providers)
         self.site_url = settings.brand.site_url
         self.pages = render.Pages(settings)
-        self.calls = pages.calls(settings)
+        self.calls = calls.calls(settings)
         self.sessions = Sessions(stores, https=self.site_url.startswith("https:"))
         self.tries = forms.Tries()
         self._proxies = forms.networks(settings.site.trusted_proxies)

@@ -17,6 +17,7 @@ from starlette.responses import RedirectResponse, Response
 
 from corvus_proxy.money.amount import format_usd
 from corvus_proxy.settings import Settings
+from corvus_proxy.site.charts import CLASSES
 
 HEADERS = {
     "content-security-policy": (
@@ -97,6 +98,10 @@ class Pages:
             "outcome": outcome,
             "source": lambda code: SOURCES.get(code, ""),
             "bar": bar,
+            "usd": format_usd,
+            "day": lambda day: day.strftime("%d %b"),
+            "runway": runway,
+            "part": lambda name: CLASSES.get(name, name.replace("_", " ")),
         }
         self._environment.filters |= filters
         self._environment.globals |= {
@@ -162,6 +167,17 @@ def outcome(code: str) -> Outcome:
 def moment(instant: datetime) -> str:
     """An instant in UTC, to the second."""
     return instant.strftime("%Y-%m-%d %H:%M:%S")
+
+
+def runway(days: int | None) -> str:
+    """How long a balance lasts, as certain as that can be."""
+    if days is None:
+        return "not to be told yet"
+    if days < 1:
+        return "less than a day"
+    if days == 1:
+        return "about a day"
+    return f"about {days} days" if days <= 365 else "more than a year"
 
 
 def duration(total_ms: int) -> str:

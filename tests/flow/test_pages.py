@@ -15,16 +15,15 @@ from typing import Any
 import httpx
 import pytest
 
-from corvus_proxy import secret
+from corvus_proxy import clock, secret
 from corvus_proxy.books.db import Books
 from corvus_proxy.ledger.writer import Writer
 from corvus_proxy.money.amount import format_usd, parse_usd
 from corvus_proxy.money.event import Meta, encode_meta
 from corvus_proxy.ops.embedded import free_port
-from corvus_proxy.service import account, keys, sessions
+from corvus_proxy.service import account, keys, sessions, statements
 from corvus_proxy.service.stores import Stores
 from corvus_proxy.settings import BrandSettings, DemoSettings, Settings
-from corvus_proxy.site import pages
 from corvus_proxy.site.app import create
 from corvus_proxy.till.client import Till
 from corvus_proxy.till.reply import Ask, Charge
@@ -69,8 +68,9 @@ async def spend(stores: Stores, made: keys.Created, rid: str, nanos: int, slug: 
     ask = Ask(rid, made.wallet, digest, nanos, nanos, 0, "pv", slug, 1)
     await stores.till.reserve(ask, owner="o", lag_limit=10**6)
     meta = Meta(
-        price_version="pv", picos={"input": 3}, usage={"input": 1234, "output": 56},
-        source="upstream", ended_ms=1_790_000_000_000, total_ms=1436, first_byte_ms=212,
+        price_version="pv", picos={"input": 3000, "cache_read": 300, "output": 9000},
+        usage={"input": 1234, "cache_read": 5000, "output": 56},
+        source="upstream", ended_ms=clock.wall_ms(), total_ms=1436, first_byte_ms=212,
     )  # fmt: skip
     await stores.till.settle(
         Charge(rid, made.wallet, made.key_id, slug, nanos, "completed", encode_meta(meta))
@@ -89,8 +89,9 @@ def figures(page: str) -> dict[str, str]:
     return {name: re.sub(r"<[^>]+>", "", markup) for name, markup in found}
 
 
-def amounts(page: str) -> list[int]:
-    """The amounts of all cost columns, in their order."""
+def amounts(page: str, section: str) -> list[int]:
+    """The amounts of a section's cost column, in their order."""
+    page = page.partition(f'aria-labelledby="{section}"')[2].partition("</section>")[0]
     found = re.findall(r'<td class="number usd"[^>]*>(.*?)</td>', page)
     return [parse_usd(re.sub(r"<[^>]+>", "", markup)) for markup in found]
 
@@ -110,7 +111,13 @@ async def test_tiles_rows_and_twin_are_the_services_own_figures(
     known = await account.overview(stores, made.wallet)
     for name, nanos in known._asdict().items():
         assert figures(page)[name.removesuffix("_nanos")] == format_usd(nanos)
-    assert amounts(page) == [123_456_789, 1, 7_000, known.spent_nanos, 1, 123_456_789]
+    assert amounts(page, "models") == [123_456_789, 1, 7_000, known.spent_nanos]
+    assert amounts(page, "requests") == [1, 123_456_789]
+    assert amounts(page, "days") == [123_456_790]
+    *parts, charged = amounts(page, "anatomy")
+    assert parts == [2 * 3702, 2 * 1500, 0, 2 * 504, 123_456_790 - 2 * 5706]
+    assert sum(parts) == charged == 123_456_790
+    assert "Caching has saved <strong>0.000027 USD</strong>" in page  # 2 × 5,000 × 2,700 picos
     for words in ("gpt-x", "req_b", "1,234", "212 ms", "1.43 s", "on its way into this list"):
         assert words in page
     await write_books(stores)
@@ -378,8 +385,8 @@ async def test_without_postgres_the_figures_stand(
 
             await asyncio.sleep(60)
 
-        monkeypatch.setattr(pages, "BOOKS_S", 0.05)
-        monkeypatch.setattr(account, "models", frozen)
+        monkeypatch.setattr(account, "BOOKS_S", 0.05)
+        monkeypatch.setattr(statements, "is_current", frozen)
         monkeypatch.setattr(away.books, "connection", stores.books.connection)
         assert (await client.get("/dashboard")).status_code == 503
 
@@ -458,7 +465,8 @@ def test_the_dashboard_of_a_running_stack(stack: RunningStack) -> None:
         assert "gpt-4o-mini" in page
         assert "glm-5.3" in page
         assert len(set(re.findall(r"req_[0-9a-f]{24}", page))) == 2
-        assert sum(amounts(page)[:2]) == amounts(page)[2] == standing["spent_nanos"]
+        *models, whole = amounts(page, "models")
+        assert sum(models) == sum(amounts(page, "requests")) == whole == standing["spent_nanos"]
         assert stack.facts["api"] + "/v1" in page
 
 

@@ -6,7 +6,8 @@ from starlette.routing import Route
 
 from corvus_proxy.service import account
 from corvus_proxy.service.sessions import Session
-from corvus_proxy.site import pages, render
+from corvus_proxy.site import charts, render
+from corvus_proxy.site.account.live import Live
 from corvus_proxy.site.front import LATER, Front
 
 
@@ -18,14 +19,23 @@ class Overview:
 
     async def page(self, request: Request, session: Session) -> Response:
         """`GET /dashboard`."""
-        view = await pages.dashboard(self._front.stores, session)
+        view = await account.dashboard(self._front.stores, session)
+        listing = view.listing
+        drawn = {}
+        if listing is not None:
+            drawn = {
+                "models": charts.shares(listing.models),
+                "days": charts.spend_by_day(listing.days, listing.day_models),
+                "anatomy": charts.anatomy(listing.anatomy),
+            }
         return await self._front.account_page(
             session,
             "account/overview.html",
             "/dashboard",
-            status=200 if view.listing else 503,
+            status=200 if listing else 503,
             calls=self._front.calls,
-            requests_shown=pages.REQUESTS_SHOWN,
+            has_requests="/dashboard/requests" in self._front.built,
+            charts=drawn,
             **view._asdict(),
         )
 
@@ -35,7 +45,7 @@ class Overview:
         if request.query_params.get("part") == "figures":
             figures = await account.overview(self._front.stores, session.wallet)
             return render.json({**who, **render.twin(figures)})
-        view = render.twin(await pages.dashboard(self._front.stores, session))
+        view = render.twin(await account.dashboard(self._front.stores, session))
         return render.json(
             {
                 **who,
@@ -49,10 +59,11 @@ class Overview:
 
 
 def routes(front: Front) -> list[Route]:
-    """`/dashboard` and its twin."""
-    views = Overview(front)
+    """`/dashboard`, its twin and its live figures."""
+    views, live = Overview(front), Live(front)
     front.built.add("/dashboard")
     return [
         Route("/dashboard", front.guarded(views.page)),
         Route("/dashboard.json", front.guarded(views.twin)),
+        Route("/dashboard/events", front.guarded(live.events)),
     ]

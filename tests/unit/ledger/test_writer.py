@@ -9,11 +9,12 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from corvus_proxy import secret
-from corvus_proxy.books import entries, quarantine, release, views, wallets
+from corvus_proxy.books import entries, quarantine, release, statements, views, wallets
 from corvus_proxy.books.db import Books
 from corvus_proxy.ledger import outbox
 from corvus_proxy.ledger.explain import explain
@@ -71,6 +72,17 @@ def test_a_request_row_adds_up_every_line() -> None:
     assert (row["cache_write_tokens"], row["output_tokens"]) == (7600, 4)
 
 
+async def requests_of(connection: Any, wallet: str) -> list[statements.Request]:
+    """A wallet's latest requests in the books."""
+    return await statements.requests(
+        connection,
+        statements.Scope(wallet),
+        statements.Filter(),
+        before=(statements.LATEST, ""),
+        limit=5,
+    )
+
+
 async def test_a_key_its_money_and_its_charges_reach_the_books(stores: Stores) -> None:
     """Wallet, postings, request row, totals: all to the nano."""
     made = await keys.create(stores, credit_nanos=250_000_000_000_001, label="big")
@@ -79,13 +91,15 @@ async def test_a_key_its_money_and_its_charges_reach_the_books(stores: Stores) -
     writer = Writer(stores.till, stores.books, keep=100)
     await drain(writer)
     async with stores.books.connection() as connection:
-        rows = await views.requests(connection, made.wallet, limit=5)
-        models = await views.models(connection, made.wallet)
+        rows = await requests_of(connection, made.wallet)
+        totals = await statements.totals(
+            connection, statements.Scope(made.wallet), statements.Filter(slug="slug")
+        )
         accounts = await views.accounts(connection)
         waiting = await wallets.waiting(connection)
     assert {(row.request_id, row.charge_nanos, row.output_tokens) for row in rows} == {
         ("r1", 999, 2), ("r2", 0, 2)}  # fmt: skip
-    assert [(row.slug, row.requests, row.charge_nanos) for row in models] == [("slug", 2, 999)]
+    assert (totals.requests, totals.charge_nanos) == (2, 999)
     part = f"p{partition_of(made.wallet):02d}"
     assert accounts == {"grants": -250_000_000_000_001, f"revenue:{part}": 999}
     assert waiting == []
@@ -155,7 +169,7 @@ async def test_an_altered_balance_stops_its_wallet_and_no_other(stores: Stores) 
     await drain(writer)
     assert writer.broken == {}
     async with stores.books.connection() as connection:
-        rows = await views.requests(connection, two.wallet, limit=5)
+        rows = await requests_of(connection, two.wallet)
         found = await quarantine.waiting(connection, one.wallet)
     assert [row.request_id for row in rows] == ["good"]
     assert [one.raw["id"] for one in found] == ["bad", "after"]
@@ -191,7 +205,7 @@ async def test_poison_is_quarantined(stores: Stores, field: str, value: bytes) -
     await spend(stores, two, "good", 10)
     await drain(writer)
     async with stores.books.connection() as connection:
-        rows = await views.requests(connection, two.wallet, limit=5)
+        rows = await requests_of(connection, two.wallet)
         found = await quarantine.waiting(connection)
         cursor = (await entries.cursors(connection))[part]
     assert [row.request_id for row in rows] == ["good"]

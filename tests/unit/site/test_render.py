@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corvus_proxy.books.views import ModelRow
+from corvus_proxy.books.statements import Totals
 from corvus_proxy.money.amount import WALLET_NANOS_MAX, format_usd, parse_usd
 from corvus_proxy.money.outcome import Outcome
-from corvus_proxy.service.account import Overview
+from corvus_proxy.service.account import ModelRow, Overview
 from corvus_proxy.settings import Credential, Settings, Upstream
-from corvus_proxy.site import pages, render
+from corvus_proxy.site import calls, charts, render
 
 ROOT = Path(__file__).parents[3]
 
@@ -50,13 +50,16 @@ def test_a_share_that_is_there_is_never_none(ppm: int, words: str) -> None:
 
 def test_shares_and_bars_follow_the_charges() -> None:
     """The dearest is full; what has cost a single nano is seen; nothing spent divides nothing."""
-    rows = [ModelRow(slug, 1, 0, 0, 0, nanos) for slug, nanos in (("a", 3 * 10**9), ("b", 1))]
-    dearest, least = pages.shares(rows)
+    rows = [
+        ModelRow(slug, Totals(1, nanos, 0, 0, 0, 0, 0))
+        for slug, nanos in (("a", 3 * 10**9), ("b", 1))
+    ]
+    dearest, least = charts.shares(rows)
     assert (dearest.bar_permille, least.bar_permille, least.share_ppm) == (1000, 1, 1)
     assert 'width="1000"' in render.bar(dearest.bar_permille)
     assert 'width="4"' in render.bar(least.bar_permille)
     assert 'width="0"' in render.bar(0)
-    free = pages.shares([ModelRow("a", 1, 0, 0, 0, 0)])
+    free = charts.shares([ModelRow("a", Totals(1, 0, 0, 0, 0, 0, 0))])
     assert (free[0].share_ppm, free[0].bar_permille) == (0, 0)
 
 
@@ -95,7 +98,7 @@ def test_templates_compute_nothing_and_policy_stays_strict() -> None:
 
 def test_first_calls_name_models_that_are_sold_here() -> None:
     """A family without an upstream is not offered, nor a model that would be sold below cost."""
-    both = pages.calls(Settings())
+    both = calls.calls(Settings())
     assert [call.base_url for call in both] == [
         "http://127.0.0.1:8080/v1", "http://127.0.0.1:8080",
     ]  # fmt: skip
@@ -106,6 +109,6 @@ def test_first_calls_name_models_that_are_sold_here() -> None:
         credential = Credential("c", cost_factor=factor)
         return Settings(upstream=[Upstream(family, "https://u.example", credential=[credential])])
 
-    (chat,) = pages.calls(served("glm"))
+    (chat,) = calls.calls(served("glm"))
     assert '"model":"glm-' in chat.command
-    assert pages.calls(served("anthropic", "1.0")) == []
+    assert calls.calls(served("anthropic", "1.0")) == []
