@@ -19,7 +19,7 @@ from corvus_proxy.shop import mail
 from corvus_proxy.shop.provider import Provider
 from corvus_proxy.till.client import Till
 
-SECRET, RECOVERY, TOKEN = "order secret", "order recovery code", "order token"  # noqa: S105
+SECRET, RECOVERY, TOKEN = "order secret", "order recovery code", "order token"
 """Purposes of an order's seals."""
 
 
@@ -50,15 +50,15 @@ async def make_key(connection: Any, means: Means, order: OrderRow) -> OrderRow:
     await wallets.insert_outbox(
         connection, wallets.OutboxRow(f"key:{key_id}", "key", wallet, 0, "", key_id, "bought")
     )
-    columns = {
-        "wallet": wallet,
-        "key_id": key_id,
-        "secret_sealed": seal(means.pepper, SECRET, text),
-        "recovery_sealed": seal(means.pepper, RECOVERY, code),
-    }
-    await orders.change(connection, order.order_id, **columns)
+    order = await orders.change(
+        connection,
+        order.order_id,
+        wallet=wallet,
+        key_id=key_id,
+        secret_sealed=seal(means.pepper, SECRET, text),
+        recovery_sealed=seal(means.pepper, RECOVERY, code),
+    )
     await orders.add_step(connection, order.order_id, "key_made", key_id=key_id)
-    order = order._replace(**columns)
     if order.email:
         await mail_key(connection, means, order, text)
     return order

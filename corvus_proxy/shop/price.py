@@ -85,15 +85,17 @@ def price(amount_nanos: int, of: Terms) -> Price:
 def share(lines: Price, before_nanos: int, value_nanos: int) -> Share:
     """A payment of `value_nanos` after others worth `before_nanos`: what becomes balance, fee and
     tax."""
-    first, both = (_split(lines, value) for value in (before_nanos, before_nanos + value_nanos))
-    credit, tax = both.credit_nanos - first.credit_nanos, both.tax_nanos - first.tax_nanos
-    return Share(credit, value_nanos - credit - tax, tax)
+    first, both = _split(lines, before_nanos), _split(lines, before_nanos + value_nanos)
+    return Share(*(after - before for before, after in zip(first, both, strict=True)))
 
 
 def _split(lines: Price, value_nanos: int) -> Share:
+    """None of the three falls while the value grows, so that no payment has a line below zero."""
     credit = lines.amount_nanos * value_nanos // lines.total_nanos
-    tax = lines.tax_nanos * value_nanos // lines.total_nanos
-    return Share(credit, value_nanos - credit - tax, tax)
+    rest = value_nanos - credit
+    extra = lines.fee_nanos + lines.tax_nanos
+    tax = rest * lines.tax_nanos // extra if extra else 0
+    return Share(credit, rest - tax, tax)
 
 
 def typed(text: str, of: Terms) -> int | str:

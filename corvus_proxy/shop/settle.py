@@ -25,7 +25,7 @@ from corvus_proxy.shop import delivering, reversing
 from corvus_proxy.shop.delivering import Means
 from corvus_proxy.shop.price import Price, usd
 from corvus_proxy.shop.provider import Paid, ProviderRefused, ProviderUnavailable, Standing
-from corvus_proxy.shop.states import MARKED, PAID, SEEN, Change, Facts, Judgement, Known, judge
+from corvus_proxy.shop.states import PAID, SEEN, Change, Facts, Judgement, Known, by_hand, judge
 from corvus_proxy.till.client import TillUnavailable
 from corvus_proxy.till.reply import Fenced
 
@@ -44,6 +44,8 @@ class Settled(NamedTuple):
     status: str
     credited_nanos: int
     """By this settling."""
+    asked: bool = True
+    """The payment service was asked; not, where it has never heard of the order."""
 
 
 async def settle(means: Means, order_id: str, *, via: str) -> Settled:
@@ -58,15 +60,9 @@ async def settle(means: Means, order_id: str, *, via: str) -> Settled:
     if order is None:
         raise LookupError(f"there is no order {order_id}")
     if order.provider_ref is None:
-        return Settled(False, order.status, 0)
-    provider = means.providers.get(order.provider)
-    try:
-        if provider is None:
-            raise ProviderUnavailable(f"{order.provider} is not configured")
-        standing = await provider.standing(order.provider_ref)
-    except (ProviderUnavailable, ProviderRefused) as error:
-        metrics.PROVIDER_FAILURES.labels(order.provider, "standing").inc()
-        _log.warning("provider_away", order=order_id, provider=order.provider, why=str(error))
+        return Settled(False, order.status, 0, asked=False)
+    standing = await _ask(means, order)
+    if standing is None:
         await _not_answered(means, order_id, number)
         return Settled(False, order.status, 0)
     async with means.books.transaction() as connection:
@@ -95,6 +91,21 @@ async def bring(means: Means, wallet: str) -> None:
         _log.info("credit_waits", wallet=wallet, why=str(error))
 
 
+async def _ask(means: Means, order: OrderRow) -> Standing | None:
+    """What the payment service says of an order; None where it says nothing."""
+    provider = means.providers.get(order.provider)
+    if provider is None:
+        why = "it is not configured"
+    else:
+        try:
+            return await provider.standing(order.provider_ref or "")
+        except (ProviderUnavailable, ProviderRefused) as error:
+            why = str(error)
+    metrics.PROVIDER_FAILURES.labels(order.provider, "standing").inc()
+    _log.warning("provider_away", order=order.order_id, provider=order.provider, why=why)
+    return None
+
+
 async def _not_answered(means: Means, order_id: str, number: int) -> None:
     async with means.books.transaction() as connection:
         order = await orders.lock(connection, order_id)
@@ -118,11 +129,7 @@ async def _take(
     """Does what an answer asks for, under the order's lock; what was done, and the wallet that
     Redis has to be told of, if any."""
     before = order
-    rows = {
-        row.reference: row
-        for row in await payments.of_order(connection, order.order_id)
-        if row.provider == order.provider
-    }
+    rows = {row.reference: row for row in await payments.of_order(connection, order.order_id)}
     judgement = judge(facts(order, list(rows.values()), means), standing, clock.utc_now())
     problem, credited, moved = judgement.problem, 0, False
     for change in judgement.changes:
@@ -156,8 +163,7 @@ async def credit(
         first = True
     else:
         first = False
-    by_hand = row.provider == "manual" or row.reference.endswith(f":{MARKED}")
-    asset = "cash:manual" if by_hand else f"cash:{row.provider}"
+    asset = "cash:manual" if by_hand(row.reference) else f"cash:{row.provider}"
     entry = f"pay:{row.payment_id}"
     counter = f"clearing:{row.provider}"
     await payments.cash(
@@ -185,19 +191,20 @@ async def credit(
         )
     if means.settings.demo.enabled:
         await wallets.mark_simulated(connection)
-    columns = {
-        "credited_nanos": order.credited_nanos + row.credited_nanos,
-        "fulfilment": _fulfilled(order),
-        "confirmed_at": order.confirmed_at or clock.utc_now(),
-    }
-    await orders.change(connection, order.order_id, **columns)
+    order = await orders.change(
+        connection,
+        order.order_id,
+        credited_nanos=order.credited_nanos + row.credited_nanos,
+        fulfilment=_fulfilled(order),
+        confirmed_at=order.confirmed_at or clock.utc_now(),
+    )
     await orders.add_step(
         connection, order.order_id, "credited", amount_nanos=row.credited_nanos, via=via
     )
     if order.email and not first and row.credited_nanos:
         await delivering.mail_top_up(connection, means, order, row.credited_nanos)
     metrics.CREDITS.labels(row.provider, via).inc()
-    return order._replace(**columns)
+    return order
 
 
 def facts(order: OrderRow, rows: list[PaymentRow], means: Means) -> Facts:

@@ -24,6 +24,8 @@ AWAITING, SEEN, PAID, EXPIRED, INVALID = (
 )
 MARKED = "marked"
 """Ends the reference of what a person at the payment service vouched for without a payment."""
+MANUAL = "manual:"
+"""Begins the reference of what the operator has credited by hand."""
 
 State = tuple[str, str]
 """(status, exception)"""
@@ -146,7 +148,8 @@ def judge(order: Facts, standing: Standing, now: datetime) -> Judgement:
     # A payment that its service names no longer stays as it was, unless it calls the whole invalid.
     for one in order.payments:
         if one.paid.reference not in listed:
-            gone = standing.status == "invalid" and one.state == "confirmed"
+            theirs = not one.paid.reference.startswith(MANUAL)
+            gone = theirs and standing.status == "invalid" and one.state == "confirmed"
             merged.append(one._replace(state="reversed") if gone else one)
     changes, problem = _changes(order, known, merged)
     status, exception = _state(order, standing, now, merged)
@@ -255,7 +258,9 @@ def _wanted(order: Facts, standing: Standing, now: datetime, merged: list[Known]
     confirmed = tuple(one for one in merged if one.state == "confirmed")
     came = _worth(order, confirmed)
     total = order.lines.total_nanos
-    if confirmed and (came >= total or standing.status == "settled" or order.status == PAID):
+    # A service may be content with a little less than the total, but not with next to nothing.
+    settled = standing.status == "settled" and came >= max(1, order.dust_nanos)
+    if confirmed and (came >= total or settled or order.status == PAID):
         return PAID, _exception(order, confirmed, came)
     if standing.status == "invalid" or (order.status == PAID and not confirmed):
         back = any(one.state == "reversed" for one in merged)
@@ -269,8 +274,13 @@ def _wanted(order: Facts, standing: Standing, now: datetime, merged: list[Known]
     return (SEEN, "underpaid") if confirmed else (AWAITING, "")
 
 
+def by_hand(reference: str) -> bool:
+    """Whether a person stands behind a payment, not money at the payment service."""
+    return reference.startswith(MANUAL) or reference.endswith(f":{MARKED}")
+
+
 def _exception(order: Facts, confirmed: tuple[Known, ...], came: int) -> str:
-    if any(one.paid.reference.endswith(f":{MARKED}") for one in confirmed):
+    if any(by_hand(one.paid.reference) for one in confirmed):
         return "manual"
     in_time = tuple(one for one in confirmed if not one.paid.late)
     if len(in_time) < len(confirmed) and _worth(order, in_time) < order.lines.total_nanos:

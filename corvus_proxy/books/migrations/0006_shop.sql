@@ -88,6 +88,7 @@ create table shop_order (
     unique (provider, provider_ref)
 );
 create index shop_order_due on shop_order (next_check_at) where next_check_at is not null;
+create index shop_order_unopened on shop_order (expires_at) where provider_ref is null;
 create index shop_order_created on shop_order (created_at desc);
 create index shop_order_wallet on shop_order (wallet, created_at desc);
 create index shop_order_sealed on shop_order (confirmed_at) where secret_sealed <> '';

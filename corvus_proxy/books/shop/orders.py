@@ -175,14 +175,15 @@ async def due(
     return [(row["order_id"], row["provider"]) for row in rows]
 
 
-async def change(connection: Any, order_id: str, **columns: object) -> None:
-    """Sets columns of an order; their names are this module's callers' own words."""
+async def change(connection: Any, order_id: str, **columns: object) -> OrderRow:
+    """Sets columns of an order (their names are the callers' own words); the order after it."""
     places = ", ".join(f"{name} = ${at}" for at, name in enumerate(columns, start=2))
-    await connection.execute(
-        f"update shop_order set {places} where order_id = $1",  # noqa: S608
+    row = await connection.fetchrow(
+        f"update shop_order set {places} where order_id = $1 returning {_COLUMNS}",  # noqa: S608
         order_id,
         *columns.values(),
     )
+    return OrderRow(*row)
 
 
 async def add_step(connection: Any, order_id: str, step: str, **details: object) -> None:
@@ -230,6 +231,38 @@ async def count_by_status(connection: Any) -> dict[tuple[str, str], int]:
         "select status, exception, count(*)::bigint from shop_order group by 1, 2"
     )
     return {(row[0], row[1]): row[2] for row in rows}
+
+
+async def last_mail(connection: Any, order_id: str) -> tuple[str, str, datetime] | None:
+    """State, problem and time of the last mail about an order."""
+    row = await connection.fetchrow(
+        "select state, problem, created_at from mail where order_id = $1"
+        " order by created_at desc, mail_id desc limit 1",
+        order_id,
+    )
+    return None if row is None else (row["state"], row["problem"], row["created_at"])
+
+
+async def mails(connection: Any, order_id: str, *, within_s: int) -> int:
+    """How many mails about an order were queued within so many seconds."""
+    return int(
+        await connection.fetchval(
+            "select count(*) from mail where order_id = $1"
+            " and created_at > now() - make_interval(secs => $2)",
+            order_id,
+            within_s,
+        )
+    )
+
+
+async def opened(connection: Any, order_id: str, columns: dict[str, object]) -> OrderRow:
+    """What the payment service has answered to the first wish; a second answer changes nothing.
+    The order as it stands."""
+    order = await lock(connection, order_id)
+    if order.provider_ref is not None:
+        return order
+    await add_step(connection, order_id, "opened")
+    return await change(connection, order_id, **columns)
 
 
 async def message(connection: Any, provider: str, event_id: str, kind: str, reference: str) -> bool:

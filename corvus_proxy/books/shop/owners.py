@@ -25,8 +25,9 @@ from key k join wallet w using (wallet)
 """
 BY_ID = f"{_TARGET} where k.key_id = $1"
 BY_DIGEST = f"""{_TARGET} where k.key_id = (
-    select key_id from key_secret where digest = $1 and (valid_until_ms = 0 or valid_until_ms > $2))
-"""
+    select key_id from key_secret
+    where digest = $1 and (valid_until_ms = 0 or valid_until_ms > $2))
+"""  # noqa: S608
 FREEZE = """
 update wallet set status = 0, frozen_by = 'chargeback', version = version + 1
 where wallet = $1 and (status = 1 or frozen_by = 'owner') returning version

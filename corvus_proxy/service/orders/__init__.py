@@ -5,9 +5,8 @@ A face imports this package and nothing of the shop. Every function takes the de
 
 from corvus_proxy.service.orders.claiming import claim, claim_view, correct_address, resend
 from corvus_proxy.service.orders.desk import Desk, open_desk
-from corvus_proxy.service.orders.placing import offer, place
-from corvus_proxy.service.orders.quoting import quote
-from corvus_proxy.service.orders.refunding import refund, refundable
+from corvus_proxy.service.orders.placing import offer, place, quote
+from corvus_proxy.service.orders.refunding import credit_by_hand, refund, refundable
 from corvus_proxy.service.orders.types import (
     Claimed,
     ClaimView,
@@ -17,7 +16,6 @@ from corvus_proxy.service.orders.types import (
     PaymentView,
     Placed,
     Problem,
-    Quote,
     RefundView,
     StepView,
 )
@@ -34,12 +32,12 @@ __all__ = [
     "PaymentView",
     "Placed",
     "Problem",
-    "Quote",
     "RefundView",
     "StepView",
     "claim",
     "claim_view",
     "correct_address",
+    "credit_by_hand",
     "offer",
     "open_desk",
     "place",

@@ -1,13 +1,143 @@
 """An order as its page shows it."""
 
+import hmac
+from typing import Any
+
+from corvus_proxy.books.shop import orders, owners, payments, refunds
+from corvus_proxy.books.shop.orders import OrderRow
+from corvus_proxy.sealing import token_digest, unseal
 from corvus_proxy.service.orders.desk import Desk
-from corvus_proxy.service.orders.types import OrderView
+from corvus_proxy.service.orders.types import OrderView, PaymentView, RefundView, StepView
+from corvus_proxy.shop.delivering import RECOVERY, SECRET
+from corvus_proxy.shop.settle import settle
+from corvus_proxy.shop.states import PAID
+from corvus_proxy.till.client import TillUnavailable
 
 
 async def view(desk: Desk, token: str, browser: str, *, check: bool = True) -> OrderView | None:
     """An order by its page's token; None: there is no such order.
 
-    With `check` an open one is settled first: the payment service is asked. Raises
-    BooksUnavailable.
+    With `check` an open one is settled first: the payment service is asked, unless it was asked
+    too often just now. Raises BooksUnavailable.
     """
-    raise NotImplementedError
+    books = desk.stores.books
+    async with books.connection() as connection:
+        order = await orders.by_token(connection, token_digest(desk.stores.pepper, token))
+    if order is None:
+        return None
+    if check and order.status != PAID and desk.looks.take(order.order_id):
+        await settle(desk.means, order.order_id, via="page")
+    async with books.transaction() as connection:
+        order = await orders.lock(connection, order.order_id)
+        own = owns(desk, order, browser)
+        secret = (
+            unseal(desk.stores.pepper, SECRET, order.secret_sealed)
+            if (own and order.secret_sealed)
+            else ""
+        )
+        if secret and order.fulfilment == "credited":
+            order = await orders.change(connection, order.order_id, fulfilment="delivered")
+            await orders.add_step(connection, order.order_id, "delivered")
+        return await _seen(connection, desk, order, secret, own=own)
+
+
+def owns(desk: Desk, order: OrderRow, browser: str) -> bool:
+    """Whether this is the browser that ordered."""
+    digest = token_digest(desk.stores.pepper, browser)
+    return bool(browser) and hmac.compare_digest(digest, order.browser_digest)
+
+
+async def _seen(
+    connection: Any, desk: Desk, order: OrderRow, secret: str, *, own: bool
+) -> OrderView:
+    by_owner = order.new_key or order.by_owner
+    told = own and by_owner
+    target = await owners.by_id(connection, order.key_id) if order.key_id else None
+    last = await orders.last_mail(connection, order.order_id)
+    provider = desk.providers.get(order.provider)
+    recovery = order.recovery_sealed if own else ""
+    return OrderView(
+        order_id=order.order_id,
+        status=order.status,
+        exception=order.exception,
+        fulfilment=order.fulfilment,
+        refund=order.refund,
+        disputed=order.disputed,
+        reason=order.reason,
+        provider=order.provider,
+        provider_title=provider.title if provider else order.provider,
+        amount_nanos=order.amount_nanos,
+        fee_nanos=order.fee_nanos,
+        tax_nanos=order.tax_nanos,
+        total_nanos=order.total_nanos,
+        credited_nanos=order.credited_nanos,
+        refunded_nanos=order.refunded_nanos,
+        new_key=order.new_key,
+        key_id=order.key_id or "",
+        masked=target.masked if target and told else "",
+        email=order.email if own else "",
+        mail_state=last[0] if last else "",
+        mail_problem=last[1] if last and own else "",
+        pay_url=order.pay_url,
+        destination=order.destination,
+        asset=order.asset,
+        asset_amount=order.asset_amount,
+        due=order.due,
+        expires_at=order.expires_at,
+        created_at=order.created_at,
+        confirmed_at=order.confirmed_at,
+        checked_at=order.checked_at,
+        check_problem=order.check_problem,
+        payments=await _payments(connection, order),
+        steps=[StepView(*step) for step in await orders.steps(connection, order.order_id)],
+        refunds=[
+            RefundView(
+                one.refund_id,
+                one.amount_nanos,
+                one.state,
+                one.provider_ref,
+                one.reason,
+                one.created_at,
+                one.ended_at,
+            )
+            for one in await refunds.of_order(connection, order.order_id)
+        ],
+        own_browser=own,
+        secret=secret,
+        recovery=unseal(desk.stores.pepper, RECOVERY, recovery) if recovery else "",
+        balance_nanos=await _balance(desk, order) if told else None,
+    )
+
+
+async def _payments(connection: Any, order: OrderRow) -> list[PaymentView]:
+    rows = await payments.of_order(connection, order.order_id)
+    refused = await payments.refused(connection, [f"pay:{row.payment_id}" for row in rows])
+    return [
+        PaymentView(
+            row.reference,
+            row.state,
+            row.asset,
+            row.asset_amount,
+            row.rate,
+            row.value_nanos,
+            row.credited_nanos,
+            row.transaction,
+            row.confirmations,
+            row.confirmations_needed,
+            row.late,
+            row.seen_at,
+            row.confirmed_at,
+            refused.get(f"pay:{row.payment_id}", ""),
+        )
+        for row in rows
+    ]
+
+
+async def _balance(desk: Desk, order: OrderRow) -> int | None:
+    if order.wallet is None:
+        return None
+    try:
+        state = await desk.stores.till.wallet(order.wallet)
+    except TillUnavailable:
+        return None
+    return None if state is None else state.balance_nanos
