@@ -6,6 +6,7 @@ A face imports this package and nothing of the shop. Every function takes the de
 from corvus_proxy.service.orders.claiming import claim, claim_view, correct_address, resend
 from corvus_proxy.service.orders.desk import Desk, open_desk
 from corvus_proxy.service.orders.placing import offer, place, quote
+from corvus_proxy.service.orders.quoting import quote_typed
 from corvus_proxy.service.orders.refunding import credit_by_hand, refund, refundable
 from corvus_proxy.service.orders.types import (
     Claimed,
@@ -16,6 +17,7 @@ from corvus_proxy.service.orders.types import (
     PaymentView,
     Placed,
     Problem,
+    Quote,
     RefundView,
     StepView,
 )
@@ -32,6 +34,7 @@ __all__ = [
     "PaymentView",
     "Placed",
     "Problem",
+    "Quote",
     "RefundView",
     "StepView",
     "claim",
@@ -42,6 +45,7 @@ __all__ = [
     "open_desk",
     "place",
     "quote",
+    "quote_typed",
     "refund",
     "refundable",
     "resend",

@@ -71,7 +71,7 @@ class Checkout:
         key = key if _KEY_ID.fullmatch(key) else ""
         amount = request.query_params.get("amount", "")[:20]
         typed = Typed(
-            amount if isinstance(orders.quote(self._desk, amount), orders.Quote) else "",
+            amount if isinstance(orders.quote_typed(self._desk, amount), orders.Quote) else "",
             format_usd(offer.preset_nanos),
             offer.providers[0][0] if offer.providers else "",
             "existing" if key else "new",
@@ -82,7 +82,7 @@ class Checkout:
 
     async def price(self, request: Request) -> Response:
         """`GET /checkout/price.json?amount=`: the lines of an order for it, or what is wrong."""
-        found = orders.quote(self._desk, request.query_params.get("amount", "")[:40])
+        found = orders.quote_typed(self._desk, request.query_params.get("amount", "")[:40])
         if isinstance(found, Problem):
             return render.json({"problem": found.sentence}, status=422)
         return render.json(render.twin(found))
@@ -167,9 +167,9 @@ class Checkout:
         problem: Problem | None = None,
         status: int = 200,
     ) -> Response:
-        lines = orders.quote(self._desk, typed.amount or typed.preset)
+        lines = orders.quote_typed(self._desk, typed.amount or typed.preset)
         if isinstance(lines, Problem):
-            lines = orders.quote(self._desk, format_usd(offer.preset_nanos))
+            lines = orders.quote_typed(self._desk, format_usd(offer.preset_nanos))
         shown_lines = lines if not isinstance(lines, Problem) else None
         nanos = shown_lines.amount_nanos if shown_lines else offer.preset_nanos
         session = await self._session(request)
@@ -198,7 +198,7 @@ class Checkout:
         found = []
         for nanos in offer.packages_nanos:
             usd = format_usd(nanos)
-            lines = orders.quote(self._desk, usd)
+            lines = orders.quote_typed(self._desk, usd)
             total = lines.total_nanos if isinstance(lines, orders.Quote) else nanos
             found.append(
                 Choice(usd, format_usd(total) if total != nanos else "", usd == typed.preset)
