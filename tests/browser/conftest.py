@@ -1,0 +1,39 @@
+"""One Chromium for all tests of pages: Debian's own, driven through Playwright."""
+
+import os
+import shutil
+from collections.abc import AsyncIterator
+
+import pytest
+from playwright.async_api import Browser, async_playwright
+
+from corvus_proxy.books.db import Books
+from corvus_proxy.service.stores import Stores
+from corvus_proxy.till.client import Till
+from tests.browser.people import People
+from tests.stack import RunningStack
+
+
+@pytest.fixture(scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    """A running browser; each test opens windows of its own in it."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
+        pytest.skip("apt-get install -y --no-install-recommends chromium fonts-dejavu-core")
+    # Chromium's sandbox needs a user that is not root, as containers' tests are.
+    flags = ["--no-sandbox"] if os.geteuid() == 0 else []
+    async with async_playwright() as playwright:
+        opened = await playwright.chromium.launch(executable_path=program, args=flags)
+        yield opened
+        await opened.close()
+
+
+@pytest.fixture(scope="session")
+async def people(stack: RunningStack) -> AsyncIterator[People]:
+    """Customers of the running stack in every state that a page shows."""
+    till = Till.open(stack.facts["redis"], timeout_ms=2000)
+    books = Books(stack.facts["postgres"])
+    pepper = (stack.state / "pepper").read_text().encode()
+    yield People(stack, Stores(till, books, pepper))
+    await till.close()
+    await books.close()

@@ -1,0 +1,43 @@
+"""Every page in every state: quiet, within its policy and its budget, on every screen, for all."""
+
+import pytest
+from playwright.async_api import Browser
+
+from tests.browser.pages import ROWS, Row
+from tests.browser.people import People
+from tests.browser.watch import EVERY, GATE, Visit, visit
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+async def test_a_page(
+    row: Row, browser: Browser, people: People, request: pytest.FixtureRequest
+) -> None:
+    """No error, nothing blocked, no sideways scroll, nothing for axe to find, small; and without
+    JavaScript it says the same and offers the same. `--all` takes every screen."""
+    screens = EVERY if request.config.getoption("--all") else GATE
+    site = people.stack.facts["site"]
+    async with visit(browser, site) as seen:
+        await row.arrive(seen, people)
+        assert seen.status == row.status
+        outline = await seen.outline()
+        await seen.weigh()
+        audited = set()
+        for screen in screens:
+            await seen.show(screen)
+            await seen.picture(f"{row.name}-{screen}")
+            if screen.theme not in audited:
+                audited.add(screen.theme)
+                await seen.audit(screen)
+    async with visit(browser, site, scripted=False) as plain:
+        await row.arrive(plain, people)
+        assert plain.status == row.status
+        await plain.show(screens[0])
+        await plain.picture(f"{row.name}-plain")
+        assert await plain.outline() == outline
+    assert "\n".join(seen.problems + without_script(plain)) == ""
+
+
+def without_script(plain: Visit) -> list[str]:
+    """Its problems, told apart from those of the page with script."""
+    return [f"without script: {problem}" for problem in plain.problems]

@@ -1,0 +1,194 @@
+"""One page in Debian's Chromium, watched: what is wrong with it is collected, in words.
+
+Rule 1: an address is opened as a person opens it; nothing of the page is replaced or intercepted.
+Rule 2: a visit collects; the test asserts once that nothing was collected, and so shows all of it.
+"""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Browser, ConsoleMessage, Page, Request
+
+WAIT_MS = 20_000
+BYTES_MAX = 60_000
+SCRIPT_BYTES_MAX = 12_000
+REQUESTS_MAX = 6
+AXE = {
+    "resultTypes": ["violations"],
+    # Off unless asked for, because it belongs to WCAG 2.2.
+    "rules": {"target-size": {"enabled": True}},
+}
+_TWO_FRAMES = (
+    "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+)
+_WIDER = """() => {
+    const root = document.scrollingElement;
+    if (root.scrollWidth <= root.clientWidth) return [];
+    const found = [`${root.scrollWidth} px wide on a screen of ${root.clientWidth}`];
+    for (const one of document.body.querySelectorAll("*"))
+        if (one.getBoundingClientRect().right > root.clientWidth + 0.5 && found.length < 6)
+            found.push(`<${one.tagName.toLowerCase()} class="${one.getAttribute("class") ?? ""}">`
+                + ` ${one.textContent.trim().slice(0, 40)}`);
+    return found;
+}"""
+_OUTLINE = """() => [...document.querySelectorAll("h1, h2, h3, label, th[scope=col], dt, "
+    + "button[type=submit], summary, a.button")]
+    .filter(one => one.checkVisibility()).map(one => one.innerText.trim())"""
+
+
+class Screen(NamedTuple):
+    """A size of the window in CSS pixels, and what the reader's system prefers."""
+
+    width: int
+    height: int
+    theme: str
+
+    def __str__(self) -> str:
+        return f"{self.width}-{self.theme}"
+
+
+GATE = (Screen(320, 640, "light"), Screen(1280, 900, "dark"))
+EVERY = tuple(
+    Screen(width, height, theme)
+    for theme in ("light", "dark")
+    for width, height in ((320, 640), (390, 844), (1280, 900))
+)
+
+
+class Visit:
+    """A window with its own cookies, and everything that went wrong in it."""
+
+    def __init__(self, page: Page, site: str, *, scripted: bool) -> None:
+        self.page = page
+        self.site = site
+        self._scripted = scripted
+        self.problems: list[str] = []
+        self.status = 0
+        """Of the page that stands there now; an answer that is no success is not loaded again."""
+        self._loaded: list[Request] = []
+        page.on("console", self._hear)
+        page.on("pageerror", lambda error: self.problems.append(f"script failed: {error}"))
+        page.on("requestfailed", self._failed)
+        page.on("request", self._asked)
+
+    def _hear(self, message: ConsoleMessage) -> None:
+        told = message.text.startswith("Failed to load resource")
+        if message.type not in ("error", "warning"):
+            return
+        # A page that is an error by its status is told of as well; every other address is not.
+        if told and message.location["url"] == self.page.url:
+            return
+        self.problems.append(f"console: {message.text}")
+
+    def _failed(self, request: Request) -> None:
+        # A page that is left ends what it was still asking for.
+        if request.failure != "net::ERR_ABORTED":
+            self.problems.append(f"{request.url}: {request.failure}")
+
+    def _asked(self, request: Request) -> None:
+        if request.is_navigation_request() and request.frame == self.page.main_frame:
+            self._loaded = []
+        self._loaded.append(request)
+
+    async def goto(self, path: str) -> None:
+        """Opens an address of the site, or a whole one."""
+        await self.page.goto(path if "://" in path else self.site + path)
+        await self.settle()
+
+    async def press(self, name: str) -> None:
+        """Presses the button or follows the link of that name, and waits for the next page."""
+        control = self.page.get_by_role("button", name=name, exact=True).or_(
+            self.page.get_by_role("link", name=name, exact=True)
+        )
+        async with self.page.expect_navigation():
+            await control.first.click()
+        await self.settle()
+
+    async def log_in(self, key: str) -> None:
+        """By the form, as a person does."""
+        await self.goto("/login")
+        await self.page.get_by_label("Key", exact=True).fill(key)
+        await self.press("Open dashboard")
+
+    async def settle(self) -> None:
+        """Until the page is loaded and drawn."""
+        await self.page.wait_for_load_state("load")
+        await self._drawn()
+        for request in self._loaded:
+            if request.is_navigation_request() and (answer := await request.response()):
+                self.status = answer.status
+
+    async def _drawn(self) -> None:
+        if self._scripted:  # without script nobody is called back
+            await self.page.evaluate(_TWO_FRAMES)
+
+    async def weigh(self) -> None:
+        """Its budget on a first visit: bytes as they come over the wire, script, requests."""
+        total = script = 0
+        for request in self._loaded:
+            if request.resource_type == "eventsource":
+                continue  # it goes on for ever
+            sizes = await request.sizes()
+            size = sizes["responseBodySize"] + sizes["responseHeadersSize"]
+            total += size
+            script += size if request.resource_type == "script" else 0
+            if not request.url.startswith((self.site, "data:")):
+                self.problems.append(f"asks elsewhere: {request.url}")
+        for name, found, most in (
+            ("bytes", total, BYTES_MAX),
+            ("bytes of script", script, SCRIPT_BYTES_MAX),
+            ("requests", len(self._loaded), REQUESTS_MAX),
+        ):
+            if found > most:
+                self.problems.append(f"{found} {name}, at most {most}")
+
+    async def show(self, screen: Screen) -> None:
+        """The same page on another screen: does it fit?"""
+        await self.page.set_viewport_size({"width": screen.width, "height": screen.height})
+        await self.page.emulate_media(color_scheme=screen.theme)  # type: ignore[arg-type]
+        await self._drawn()
+        wider = await self.page.evaluate(_WIDER)
+        if wider:
+            self.problems.append(f"{screen}: scrolls sideways: {'; '.join(wider)}")
+
+    async def audit(self, screen: Screen) -> None:
+        """What axe finds on the screen that is shown."""
+        found = await Axe().run(self.page, options=AXE)
+        for violation in found.response["violations"]:
+            for node in violation["nodes"]:
+                why = "; ".join(check["message"] for check in node["any"] + node["all"])
+                self.problems.append(
+                    f"{screen}: axe {violation['id']}: {node['html'][:160]} ({why})"
+                )
+
+    async def outline(self) -> list[str]:
+        """Headings, labels and buttons that can be seen, in their order."""
+        found: list[str] = await self.page.evaluate(_OUTLINE)
+        return found
+
+    async def picture(self, name: str) -> None:
+        """Keeps what it looks like in the folder that CORVUS_SCREENSHOTS names."""
+        folder = os.environ.get("CORVUS_SCREENSHOTS")
+        if folder:
+            path = Path(folder) / f"{name}.png"
+            await self.page.screenshot(path=path, full_page=True)
+
+
+@asynccontextmanager
+async def visit(browser: Browser, site: str, *, scripted: bool = True) -> AsyncIterator[Visit]:
+    """A new small window without cookies and without a cache."""
+    context = await browser.new_context(
+        viewport={"width": GATE[0].width, "height": GATE[0].height}, java_script_enabled=scripted
+    )
+    context.set_default_timeout(WAIT_MS)
+    try:
+        page = await context.new_page()
+        session = await context.new_cdp_session(page)
+        await session.send("Network.setCacheDisabled", {"cacheDisabled": True})
+        yield Visit(page, site, scripted=scripted)
+    finally:
+        await context.close()
