@@ -130,9 +130,9 @@ class Fetched(NamedTuple):
     """A whole answer."""
 
     status: int
+    headers: Mapping[str, str]
+    """By name in lower case."""
     body: bytes
-    headers: Mapping[str, str] = {}
-    """Names in lower case."""
 
 
 class Caller:
@@ -161,7 +161,7 @@ class Caller:
                     parts.append(part)
                     if sum(map(len, parts)) > self._bytes_max:
                         raise Cut(f"the answer is larger than {self._bytes_max} bytes")
-                return Fetched(response.status_code, b"".join(parts), dict(response.headers))
+                return Fetched(response.status_code, response.headers, b"".join(parts))
         except TimeoutError:
             raise TimedOut("silence") from None
         except httpx.HTTPError as error:

@@ -5,11 +5,12 @@ Objects are kept in the shape in which the API shows them. A card pays at once; 
 """
 
 import hashlib
+import re
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import parse_qsl
 
 from corvus_proxy import clock
-from corvus_proxy.dev.payments import forms
 from corvus_proxy.dev.payments.hooks import Hooks, Message, mac
 from corvus_proxy.dev.payments.record import Record
 
@@ -19,6 +20,7 @@ OPEN_S = 24 * 3600
 OPEN_S_MIN = 30 * 60
 CENTS_MIN = 50
 NANOS_PER_CENT = 10_000_000
+_PART = re.compile(r"[^\[\]]+|\[\]")
 RETRY_PAUSES_S = (10.0, 60.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0)
 Answer = tuple[int, dict[str, Any]]
 
@@ -80,7 +82,7 @@ class Cards:
         if headers.get("authorization") != f"Bearer {self.key}":
             raise Refused(401, "invalid_request_error", "Invalid API Key provided.")
         if method == "GET":
-            return 200, self._read(path.split("/")[2:], forms.nested(query))
+            return 200, self._read(path.split("/")[2:], nested(query))
         if method != "POST":
             raise Refused(404, "invalid_request_error", f"Unrecognized request URL ({method}).")
         return self._once(path, headers.get("idempotency-key", ""), body)
@@ -97,7 +99,7 @@ class Cards:
                     f" were first used with. Try using a key other than '{key}'.",
                 )
             return answer
-        answer = (200, self._write(path.split("/")[2:], forms.nested(body.decode())))
+        answer = (200, self._write(path.split("/")[2:], nested(body.decode())))
         if key:
             self._answered[key] = (print_, answer)
             self._record.keep("stripe answer", key, [print_, answer])
@@ -454,3 +456,34 @@ class Cards:
             "type": kind,
         }
         self.hooks.send(Message(name, kind, event))
+
+
+def nested(text: str) -> dict[str, Any]:
+    """The tree that a form or a query stands for; all leaves are strings.
+
+    Lists may be written with numbers or with `[]`. Raises ValueError.
+    """
+    tree: dict[str, Any] = {}
+    for name, value in parse_qsl(text, keep_blank_values=True, max_num_fields=1000):
+        parts = _PART.findall(name)
+        if not parts:
+            raise ValueError(f"no field name in {name!r}")
+        node = tree
+        for part, following in zip(parts, [*parts[1:], None], strict=True):
+            key = str(len(node)) if part == "[]" else part
+            if following is None:
+                node[key] = value
+            else:
+                node = node.setdefault(key, {})
+                if not isinstance(node, dict):
+                    raise ValueError(f"{name} is a value and a tree at once")
+    return {name: _listed(value) for name, value in tree.items()}
+
+
+def _listed(node: Any) -> Any:
+    if not isinstance(node, dict):
+        return node
+    inner = {name: _listed(value) for name, value in node.items()}
+    if inner and all(name.isdigit() for name in inner):
+        return [inner[name] for name in sorted(inner, key=int)]
+    return inner

@@ -13,14 +13,13 @@ from urllib.parse import parse_qs
 import msgspec
 
 from corvus_proxy import clock
+from corvus_proxy.dev.payments import chain
+from corvus_proxy.dev.payments.chain import Invoice, Payment
 from corvus_proxy.dev.payments.hooks import Hooks, Message, mac
 from corvus_proxy.dev.payments.record import Record
 from corvus_proxy.money.amount import NANOS_PER_USD, parse_usd
 
 METHOD = "BTC-CHAIN"
-SATS_PER_COIN = 100_000_000
-CONFIRMATIONS = {"HighSpeed": 0, "MediumSpeed": 1, "LowMediumSpeed": 2, "LowSpeed": 6}
-"""Confirmations that a speed policy waits for."""
 RETRY_PAUSES_S = (10.0, 60.0, 600.0, 600.0, 600.0, 600.0, 600.0, 600.0)
 Answer = tuple[int, Any]
 
@@ -35,40 +34,6 @@ class Refused(Exception):
 
 def _wrong(path: str, message: str) -> Refused:
     return Refused(422, [{"path": path, "message": message}])
-
-
-class Payment(msgspec.Struct):
-    """One output of a transaction to an invoice's address."""
-
-    id: str
-    received_s: int
-    sats: int
-    late: bool
-    status: str = "Processing"
-    confirmations: int = 0
-
-
-class Invoice(msgspec.Struct):
-    """One invoice."""
-
-    id: str
-    nanos: int
-    rate: str
-    sats: int
-    """What is asked for, at the rate."""
-    destination: str
-    created_s: int
-    expires_s: int
-    monitored_s: int
-    metadata: dict[str, Any]
-    checkout: dict[str, Any]
-    status: str = "New"
-    additional: str = "None"
-    payments: list[Payment] = msgspec.field(default_factory=list)
-
-    @property
-    def confirmations_needed(self) -> int:
-        return CONFIRMATIONS[self.checkout["speedPolicy"]]
 
 
 def sign(secret: str, body: bytes, _at_s: int) -> dict[str, str]:
@@ -190,7 +155,7 @@ class Coins:
             id=name,
             nanos=nanos,
             rate=self.rate,
-            sats=math.ceil(coins * SATS_PER_COIN),
+            sats=math.ceil(coins * chain.SATS_PER_COIN),
             destination=f"bcrt1q{clock.random_hex(19)}",
             created_s=now_s,
             expires_s=expires_s,
@@ -248,7 +213,7 @@ class Coins:
                     return {
                         "transactionHash": hash_,
                         "confirmations": payment.confirmations,
-                        "amount": _coins(payment.sats),
+                        "amount": chain.coins(payment.sats),
                         "timestamp": payment.received_s,
                         "status": "Confirmed" if payment.confirmations else "Unconfirmed",
                     }
@@ -274,7 +239,7 @@ class Coins:
     def pay(self, name: str, *, share: str = "", sats: int = 0) -> None:
         """A transaction pays what is due; or a share of the whole; or so many satoshi."""
         invoice = self._get(name)
-        due = max(invoice.sats - _paid(invoice), 0)
+        due = max(invoice.sats - chain.paid(invoice), 0)
         amount = sats or (int(Fraction(share) * invoice.sats) if share else due)
         if amount <= 0:
             raise _wrong("amount", "Nothing is due.")
@@ -298,6 +263,9 @@ class Coins:
         """The invoice's time is over."""
         invoice = self._get(name)
         invoice.expires_s = min(invoice.expires_s, clock.wall_s() - 1)
+        for payment in invoice.payments:
+            if not payment.late:
+                payment.received_s = min(payment.received_s, invoice.expires_s)
         self._judge(invoice)
         self._keep(invoice)
 
@@ -358,7 +326,7 @@ class Coins:
     def _judge(self, invoice: Invoice) -> None:
         """Moves the invoice to where its payments and the time put it."""
         before = (invoice.status, invoice.additional)
-        paid, now_s = _paid(invoice), clock.wall_s()
+        paid, now_s = chain.paid(invoice), clock.wall_s()
         if invoice.additional == "Marked":
             return
         if invoice.status == "Processing" and paid < invoice.sats:
@@ -386,12 +354,12 @@ class Coins:
             self._keep(invoice)
 
     def _shown(self, invoice: Invoice) -> dict[str, Any]:
-        paid_nanos = _paid(invoice) * invoice.nanos // invoice.sats
+        paid_nanos = chain.paid(invoice) * invoice.nanos // invoice.sats
         return {
             "id": invoice.id,
             "storeId": self.store,
-            "amount": _usd(invoice.nanos),
-            "paidAmount": _usd(paid_nanos),
+            "amount": chain.usd(invoice.nanos),
+            "paidAmount": chain.usd(paid_nanos),
             "currency": "USD",
             "type": "Standard",
             "checkoutLink": f"{self.page_url}/{invoice.id}",
@@ -409,18 +377,18 @@ class Coins:
 
     def method(self, invoice: Invoice) -> dict[str, Any]:
         """The one payment method, as the API shows it."""
-        paid = _paid(invoice)
-        due = _coins(invoice.sats - paid)
+        paid = chain.paid(invoice)
+        due = chain.coins(invoice.sats - paid)
         return {
             "paymentMethodId": METHOD,
             "currency": "BTC",
             "destination": invoice.destination,
             "paymentLink": f"bitcoin:{invoice.destination}?amount={due}",
             "rate": invoice.rate,
-            "paymentMethodPaid": _coins(paid),
-            "totalPaid": _coins(paid),
+            "paymentMethodPaid": chain.coins(paid),
+            "totalPaid": chain.coins(paid),
             "due": due,
-            "amount": _coins(invoice.sats),
+            "amount": chain.coins(invoice.sats),
             "paymentMethodFee": "0",
             "payments": [_listed(invoice, payment) for payment in invoice.payments],
             "activated": True,
@@ -433,7 +401,7 @@ class Coins:
 
     def _note(self, invoice: Invoice, name: str, state: str, sats: int, *, late: bool) -> None:
         rate = self.rate if late else invoice.rate
-        value_nanos = int(Fraction(sats, SATS_PER_COIN) * Fraction(rate) * NANOS_PER_USD)
+        value_nanos = int(Fraction(sats, chain.SATS_PER_COIN) * Fraction(rate) * NANOS_PER_USD)
         self._record.note(
             "payment",
             service=self.name,
@@ -441,8 +409,8 @@ class Coins:
             reference=f"{invoice.id}:{name}" if name else invoice.id,
             state=state,
             asset="BTC",
-            asset_amount=_coins(sats),
-            quoted_amount=_coins(invoice.sats),
+            asset_amount=chain.coins(sats),
+            quoted_amount=chain.coins(invoice.sats),
             quoted_nanos=invoice.nanos,
             value_nanos=value_nanos,
             late=late,
@@ -465,15 +433,11 @@ class Coins:
         self.hooks.send(Message(delivery, kind, body))
 
 
-def _paid(invoice: Invoice) -> int:
-    return sum(payment.sats for payment in invoice.payments if payment.status != "Invalid")
-
-
 def _listed(invoice: Invoice, payment: Payment) -> dict[str, Any]:
     return {
         "id": payment.id,
         "receivedDate": payment.received_s,
-        "value": _coins(payment.sats),
+        "value": chain.coins(payment.sats),
         "fee": "0",
         "status": payment.status,
         "destination": invoice.destination,
@@ -486,14 +450,3 @@ def _told(invoice: Invoice, payment: Payment) -> dict[str, Any]:
         "paymentMethodId": METHOD,
         "payment": _listed(invoice, payment),
     }
-
-
-def _coins(sats: int) -> str:
-    sign_ = "-" if sats < 0 else ""
-    whole, rest = divmod(abs(sats), SATS_PER_COIN)
-    digits = f"{rest:08d}".rstrip("0")
-    return f"{sign_}{whole}.{digits}" if digits else f"{sign_}{whole}"
-
-
-def _usd(nanos: int) -> str:
-    return f"{nanos // NANOS_PER_USD}.{nanos % NANOS_PER_USD // 10_000_000:02d}"

@@ -132,7 +132,7 @@ class Btcpay:
         payments = []
         for method in methods:
             with Reading("BTCPay"):
-                rows, asset = method["payments"], text(method["currency"])
+                rows, asset = list(method["payments"]), text(method["currency"])
             for row in rows:
                 payments.append(await self._paid(invoice, method, asset, row))
         with Reading("BTCPay"):

@@ -1,4 +1,4 @@
-"""Stripe Checkout, through Stripe's own package, which is imported when it is first needed.
+"""Stripe Checkout, through Stripe's own package, on our own connections (`stripe_http`).
 
 Rule 1: what Stripe says in an error is not repeated; its code and its request's id are, and they
         suffice to find it in Stripe's dashboard.
@@ -6,10 +6,10 @@ Rule 2: no call waits longer than `timeout_s`, the package's own second try incl
 """
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 import msgspec
@@ -34,9 +34,10 @@ from corvus_proxy.shop.services.reading import (
     to_cents,
     whole,
 )
+from corvus_proxy.upstream.httpx_client import Caller
 
 if TYPE_CHECKING:
-    from stripe import HTTPXClient, StripeClient, StripeError
+    from stripe import StripeClient, StripeError, StripeObject
 
 OPEN_S_MIN = 30 * 60 + 60
 """Stripe keeps a session open for at least half an hour; a minute is for clocks that differ."""
@@ -45,7 +46,6 @@ TOLERANCE_S = 300
 """A message older than this is not taken: somebody has kept it."""
 TAKEN_BACK = {"needs_response", "under_review", "lost"}
 """States of a dispute in which Stripe has taken the money; in the `warning_…` ones it has not."""
-_Answer = TypeVar("_Answer")
 
 
 class Stripe:
@@ -65,20 +65,15 @@ class Stripe:
         self._secret_key = stripe.secret_key()
         self._webhook_secret = stripe.webhook_secret()
         self._timeout_s = stripe.timeout_s
-        self._http: HTTPXClient | None = None
+        self._caller = Caller(timeout_s=stripe.timeout_s)
+        self._made: StripeClient | None = None
 
-    @cached_property
-    def _client(self) -> "StripeClient":
-        import stripe  # noqa: PLC0415 -- a fifth of a second, and only where cards are taken
-
-        stripe.enable_telemetry = False
-        self._http = stripe.HTTPXClient(timeout=self._timeout_s)
-        return stripe.StripeClient(
-            self._secret_key,
-            base_addresses={"api": self._api_base},
-            http_client=self._http,
-            max_network_retries=1,
-        )
+    async def _client(self) -> "StripeClient":
+        if self._made is None:
+            # Hundreds of modules: other requests go on meanwhile.
+            http = await asyncio.to_thread(_package)
+            self._made = http.client(self._secret_key, self._api_base, self._caller)
+        return cast("StripeClient", self._made)
 
     async def open(self, wanted: Wanted) -> Opened:
         """See `provider.Provider`."""
@@ -122,7 +117,7 @@ class Stripe:
 
     async def _open(self, form: dict[str, Any], key: str) -> dict[str, Any]:
         return await self._call(
-            self._client.v1.checkout.sessions.create_async(
+            lambda client: client.v1.checkout.sessions.create_async(
                 cast("Any", form),  # built in two steps
                 {"idempotency_key": key},
             )
@@ -137,7 +132,7 @@ class Stripe:
 
     async def _standing(self, reference: str) -> Standing:
         session = await self._call(
-            self._client.v1.checkout.sessions.retrieve_async(
+            lambda client: client.v1.checkout.sessions.retrieve_async(
                 reference, {"expand": ["payment_intent.latest_charge"]}
             )
         )
@@ -154,7 +149,9 @@ class Stripe:
         """Whether the payer has his money again without our having sent it."""
         if charge.get("disputed"):
             found = await self._call(
-                self._client.v1.disputes.list_async({"payment_intent": intent, "limit": 100})
+                lambda client: client.v1.disputes.list_async(
+                    {"payment_intent": intent, "limit": 100}
+                )
             )
             with Reading("Stripe"):
                 if any(dispute["status"] in TAKEN_BACK for dispute in found["data"]):
@@ -162,7 +159,7 @@ class Stripe:
         if not charge.get("refunded"):
             return False
         found = await self._call(
-            self._client.v1.refunds.list_async({"payment_intent": intent, "limit": 100})
+            lambda client: client.v1.refunds.list_async({"payment_intent": intent, "limit": 100})
         )
         with Reading("Stripe"):
             return not any((row.get("metadata") or {}).get("refund_id") for row in found["data"])
@@ -170,7 +167,7 @@ class Stripe:
     async def refund(self, paid_reference: str, nanos: int, refund_id: str) -> str:
         """See `provider.Provider`."""
         made = await self._call(
-            self._client.v1.refunds.create_async(
+            lambda client: client.v1.refunds.create_async(
                 {
                     "payment_intent": paid_reference,
                     "amount": to_cents(nanos),
@@ -184,8 +181,7 @@ class Stripe:
 
     def notice(self, headers: Mapping[str, str], body: bytes) -> Notice:
         """See `provider.Provider`."""
-        import stripe  # noqa: PLC0415 -- see `_client`
-
+        stripe = _package().stripe
         try:
             stripe.WebhookSignature.verify_header(
                 body, headers.get("stripe-signature"), self._webhook_secret, TOLERANCE_S
@@ -199,16 +195,17 @@ class Stripe:
 
     async def close(self) -> None:
         """See `provider.Provider`."""
-        if self._http is not None:
-            await cast(Any, self._http).close_async()
+        await self._caller.close()
 
-    async def _call(self, call: Awaitable[_Answer]) -> dict[str, Any]:
+    async def _call(
+        self, call: Callable[["StripeClient"], Awaitable["StripeObject"]]
+    ) -> dict[str, Any]:
         """The answer as plain data. Raises ProviderUnavailable, ProviderRefused, _UsedKey."""
-        import stripe  # noqa: PLC0415 -- see `_client`
-
+        client = await self._client()
+        stripe = _package().stripe
         try:
             async with asyncio.timeout(self._timeout_s):
-                answer = await call
+                answer = await call(client)
         except TimeoutError:
             raise ProviderUnavailable("Stripe does not answer") from None
         except stripe.IdempotencyError:
@@ -217,7 +214,13 @@ class Stripe:
             raise _problem(error) from None
         except Exception as error:  # what the package makes of an answer that is none
             raise ProviderUnavailable(f"Stripe answers nonsense ({type(error).__name__})") from None
-        return answer.to_dict()  # type: ignore[attr-defined, no-any-return]
+        return answer.to_dict()
+
+
+def _package() -> ModuleType:
+    from corvus_proxy.shop.services import stripe_http  # noqa: PLC0415 -- see there
+
+    return stripe_http
 
 
 class _UsedKey(ProviderRefused):
@@ -225,8 +228,7 @@ class _UsedKey(ProviderRefused):
 
 
 def _problem(error: "StripeError") -> ProviderUnavailable | ProviderRefused:
-    import stripe  # noqa: PLC0415 -- see `Stripe._client`
-
+    stripe = _package().stripe
     request = f", request {error.request_id}" if error.request_id else ""
     if isinstance(error, stripe.APIConnectionError):
         return ProviderUnavailable("Stripe cannot be reached")
