@@ -150,10 +150,12 @@ async def totals(connection: Any, parts: list[int]) -> list[WalletTotals]:
 
 
 async def accounts(connection: Any) -> dict[str, int]:
-    """Balance (credits less debits) of every operator account that has postings."""
+    """Balance (credits less debits) of every operator account, over postings and cash."""
     rows = await connection.fetch("""
         select name, sum(amount)::bigint as total from (
             select credit as name, amount_nanos as amount from posting
-            union all select debit, -amount_nanos from posting) p
+            union all select debit, -amount_nanos from posting
+            union all select credit, amount_nanos from cash
+            union all select debit, -amount_nanos from cash) p
         where name not like 'wallet:%' group by name order by name""")
     return {row["name"]: row["total"] for row in rows}

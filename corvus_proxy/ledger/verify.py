@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from corvus_proxy.books import entries, quarantine, views
 from corvus_proxy.books.db import Books
+from corvus_proxy.books.shop import proof
 from corvus_proxy.money.event import PARTITIONS, Event, Mark, partition_of
 from corvus_proxy.till.client import Till
 from corvus_proxy.till.reply import WalletState
@@ -52,11 +53,12 @@ class _Wallet(NamedTuple):
 
 
 async def verify(till: Till, books: Books) -> VerifyReport:
-    """Compares every wallet. Raises TillUnavailable, BooksUnavailable."""
+    """Compares every wallet, and orders with their payments and cash. Raises TillUnavailable, BooksUnavailable."""
     found, events = await _compare_all(till, books)
     problems = [problem for one in found for problem in one.problems]
     async with books.connection() as connection:
         stopped = await quarantine.waiting(connection)
+        problems += await proof.problems(connection)
     problems += [
         f"{wallet}: its events are in quarantine since {one.epoch}-{one.seq}: {one.why}"
         for wallet, one in {one.wallet: one for one in reversed(stopped)}.items()

@@ -9,6 +9,7 @@ Rule 3: answers may overtake each other. Questions are numbered, and an answer t
 than the last that was taken is dropped: it knows less.
 """
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -131,7 +132,7 @@ async def _take(
     before = order
     rows = {row.reference: row for row in await payments.of_order(connection, order.order_id)}
     judgement = judge(facts(order, list(rows.values()), means), standing, clock.utc_now())
-    problem, credited, moved = judgement.problem, 0, False
+    credited, moved, soon = 0, False, False
     for change in judgement.changes:
         row = _row(order, rows.get(change.paid.reference), change)
         if change.share is not None:
@@ -144,11 +145,18 @@ async def _take(
         elif change.undo == "restore":
             restored = await reversing.restore(connection, order, row)
             if restored is None:  # what it took is not in the books yet: at the next question
-                problem = problem or "A payment has come back; it is credited in a moment."
+                sentence = "A payment has come back; it is credited in a moment."
+                judgement = judgement._replace(disputed=True, problem=sentence)
+                soon = True
                 continue
             row, moved = restored, True
         await payments.put(connection, row)
-    await _move_order(connection, means, order, judgement, standing, number, problem, via)
+    poll_s = means.settings.shop.poll_s
+    again = next_check(order, judgement.status, poll_s)
+    if soon:
+        again = clock.utc_now() + timedelta(seconds=poll_s)
+    columns = {"due": standing.due, "answered": number, "next_check_at": again}
+    await _move_order(connection, order, judgement, via, columns)
     if moved:
         _measure(before, order, credited, via)
     return Settled(True, judgement.status, credited), (order.wallet or "") if moved else ""
@@ -235,31 +243,26 @@ def next_check(order: OrderRow, status: str, poll_s: int) -> datetime | None:
 
 async def _move_order(
     connection: Any,
-    means: Means,
     order: OrderRow,
     judgement: Judgement,
-    standing: Standing,
-    number: int,
-    problem: str,
     via: str,
+    columns: Mapping[str, object],
 ) -> None:
     if (judgement.status, judgement.exception) != (order.status, order.exception):
         await orders.add_step(
             connection, order.order_id, judgement.status, exception=judgement.exception, via=via
         )
-    confirmed_at = order.confirmed_at or (clock.utc_now() if judgement.status == PAID else None)
+    now = clock.utc_now()
     await orders.change(
         connection,
         order.order_id,
         status=judgement.status,
         exception=judgement.exception,
         disputed=judgement.disputed,
-        due=standing.due,
-        answered=number,
-        checked_at=clock.utc_now(),
-        check_problem=problem,
-        confirmed_at=confirmed_at,
-        next_check_at=next_check(order, judgement.status, means.settings.shop.poll_s),
+        checked_at=now,
+        check_problem=judgement.problem,
+        confirmed_at=order.confirmed_at or (now if judgement.status == PAID else None),
+        **columns,
     )
 
 

@@ -1,0 +1,373 @@
+"""Crediting an order: once, whoever comes first, whatever crashes; reversals and what they leave."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from corvus_proxy import secret
+from corvus_proxy.books.db import Books
+from corvus_proxy.ledger import outbox
+from corvus_proxy.sealing import token_digest
+from corvus_proxy.service import keys
+from corvus_proxy.service import orders as service
+from corvus_proxy.shop import settle as settling
+from corvus_proxy.shop.provider import Standing
+from corvus_proxy.shop.settle import settle
+from corvus_proxy.till.client import Till, TillUnavailable
+from corvus_proxy.till.reply import Look
+from tests.shop import PEPPER, USD, Shop, paid
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def shop(valkey_till: Till, books: Books) -> Shop:
+    return Shop(valkey_till, books)
+
+
+async def test_a_paid_order_makes_a_key_that_works_at_once(shop: Shop) -> None:
+    placed = await shop.place()
+    shop.card.say(placed.order_id, "settled", paid(20 * USD))
+    view = await shop.view(placed)
+    assert (view.status, view.exception, view.fulfilment) == ("paid_confirmed", "", "delivered")
+    assert (view.credited_nanos, view.balance_nanos) == (20 * USD, 20 * USD)
+    assert view.secret.startswith("sk-corvus_")
+    look = await shop.stores.till.look(
+        f"w_{view.secret[10:22]}", secret.digest(view.secret, PEPPER)
+    )
+    assert isinstance(look, Look)
+    assert look.key_id == view.key_id
+    [row] = await shop.fetch("select recovery_digest from wallet")
+    assert row["recovery_digest"] == token_digest(PEPPER, view.recovery)
+    assert [step.step for step in view.steps] == [
+        "created", "opened", "key_made", "credited", "paid_confirmed", "delivered",
+    ]  # fmt: skip
+    accounts = await shop.accounts()
+    assert accounts["cash:stripe"] == -20 * USD
+    assert accounts["clearing:stripe"] == 0
+
+
+async def test_another_browser_sees_the_order_and_no_key(shop: Shop) -> None:
+    placed = await shop.place(email="me@example.com")
+    shop.card.say(placed.order_id, "settled", paid(20 * USD))
+    own = await shop.view(placed)
+    for browser in ("", "x" * 24):
+        view = await shop.view(placed, browser=browser)
+        assert (view.status, view.own_browser) == ("paid_confirmed", False)
+        assert (view.secret, view.recovery, view.email, view.masked) == ("", "", "", "")
+        assert view.balance_nanos is None
+    assert own.secret
+    assert await service.view(shop.desk, "no such token", placed.browser) is None
+
+
+async def test_fee_and_tax_have_accounts_of_their_own(valkey_till: Till, books: Books) -> None:
+    shop = Shop(valkey_till, books, fee_percent="2.9", fee_fixed_usd="0.30", tax_percent="19")
+    placed = await shop.place("10.01")
+    shop.card.say(placed.order_id, "settled", paid(12_630_000_000))
+    view = await shop.view(placed)
+    assert view.credited_nanos == 10_010_000_000
+    accounts = await shop.accounts()
+    assert (accounts["fees"], accounts["tax"]) == (600_000_000, 2_020_000_000)
+    assert (accounts["cash:stripe"], accounts["clearing:stripe"]) == (-12_630_000_000, 0)
+
+
+async def test_webhook_poll_and_pages_at_once_credit_once(shop: Shop) -> None:
+    """And the same message twice, and again a day later."""
+    placed = await shop.place()
+    shop.card.say(placed.order_id, "settled", paid(20 * USD))
+    await shop.fetch("update shop_order set next_check_at = now()")
+    answers = await asyncio.gather(
+        *(shop.message(placed.order_id, event_id="evt_1") for _ in range(4)),
+        *(service.tick(shop.desk) for _ in range(2)),
+        *(shop.view(placed) for _ in range(4)),
+    )
+    assert answers[:4] == [200, 200, 200, 200]
+    assert await shop.message(placed.order_id, event_id="evt_1") == 200
+    row = await shop.row(placed.order_id)
+    assert (await shop.balance(row.wallet), row.credited_nanos) == (20 * USD, 20 * USD)
+    assert len(await shop.fetch("select from wallet")) == 1
+    assert len(await shop.fetch("select from webhook")) == 1
+    assert (await shop.accounts())["clearing:stripe"] == 0
+
+
+async def test_a_message_alone_is_not_believed(shop: Shop) -> None:
+    placed = await shop.place()
+    assert await shop.message(placed.order_id) == 200
+    assert (await shop.row(placed.order_id)).status == "awaiting_payment"
+
+
+async def test_forged_and_unknown_messages_leave_no_trace(shop: Shop) -> None:
+    placed = await shop.place()
+    shop.card.say(placed.order_id, "settled", paid(20 * USD))
+    body = f'["e", "paid", "stripe-{placed.order_id}"]'.encode()
+    assert await service.webhook(shop.desk, "stripe", {"signature": "bad"}, body) == 400
+    assert await service.webhook(shop.desk, "stripe", {}, body) == 400
+    assert await service.webhook(shop.desk, "paypal", {"signature": "good"}, body) == 404
+    assert await shop.message("ord_nobody") == 200
+    assert (await shop.row(placed.order_id)).asked == 0
+    assert not await shop.fetch("select from webhook")
+
+
+async def test_while_the_service_is_away_the_page_says_when_it_last_answered(shop: Shop) -> None:
+    placed = await shop.place()
+    before = await shop.view(placed)
+    shop.card.away = True
+    view = await shop.view(placed)
+    assert view.checked_at == before.checked_at
+    assert "does not answer" in view.check_problem
+    assert await shop.message(placed.order_id) == 503
+    shop.card.away = False
+    shop.card.say(placed.order_id, "settled", paid(20 * USD))
+    view = await shop.view(placed)
+    assert (view.check_problem, view.credited_nanos) == ("", 20 * USD)
+
+
+async def test_an_answer_that_was_overtaken_is_dropped(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow answer from before a payment was taken back must not bring it again."""
+    placed = await shop.place()
+    shop.card.say(placed.order_id, "settled", paid(20 * USD))
+    await shop.view(placed)
+    real, gate = shop.card.standing, asyncio.Event()
+
+    async def slow(reference: str) -> Standing:
+        answer = await real(reference)
+        await gate.wait()
+        return answer
+
+    monkeypatch.setattr(shop.card, "standing", slow)
+    old = asyncio.create_task(settle(shop.desk.means, placed.order_id, via="poll"))
+    while shop.card.asked < 2:
+        await asyncio.sleep(0.01)
+    monkeypatch.setattr(shop.card, "standing", real)
+    shop.card.say(placed.order_id, "settled", paid(20 * USD, "reversed"))
+    await settle(shop.desk.means, placed.order_id, via="poll")
+    gate.set()
+    await old
+    row = await shop.row(placed.order_id)
+    assert (row.disputed, await shop.balance(row.wallet)) == (True, 0)
+
+
+async def test_partial_payments_are_credited_as_they_come(shop: Shop) -> None:
+    placed = await shop.place()
+    one, two = paid(7 * USD, reference="a"), paid(13 * USD, reference="b")
+    shop.card.say(placed.order_id, "open", one)
+    view = await shop.view(placed)
+    assert (view.status, view.exception, view.credited_nanos) == (
+        "payment_seen", "underpaid", 7 * USD,
+    )  # fmt: skip
+    assert view.secret
+    shop.card.say(placed.order_id, "settled", one, two)
+    view = await shop.view(placed)
+    assert (view.status, view.exception, view.credited_nanos) == ("paid_confirmed", "", 20 * USD)
+    assert [one.credited_nanos for one in view.payments] == [7 * USD, 13 * USD]
+    assert (await shop.accounts())["clearing:stripe"] == 0
+
+
+async def test_a_top_up_goes_to_the_same_key_and_shows_no_secret(shop: Shop) -> None:
+    made = await keys.create(shop.stores, credit_nanos=USD)
+    placed = await shop.place("5", target="existing", key=made.secret, email="me@example.com")
+    shop.card.say(placed.order_id, "settled", paid(5 * USD))
+    view = await shop.view(placed)
+    assert (view.key_id, view.secret, view.new_key) == (made.key_id, "", False)
+    assert (view.balance_nanos, view.masked) == (6 * USD, secret.mask(made.secret))
+    kinds = [row["kind"] for row in await shop.fetch("select kind from mail order by created_at")]
+    assert kinds == ["order_created", "top_up"]
+
+
+async def test_who_pays_for_another_ones_key_learns_nothing_of_it(shop: Shop) -> None:
+    made = await keys.create(shop.stores, credit_nanos=USD)
+    placed = await shop.place("5", target="existing", key=made.key_id)
+    shop.card.say(placed.order_id, "settled", paid(5 * USD))
+    view = await shop.view(placed)
+    assert (view.credited_nanos, view.balance_nanos, view.masked) == (5 * USD, None, "")
+    shop.card.say(placed.order_id, "settled", paid(5 * USD, "reversed"))
+    await settle(shop.desk.means, placed.order_id, via="poll")
+    assert await shop.balance(made.wallet) == USD
+    assert (await keys.show(shop.stores, made.key_id)).status == "active"
+
+
+async def test_beyond_what_a_wallet_may_hold_the_money_stays_visible(shop: Shop) -> None:
+    """The balance grew between the order and its payment."""
+    made = await keys.create(shop.stores, credit_nanos=0)
+    placed = await shop.place("20", target="existing", key=made.secret)
+    await keys.credit(shop.stores, made.key_id, 999_990 * USD, reason="grant")
+    shop.card.say(placed.order_id, "settled", paid(20 * USD))
+    view = await shop.view(placed)
+    assert [one.refused for one in view.payments] == ["cap"]
+    assert view.balance_nanos == 999_990 * USD
+    assert (await shop.accounts())["clearing:stripe"] == 20 * USD
+
+
+async def test_dust_is_left_to_the_operator(shop: Shop) -> None:
+    placed = await shop.place()
+    shop.card.say(placed.order_id, "expired", paid(USD // 20))
+    view = await shop.view(placed)
+    assert (view.status, view.exception) == ("expired", "underpaid")
+    assert view.check_problem
+    assert (view.credited_nanos, view.key_id) == (0, "")
+
+
+async def lost(shop: Shop, monkeypatch: pytest.MonkeyPatch, target: object, name: str) -> int:
+    """Runs settlings that end at each call of something in turn; how many calls there were."""
+    real: Callable[..., Any] = getattr(target, name)
+    crashes = 0
+    for at in range(100):
+        count = [0]
+
+        async def crash(*args: Any, at: int = at, count: list[int] = count, **named: Any) -> Any:
+            count[0] += 1
+            if count[0] == at + 1:
+                raise KeyboardInterrupt
+            return await real(*args, **named)
+
+        placed = await shop.place(email="me@example.com")
+        shop.card.say(placed.order_id, "settled", paid(20 * USD, reference=f"pi_{name}_{at}"))
+        with monkeypatch.context() as patch:
+            patch.setattr(target, name, crash)
+            with contextlib.suppress(KeyboardInterrupt):
+                await settle(shop.desk.means, placed.order_id, via="poll")
+        await shop.fetch("select 1")
+        done = await settle(shop.desk.means, placed.order_id, via="poll")
+        assert done.status == "paid_confirmed"
+        row = await shop.row(placed.order_id)
+        assert await shop.balance(row.wallet) == row.credited_nanos == 20 * USD
+        kinds = await shop.fetch("select kind from mail where order_id = $1", placed.order_id)
+        assert sorted(row["kind"] for row in kinds) == ["delivered", "order_created"]
+        if count[0] <= at:
+            return crashes
+        crashes += 1
+    raise AssertionError("it never came to an end")
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "least"),
+    [
+        ("orders", "ask", 1),
+        ("orders", "lock", 1),
+        ("orders", "change", 2),
+        ("orders", "add_step", 4),
+        ("payments", "put", 1),
+        ("payments", "cash", 1),
+        ("wallets", "insert_outbox", 1),
+        ("outbox", "send", 2),
+    ],
+)
+async def test_a_crash_at_any_step_loses_and_doubles_nothing(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, module: str, name: str, least: int
+) -> None:
+    assert await lost(shop, monkeypatch, getattr(settling, module), name) >= least
+    accounts = await shop.accounts()
+    assert accounts["clearing:stripe"] == 0
+
+
+async def test_while_redis_is_away_the_credit_waits_in_the_books(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    placed = await shop.place()
+    shop.card.say(placed.order_id, "settled", paid(20 * USD))
+
+    async def away(*_: object) -> object:
+        raise TillUnavailable("away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(outbox, "send", away)
+        view = await shop.view(placed)
+    assert (view.status, view.credited_nanos) == ("paid_confirmed", 20 * USD)
+    assert view.secret
+    assert await shop.balance((await shop.row(placed.order_id)).wallet) == 20 * USD
+
+
+async def test_a_reversal_takes_what_is_free_and_freezes_and_a_won_dispute_gives_it_back(
+    shop: Shop,
+) -> None:
+    placed = await shop.place()
+    shop.card.say(placed.order_id, "settled", paid(20 * USD))
+    view = await shop.view(placed)
+    wallet = (await shop.row(placed.order_id)).wallet or ""
+    await keys.debit(shop.stores, view.key_id, 8 * USD, reason="spent")
+    for round_ in (1, 2):
+        shop.card.say(placed.order_id, "settled", paid(20 * USD, "reversed"))
+        await settle(shop.desk.means, placed.order_id, via="webhook")
+        await settle(shop.desk.means, placed.order_id, via="webhook")
+        assert await shop.balance(wallet) == 0
+        await shop.drain()
+        [row] = await shop.fetch("select status, frozen_by, receivable_nanos from wallet")
+        assert tuple(row) == (0, "chargeback", 8 * USD)
+        view = await shop.view(placed)
+        assert (view.disputed, view.credited_nanos) == (True, 20 * USD)
+        assert (await keys.show(shop.stores, view.key_id)).status == "frozen"
+        accounts = await shop.accounts()
+        assert accounts.get("cash:stripe", 0) == 0
+        assert (accounts["chargebacks"], accounts[f"receivable:{wallet}"]) == (0, -8 * USD)
+        shop.card.say(placed.order_id, "settled", paid(20 * USD))
+        await settle(shop.desk.means, placed.order_id, via="webhook")
+        assert await shop.balance(wallet) == 12 * USD, round_
+        await shop.drain()
+        [row] = await shop.fetch("select status, frozen_by, receivable_nanos from wallet")
+        assert tuple(row) == (1, "", 0)
+        accounts = await shop.accounts()
+        assert accounts["cash:stripe"] == -20 * USD
+        assert (accounts["chargebacks"], accounts[f"receivable:{wallet}"]) == (0, 0)
+    assert not (await shop.view(placed)).disputed
+
+
+async def test_a_dispute_that_is_won_before_it_is_booked_waits(shop: Shop) -> None:
+    placed = await shop.place()
+    shop.card.say(placed.order_id, "settled", paid(20 * USD))
+    await shop.view(placed)
+    for state in ("reversed", "confirmed"):
+        shop.card.say(placed.order_id, "settled", paid(20 * USD, state))
+        await settle(shop.desk.means, placed.order_id, via="webhook")
+    row = await shop.row(placed.order_id)
+    assert (row.disputed, "in a moment" in row.check_problem) == (True, True)
+    await shop.drain()
+    await settle(shop.desk.means, placed.order_id, via="poll")
+    row = await shop.row(placed.order_id)
+    assert (row.disputed, row.check_problem, await shop.balance(row.wallet)) == (
+        False, "", 20 * USD,
+    )  # fmt: skip
+
+
+async def test_a_double_spend_makes_the_order_invalid(shop: Shop) -> None:
+    placed = await shop.place(provider="btcpay")
+    shop.chain.say(placed.order_id, "settled", paid(20 * USD))
+    await shop.view(placed)
+    shop.chain.say(placed.order_id, "invalid", paid(20 * USD, "reversed"))
+    await settle(shop.desk.means, placed.order_id, via="poll")
+    row = await shop.row(placed.order_id)
+    assert (row.status, row.disputed, await shop.balance(row.wallet)) == ("invalid", True, 0)
+
+
+async def test_marked_by_hand_at_the_service_counts_as_paid(shop: Shop) -> None:
+    placed = await shop.place()
+    shop.card.say(placed.order_id, "settled", by_hand=True)
+    view = await shop.view(placed)
+    assert (view.status, view.exception, view.credited_nanos) == (
+        "paid_confirmed", "manual", 20 * USD,
+    )  # fmt: skip
+    accounts = await shop.accounts()
+    assert (accounts["cash:manual"], accounts["clearing:stripe"]) == (-20 * USD, 0)
+
+
+async def test_the_operator_credits_by_hand_and_the_buyer_reads_why(shop: Shop) -> None:
+    placed = await shop.place()
+    shop.card.say(placed.order_id, "expired")
+    assert (await shop.view(placed)).status == "expired"
+    await service.credit_by_hand(
+        shop.desk, placed.order_id, 20 * USD, reason="paid by wire", actor="cli"
+    )
+    await settle(shop.desk.means, placed.order_id, via="poll")
+    view = await shop.view(placed)
+    assert (view.status, view.exception, view.reason) == (
+        "paid_confirmed", "manual", "paid by wire",
+    )  # fmt: skip
+    assert view.balance_nanos == 20 * USD
+    shop.card.say(placed.order_id, "invalid")
+    await settle(shop.desk.means, placed.order_id, via="poll")
+    assert (await shop.view(placed)).balance_nanos == 20 * USD
+    assert (await shop.accounts())["clearing:manual"] == 0
