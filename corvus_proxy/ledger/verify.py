@@ -53,7 +53,8 @@ class _Wallet(NamedTuple):
 
 
 async def verify(till: Till, books: Books) -> VerifyReport:
-    """Compares every wallet, and orders with their payments and cash. Raises TillUnavailable, BooksUnavailable."""
+    """Compares every wallet, and orders with payments and cash. Raises TillUnavailable,
+    BooksUnavailable."""
     found, events = await _compare_all(till, books)
     problems = [problem for one in found for problem in one.problems]
     async with books.connection() as connection:
