@@ -14,10 +14,11 @@ from corvus_proxy.ledger.archive import Archive
 from corvus_proxy.ledger.coordinator import Coordinator
 from corvus_proxy.ledger.writer import Writer
 from corvus_proxy.roles.process import serve_until, set_up_logs, stop_event
-from corvus_proxy.service import demo, guard
+from corvus_proxy.service import demo, guard, orders
 from corvus_proxy.service.stores import Stores, open_stores
 from corvus_proxy.settings import Settings, config_path
 from corvus_proxy.shop import mail
+from corvus_proxy.shop.services import providers
 from corvus_proxy.till.client import Till, TillUnavailable
 from corvus_proxy.till.sweeper import Sweeper
 from corvus_proxy.upstream.check import check_credentials
@@ -25,6 +26,7 @@ from corvus_proxy.upstream.check import check_credentials
 OUTBOX_S = 0.5
 LAG_S = 2.0
 MAIL_S = 1.0
+ORDERS_S = 1.0
 _log = structlog.get_logger()
 
 
@@ -43,12 +45,14 @@ async def main(settings: Settings) -> None:
     )
     sweeper = Sweeper(stores.till, lease_s=settings.ledger.lease_s)
     mailer = mail.open_mailer(stores.books, stores.pepper, settings)
+    desk = orders.open_desk(settings, stores, providers(settings))
     jobs = [
         writer.run(),
         coordinator.run(),
         _every("sweeper", min(5.0, settings.ledger.lease_s / 8), lambda: _sweep(sweeper)),
         _every("outbox", OUTBOX_S, lambda: outbox.tick(stores.till, stores.books)),
         _every("lag", LAG_S, lambda: _measure_lag(writer)),
+        _every("orders", ORDERS_S, lambda: orders.tick(desk)),
         _every("mail", MAIL_S, lambda: mail.tick(mailer)),
         _refuse_simulated(settings, stores, stop),
         _check_credentials(settings),
@@ -64,6 +68,7 @@ async def main(settings: Settings) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
         with contextlib.suppress(Exception):  # what is left in the stream waits for the next start
             await writer.tick(block_ms=0)
+        await desk.close()
         await reading.close()
         await stores.close()
 

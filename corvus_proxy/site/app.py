@@ -21,14 +21,18 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from corvus_proxy import clock
+from corvus_proxy.account import orders as machines
+from corvus_proxy.account import webhooks
 from corvus_proxy.books.db import BooksUnavailable
 from corvus_proxy.service.stores import Stores
 from corvus_proxy.settings import Settings
 from corvus_proxy.shop.provider import Provider
-from corvus_proxy.site import account, render, shop
+from corvus_proxy.site import account, forms, render, shop
 from corvus_proxy.site.front import LATER, Front, error
 from corvus_proxy.till.client import TillUnavailable
 
+ORDERS_MAX, ORDERS_S = 30, 60
+"""Orders that programs at one address may place in so many seconds."""
 _SECRET = re.compile(rb"(sk|ro)-corvus_\w")
 _log = structlog.get_logger()
 
@@ -142,10 +146,13 @@ def create(
     """
     front = Front(stores, settings, providers or {})
     notices = Notices(front)
+    placed = forms.Tries(ORDERS_MAX, ORDERS_S)
     app = Starlette(
         routes=[
             *account.routes(front),
             *shop.routes(front),
+            *webhooks.routes(front.desk),
+            *machines.routes(front.desk, lambda request: placed.take(front.address(request))),
             Route("/livez", _alive),
             Route("/readyz", _alive),
             Route("/static/{name}", _asset),

@@ -5,7 +5,9 @@ A face imports this package and nothing of the shop. Every function takes the de
 
 from corvus_proxy.service.orders.claiming import claim, claim_view, correct_address, resend
 from corvus_proxy.service.orders.desk import Desk, open_desk
-from corvus_proxy.service.orders.placing import offer, place, quote
+from corvus_proxy.service.orders.doctor import Diagnosis, Finding, doctor
+from corvus_proxy.service.orders.files import File, check, file, listing
+from corvus_proxy.service.orders.placing import offer, place
 from corvus_proxy.service.orders.quoting import quote_typed
 from corvus_proxy.service.orders.refunding import credit_by_hand, refund, refundable
 from corvus_proxy.service.orders.types import (
@@ -28,6 +30,9 @@ __all__ = [
     "ClaimView",
     "Claimed",
     "Desk",
+    "Diagnosis",
+    "File",
+    "Finding",
     "Form",
     "Offer",
     "OrderView",
@@ -37,14 +42,17 @@ __all__ = [
     "Quote",
     "RefundView",
     "StepView",
+    "check",
     "claim",
     "claim_view",
     "correct_address",
     "credit_by_hand",
+    "doctor",
+    "file",
+    "listing",
     "offer",
     "open_desk",
     "place",
-    "quote",
     "quote_typed",
     "refund",
     "refundable",

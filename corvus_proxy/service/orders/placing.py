@@ -58,11 +58,6 @@ def offer(desk: Desk) -> Offer:
     )
 
 
-def quote(desk: Desk, amount_nanos: int) -> Price:
-    """The lines of an order for so much balance, by the function that bills it."""
-    return price(amount_nanos, desk.terms)
-
-
 async def place(
     desk: Desk, form: Form, *, session: LoggedIn | None, browser: str
 ) -> Placed | Problem:
