@@ -45,9 +45,14 @@ class Pending(NamedTuple):
 
 async def by_code(stores: Stores, text: str) -> Recovered | None:
     """A new secret at once; None for every text that is nobody's code. Raises BooksUnavailable."""
+    wallet = await owner.owner_of(stores, text)
+    if wallet is None:
+        return None
+    async with stores.books.connection() as connection:
+        email = await people.email(connection, wallet)
     found = await owner.recover(stores, text, actor="code")
     if found is not None:
-        await _tell(stores, found)
+        await _tell(stores, found, email)
     return found
 
 
@@ -127,12 +132,15 @@ async def finish(stores: Stores, token: str) -> Recovered | None:
         row = await rows.find(connection, token_digest(stores.pepper, token), lock=True)
         if row is None or _pending(row).state != "open":
             return None
-        found = await owner.recover_wallet(stores, row.wallet, actor=row.how, fresh_code=True)
+        email = await people.email(connection, row.wallet)
+        found = await owner.recover_wallet(
+            stores, row.wallet, actor=row.how, fresh_code=True, keep_email=row.how == "mail"
+        )
         if found is None:
             return None
         await rows.use(connection, row.recovery_id)
         await rows.stop(connection, row.wallet)
-    await _tell(stores, found)
+    await _tell(stores, found, email)
     return found
 
 
@@ -200,20 +208,20 @@ async def _insert(
     await rows.insert(connection, row, token_digest=token, stop_digest=stop_token)
 
 
-async def _tell(stores: Stores, found: Recovered) -> None:
-    """Writes to the owner that the secret is another one now."""
+async def _tell(stores: Stores, found: Recovered, email: str) -> None:
+    """Writes to the address that the wallet had that the secret is another one now."""
+    if not email:
+        return
     async with stores.books.transaction() as connection:
-        email = await rows.email(connection, found.wallet)
-        if email:
-            await mail.queue(
-                connection,
-                stores.pepper,
-                kind="rotated",
-                address=email,
-                wallet=found.wallet,
-                view={
-                    "key_id": found.key_id,
-                    "at": clock.utc_now().strftime("%Y-%m-%d %H:%M UTC"),
-                    "grace": "",
-                },
-            )
+        await mail.queue(
+            connection,
+            stores.pepper,
+            kind="rotated",
+            address=email,
+            wallet=found.wallet,
+            view={
+                "key_id": found.key_id,
+                "at": clock.utc_now().strftime("%Y-%m-%d %H:%M UTC"),
+                "grace": "",
+            },
+        )

@@ -96,9 +96,3 @@ async def stop(connection: Any, wallet: str, recovery_id: str = "") -> int:
         recovery_id,
     )
     return len(rows)
-
-
-async def email(connection: Any, wallet: str) -> str:
-    """The address of a wallet's owner, or nothing."""
-    found = await connection.fetchval("select email from wallet where wallet = $1", wallet)
-    return str(found or "")
