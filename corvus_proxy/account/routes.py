@@ -106,7 +106,7 @@ ENDPOINTS = (
         strict=False,
     ),
 )  # fmt: skip
-_LIGHT = {
+LIGHT = {
     "/v1/key": key.show,
     "/v1/quote": quote.quote,
     "/v1/credits": compatible.credit,
@@ -147,7 +147,7 @@ class Account:
         if not row.frozen and look.status != "active":
             raise KeyDisabled(f"This key is {look.status}: it may read, and change nothing.")
         ask = Ask(client, caller, look, params, found.groupdict())
-        light = _LIGHT.get(row.path)
+        light = LIGHT.get(row.path)
         if light is not None:
             return await light(self._sold, ask)
         opened = await self._open()

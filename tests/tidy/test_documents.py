@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from corvus_proxy import errors, metrics, settings
+from corvus_proxy.account.opened import HANDLERS
+from corvus_proxy.account.routes import ENDPOINTS, LIGHT
 from corvus_proxy.catalogue import lint
 from corvus_proxy.money.flags import FLAGS
 from corvus_proxy.money.outcome import RULES, Outcome
@@ -143,6 +145,21 @@ def test_every_flag_is_told_and_used() -> None:
         if path.name != "flags.py"
     )
     assert [flag for flag in FLAGS if f'"{flag}"' not in source] == []
+
+
+def test_every_account_endpoint_has_its_row_and_its_answer() -> None:
+    """Method, path, parameters, what it needs, who may ask; and one handler for each."""
+    expected = []
+    for row in ENDPOINTS:
+        params = ", ".join(f"`{name}`" for name in row.params) or "–"
+        frozen = "yes" if row.frozen else "no"
+        expected.append(
+            f"| `{row.method} {row.path}` | {params} | {row.needs} | {frozen} | {row.what} |"
+        )
+    assert rows("api.md") == expected
+    light = {(row.method, row.path) for row in ENDPOINTS if row.needs == "Redis"}
+    assert {(row.method, row.path) for row in ENDPOINTS} - light == set(HANDLERS)
+    assert {path for _, path in light} == set(LIGHT)
 
 
 def test_links_between_documents_exist() -> None:
