@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+
+from starlette.applications import Starlette
 
 from corvus_proxy.books.db import BooksUnavailable
 from corvus_proxy.errors import ConfigurationError
@@ -17,25 +18,36 @@ MARK_S = 1
 
 
 async def serve(
-    settings: Settings, create: Callable[[Stores, Settings], Any], host: str, port: int
+    settings: Settings, create: Callable[[Stores, Settings], Starlette], host: str, port: int
 ) -> None:
     """Serves the application that `create` makes until SIGTERM. Redis and Postgres may be away.
 
-    Raises ConfigurationError where simulated money and a real upstream meet.
+    An application with streams that do not end by themselves puts what ends them into
+    `app.state.leave`. Raises ConfigurationError where simulated money and a real upstream meet.
     """
     set_up_logs()
     guard.refuse_demo(settings, str(config_path() or "settings"))
     stop = stop_event()
     stores = open_stores(settings)
     guarding = asyncio.create_task(_end_where_simulated(settings, stores, stop))
+    app = create(stores, settings)
+    leaving = asyncio.create_task(_leave(stop, app))
     try:
-        await serve_until(stop, create(stores, settings), host, port)
+        await serve_until(stop, app, host, port)
     finally:
+        leaving.cancel()
         guarding.cancel()
         (found,) = await asyncio.gather(guarding, return_exceptions=True)
         await stores.close()
     if isinstance(found, ConfigurationError):
         raise found
+
+
+async def _leave(stop: asyncio.Event, app: Starlette) -> None:
+    """Has the application end its streams when the role is told to stop."""
+    await stop.wait()
+    if hasattr(app.state, "leave"):
+        app.state.leave()
 
 
 async def _end_where_simulated(settings: Settings, stores: Stores, stop: asyncio.Event) -> None:

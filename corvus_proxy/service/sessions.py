@@ -11,7 +11,7 @@ import asyncio
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-from corvus_proxy import clock, secret
+from corvus_proxy import clock, sealing, secret
 from corvus_proxy.books import people
 from corvus_proxy.books.db import BooksUnavailable
 from corvus_proxy.service.keys import STATUS, ServiceRefused
@@ -101,7 +101,7 @@ async def by_order(stores: Stores, wallet: str, key_id: str, *, device: str = ""
 
 async def by_token(stores: Stores, text: str, *, device: str = "") -> Ticket | None:
     """The log-in that a read-only token opens. Raises BooksUnavailable."""
-    proof = secret.digest(text, stores.pepper)
+    proof = sealing.token_digest(stores.pepper, text)
     async with stores.books.transaction() as connection:
         row = await people.token(connection, proof)
         facts = None if row is None else await people.key_facts(connection, row.key_id)
@@ -110,6 +110,12 @@ async def by_token(stores: Stores, text: str, *, device: str = "") -> Ticket | N
         ticket = Ticket(_new_id(), row.wallet, row.key_id, "token", proof, int(facts.main))
         await _insert(connection, ticket, device)
     return ticket
+
+
+async def is_known(stores: Stores, email: str) -> bool:
+    """Whether a mail address belongs to a wallet. Raises BooksUnavailable."""
+    async with stores.books.connection() as connection:
+        return bool(await people.keys_of_email(connection, email))
 
 
 async def link_choices(stores: Stores, token: str) -> list[people.KeyFacts] | None:
@@ -214,10 +220,14 @@ async def end_all(stores: Stores, wallet: str, *, but: str = "") -> None:
 async def make_link(connection: Any, pepper: bytes, email: str) -> str:
     """The token of a new link that logs in whoever reads this address's mail. In the caller's
     transaction, with the mail."""
-    token = clock.random_text(24)
+    token = sealing.new_token()
     expires_at = clock.utc_now() + timedelta(seconds=LINK_S)
     await people.insert_link(
-        connection, secret.digest(token, pepper), kind="login", email=email, expires_at=expires_at
+        connection,
+        sealing.token_digest(pepper, token),
+        kind="login",
+        email=email,
+        expires_at=expires_at,
     )
     return token
 
@@ -240,7 +250,7 @@ async def make_token(stores: Stores, session: Session, *, label: str, days: int 
     async with stores.books.transaction() as connection:
         if len(await people.tokens(connection, session.wallet)) >= TOKENS_MAX:
             raise ServiceRefused(f"a wallet has at most {TOKENS_MAX} read-only tokens")
-        await people.insert_token(connection, row, secret.digest(text, stores.pepper))
+        await people.insert_token(connection, row, sealing.token_digest(stores.pepper, text))
     return NewToken(token_id, text)
 
 
@@ -277,7 +287,7 @@ async def _insert(connection: Any, ticket: Ticket, device: str) -> None:
 
 
 def _link_digest(stores: Stores, token: str) -> str:
-    return secret.digest(token, stores.pepper)
+    return sealing.token_digest(stores.pepper, token)
 
 
 def _new_id() -> str:

@@ -165,6 +165,7 @@ def create(
             Exception: notices.failed,
         },
     )
+    app.state.leave = front.leave
     app.router.redirect_slashes = False  # its redirects would go out without our headers
     return app
 

@@ -65,8 +65,15 @@ class Front:
         self.sessions = Sessions(stores, https=self.site_url.startswith("https:"))
         self.tries = forms.Tries()
         self._proxies = forms.networks(settings.site.trusted_proxies)
+        self.leaving: list[Callable[[], None]] = []
+        """What ends streams when the site is told to stop."""
         self.built: set[str] = set()
         """Paths of the navigation that have a view."""
+
+    def leave(self) -> None:
+        """Ends every stream: the site is told to stop."""
+        for end in self.leaving:
+            end()
 
     def is_own(self, request: Request) -> bool:
         """Whether a POST comes from a page of ours."""

@@ -2,7 +2,7 @@
 
 from starlette.routing import Route
 
-from corvus_proxy.site.account import login, overview
+from corvus_proxy.site.account import login, mailed, overview
 from corvus_proxy.site.front import Front
 
 
@@ -10,5 +10,6 @@ def routes(front: Front) -> list[Route]:
     """All of them."""
     return [
         *login.routes(front),
+        *mailed.routes(front),
         *overview.routes(front),
     ]

@@ -48,6 +48,11 @@ class Watch:
         self.listeners: list[Listener] = []
         self.task: asyncio.Task[None] | None = None
 
+    def wake(self) -> None:
+        """Has every listener look again."""
+        for listener in self.listeners:
+            listener.news.set()
+
 
 class Live:
     """The stream of `/dashboard/events`."""
@@ -55,6 +60,14 @@ class Live:
     def __init__(self, front: Front) -> None:
         self._front = front
         self._watches: dict[str, Watch] = {}
+        self._leaving = False
+        front.leaving.append(self.leave)
+
+    def leave(self) -> None:
+        """Ends all streams; their pages come back by themselves."""
+        self._leaving = True
+        for watch in self._watches.values():
+            watch.wake()
 
     async def events(self, request: Request, session: Session) -> Response:
         """`GET /dashboard/events`."""
@@ -66,7 +79,7 @@ class Live:
         async with self._listening(session) as (watch, listener):
             yield f"retry: {RETRY_MS}\n\n".encode()
             sent: WalletState | None = None
-            while True:
+            while not self._leaving:
                 listener.news.clear()
                 if listener.over:
                     yield _event("enough", {})
@@ -101,7 +114,6 @@ class Live:
             old.over = True
             old.news.set()
         if watch.task is None:
-            watch.state = await self._ask(session.wallet)
             watch.task = asyncio.create_task(self._poll(session.wallet, watch))
         try:
             yield watch, listener
@@ -113,12 +125,11 @@ class Live:
 
     async def _poll(self, wallet: str, watch: Watch) -> None:
         while True:
-            await asyncio.sleep(POLL_S)
             state = await self._ask(wallet)
             if state != watch.state:
                 watch.state = state
-                for listener in watch.listeners:
-                    listener.news.set()
+                watch.wake()
+            await asyncio.sleep(POLL_S)
 
     async def _ask(self, wallet: str) -> WalletState | None:
         """None while Redis is away: the page then says how old its figures are."""

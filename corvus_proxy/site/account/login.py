@@ -98,7 +98,11 @@ class LogIn:
         if retry_after_s:
             headers["retry-after"] = str(retry_after_s)
         return self._front.pages.page(
-            "account/login.html", status=status, headers=headers, problem=problem
+            "account/login.html",
+            status=status,
+            headers=headers,
+            problem=problem,
+            shop="/checkout" in self._front.built,
         )
 
 
