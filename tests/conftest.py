@@ -32,6 +32,8 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
     """The whole gate runs in several processes; a part of it, or one that is watched, in this."""
+    if hasattr(config, "workerinput"):
+        return  # one of those processes
     option = config.option
     part = option.keyword or option.markexpr or option.lf or option.all or option.collectonly
     watched = option.usepdb or option.trace or option.capture == "no"
