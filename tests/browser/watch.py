@@ -23,9 +23,7 @@ AXE: dict[str, object] = {
     "rules": {"target-size": {"enabled": True}},
 }
 AXE_COLOURS = {**AXE, "runOnly": ["color-contrast", "link-in-text-block"], "rules": {}}
-_TWO_FRAMES = (
-    "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
-)
+_TWO_FRAMES = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
 _WIDER = """() => {
     const root = document.scrollingElement;
     if (root.scrollWidth <= root.clientWidth) return [];
