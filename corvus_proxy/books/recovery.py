@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from corvus_proxy import clock
+from corvus_proxy.books.wallets import KEY_COLUMNS, WalletKey, key_of
 from corvus_proxy.money.event import Mark
 
 CREDITS_DAYS = 35
@@ -13,13 +15,10 @@ WALLETS = """
 select wallet, version, status, balance_nanos, wallet_seq, spent_nanos from wallet
 where part = $1 order by wallet
 """
-KEYS = """
-select k.wallet, k.key_id, k.status, k.spent_nanos,
-       coalesce(array_agg(row(s.digest, s.valid_until_ms)) filter (
-           where s.digest is not null), '{}') as secrets
-from key k join wallet w using (wallet) left join key_secret s using (key_id)
+KEYS = f"""
+select {KEY_COLUMNS} from key k join wallet w using (wallet) left join key_secret s using (key_id)
 where w.part = $1 group by k.key_id
-"""
+"""  # noqa: S608 - a text of ours
 CREDITS = """
 select ext_id, type || '|' || abs(delta_nanos) || '|' || shortfall_nanos || '|' || seq as tombstone
 from event where part = $1 and type in ('C', 'D') and written_at > now() - make_interval(days => $2)
@@ -41,16 +40,6 @@ where o.kind = 'key' and o.created_at > now() - make_interval(days => $1)
 """
 
 
-class KeyBalance(NamedTuple):
-    """One key of a wallet, as Redis has to know it."""
-
-    key_id: str
-    status: int
-    spent_nanos: int
-    secrets: list[tuple[str, int]]
-    """Digest and the millisecond until which it is valid."""
-
-
 class WalletBalance(NamedTuple):
     wallet: str
     version: int
@@ -58,7 +47,7 @@ class WalletBalance(NamedTuple):
     balance_nanos: int
     wallet_seq: int
     spent_nanos: int
-    keys: list[KeyBalance]
+    keys: list[WalletKey]
 
 
 class EndedRequest(NamedTuple):
@@ -78,12 +67,9 @@ class EndedRequest(NamedTuple):
 
 async def wallets(connection: Any, part: int) -> list[WalletBalance]:
     """Every wallet of a partition with its keys."""
-    keys: dict[str, list[KeyBalance]] = {}
-    for row in await connection.fetch(KEYS, part):
-        secrets = [(secret[0], secret[1]) for secret in row["secrets"]]
-        keys.setdefault(row["wallet"], []).append(
-            KeyBalance(row["key_id"], row["status"], row["spent_nanos"], secrets)
-        )
+    keys: dict[str, list[WalletKey]] = {}
+    for row in await connection.fetch(KEYS, part, clock.utc_now()):
+        keys.setdefault(row["wallet"], []).append(key_of(row))
     return [
         WalletBalance(
             row["wallet"],

@@ -95,12 +95,14 @@ PERIOD_NANOS = """
 """
 """What a key with a cap has spent in its period, `$2` being now: by the end of each request as its
 row tells it."""
-SELECT_KEYS = f"""
-select k.key_id, k.wallet, k.label, k.main, k.status, k.frozen_by, k.cap_nanos, k.cap_period,
+KEY_COLUMNS = f"""
+       k.key_id, k.wallet, k.label, k.main, k.status, k.frozen_by, k.cap_nanos, k.cap_period,
        k.expires_ms, k.spent_nanos, {PERIOD_NANOS}, k.created_at, k.revoked_at,
        coalesce(array_agg(row(s.digest, s.masked, s.valid_until_ms)) filter (
            where s.digest is not null), '{{}}') as secrets
-from key k left join key_secret s using (key_id)
+"""
+SELECT_KEYS = f"""
+select {KEY_COLUMNS} from key k left join key_secret s using (key_id)
 where k.wallet = $1 group by k.key_id order by not k.main, k.created_at, k.key_id
 """  # noqa: S608 - a text of ours
 STANDING = """
@@ -108,6 +110,24 @@ select status, frozen_by, exists (
     select from quarantine q where q.wallet = w.wallet and q.released_at is null) as quarantined
 from wallet w where wallet = $1 for update
 """
+
+
+def key_of(row: Any) -> WalletKey:
+    """A key from a row of `KEY_COLUMNS`."""
+    return WalletKey(
+        row["key_id"],
+        row["wallet"],
+        row["label"],
+        row["main"],
+        row["status"],
+        row["frozen_by"],
+        Limits(row["cap_nanos"], row["cap_period"], row["expires_ms"]),
+        row["spent_nanos"],
+        row["period_nanos"],
+        row["created_at"],
+        row["revoked_at"],
+        tuple(SecretRow(*secret) for secret in row["secrets"]),
+    )
 
 
 async def insert_wallet(connection: Any, wallet: str) -> None:
@@ -235,23 +255,7 @@ async def keys_of(connection: Any, wallet: str) -> tuple[int, int, list[WalletKe
     return (
         int(head["version"]),
         int(head["status"]),
-        [
-            WalletKey(
-                row["key_id"],
-                row["wallet"],
-                row["label"],
-                row["main"],
-                row["status"],
-                row["frozen_by"],
-                Limits(row["cap_nanos"], row["cap_period"], row["expires_ms"]),
-                row["spent_nanos"],
-                row["period_nanos"],
-                row["created_at"],
-                row["revoked_at"],
-                tuple(SecretRow(*secret) for secret in row["secrets"]),
-            )
-            for row in rows
-        ],
+        [key_of(row) for row in rows],
     )
 
 
@@ -290,8 +294,10 @@ insert into wallet (wallet, part, version, status) values ($1, $2, $3, $4)
 on conflict (wallet) do update set version = $3, status = $4
 """
 RESTORE_KEY = """
-insert into key (key_id, wallet, label, status) values ($1, $2, '', $3)
-on conflict (key_id) do update set status = $3
+insert into key (key_id, wallet, status, main, label, cap_nanos, cap_period, expires_ms)
+values ($1, $2, $3, $4, $5, $6, $7, $8)
+on conflict (key_id) do update set status = $3, main = $4, label = $5, cap_nanos = $6,
+    cap_period = $7, expires_ms = $8
 """
 RESTORE_SECRET = """
 insert into key_secret (digest, key_id, masked, valid_until_ms) values ($1, $2, $3, $4)
@@ -299,21 +305,30 @@ on conflict (digest) do update set valid_until_ms = $4
 """  # noqa: S105
 
 
+class RestoredKey(NamedTuple):
+    """A key as Redis has it."""
+
+    key_id: str
+    status: int
+    main: bool
+    label: str
+    limits: Limits
+    digests: list[tuple[str, int]]
+    """Each with its end."""
+
+
 async def restore(
-    connection: Any,
-    wallet: str,
-    version: int,
-    status: int,
-    keys: list[tuple[str, int, list[tuple[str, int]]]],
+    connection: Any, wallet: str, version: int, status: int, keys: list[RestoredKey]
 ) -> None:
-    """A wallet and its keys (id, status, digests with their ends) as Redis has them, for books that
-    were restored from before they were made or changed."""
+    """A wallet and its keys as Redis has them, for books that were restored from before they were
+    made or changed."""
     await connection.execute(RESTORE_WALLET, wallet, partition_of(wallet), version, status)
-    for key_id, key_status, digests in keys:
-        await connection.execute(RESTORE_KEY, key_id, wallet, key_status)
-        for digest, until_ms in digests:
+    for key in keys:
+        about = (key.status, key.main, key.label, *key.limits)
+        await connection.execute(RESTORE_KEY, key.key_id, wallet, *about)
+        for digest, until_ms in key.digests:
             masked = f"sk-corvus_{wallet.removeprefix('w_')}…"
-            await connection.execute(RESTORE_SECRET, digest, key_id, masked, until_ms)
+            await connection.execute(RESTORE_SECRET, digest, key.key_id, masked, until_ms)
 
 
 async def waiting(connection: Any, *, limit: int = 200, offset: int = 0) -> list[OutboxRow]:

@@ -48,7 +48,11 @@ async def restore_wallets(till: Till, books: Books, only: Sequence[str] | None =
                 continue
             async with books.transaction() as connection:
                 await wallets.restore(connection, row.wallet, row.version, int(row.status), [
-                    (key.key_id, int(key.status), key.digests) for key in row.keys
+                    wallets.RestoredKey(
+                        key.key_id, int(key.status), key.main, key.label,
+                        wallets.Limits(key.cap_nanos, key.period, key.expires_ms), key.digests,
+                    )
+                    for key in row.keys
                 ])  # fmt: skip
             restored.append(wallet)
     if restored:

@@ -12,10 +12,11 @@ from typing import NamedTuple
 
 import structlog
 
-from corvus_proxy import metrics
+from corvus_proxy import clock, metrics
 from corvus_proxy.books import wallets
 from corvus_proxy.books.db import Books
 from corvus_proxy.money.event import partition_of
+from corvus_proxy.money.period import ends_at
 from corvus_proxy.till.client import Till
 from corvus_proxy.till.reply import (
     Bad,
@@ -41,23 +42,26 @@ class Refused(NamedTuple):
     poor: Poor | None = None
 
 
+def entry_of(key: wallets.WalletKey) -> KeyEntry:
+    """A key of the books as Redis takes it."""
+    ends = ends_at(key.limits.period, clock.utc_now()) if key.limits.cap_nanos is not None else None
+    return KeyEntry(
+        key.key_id,
+        str(key.status),
+        [(secret.digest, secret.valid_until_ms) for secret in key.secrets],
+        key.main,
+        key.label,
+        *key.limits,
+        int(ends.timestamp()) if ends else 0,
+        key.period_nanos,
+    )
+
+
 async def push_wallet(till: Till, books: Books, wallet: str) -> bool:
     """Sends a wallet's row as it stands now; False while its partition is fenced."""
     async with books.connection() as connection:
         version, status, keys = await wallets.keys_of(connection, wallet)
-    row = KeyRow(
-        wallet,
-        version,
-        str(status),
-        [
-            KeyEntry(
-                key.key_id,
-                str(key.status),
-                [(secret.digest, secret.valid_until_ms) for secret in key.secrets],
-            )
-            for key in keys
-        ],
-    )
+    row = KeyRow(wallet, version, str(status), [entry_of(key) for key in keys])
     return not isinstance(await till.push(row), Fenced)
 
 

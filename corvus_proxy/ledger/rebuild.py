@@ -17,7 +17,7 @@ from corvus_proxy.money.event import Event, Mark
 from corvus_proxy.till.client import Till
 from corvus_proxy.till.recovery import door
 from corvus_proxy.till.recovery.claims import Claim
-from corvus_proxy.till.reply import Adopted, Duplicate, KeyEntry, KeyRow, PartitionState, Settled
+from corvus_proxy.till.reply import Adopted, Duplicate, KeyRow, PartitionState, Settled
 
 AT_ONCE = 2000
 _log = structlog.get_logger()
@@ -136,7 +136,7 @@ async def _adopt(till: Till, books: Books, part: int, epoch: int, living: Sequen
 
 
 def _row(one: recovery.WalletBalance) -> door.WalletRow:
-    keys = [KeyEntry(key.key_id, str(key.status), key.secrets) for key in one.keys]
+    keys = [outbox.entry_of(key) for key in one.keys]
     return door.WalletRow(
         KeyRow(one.wallet, one.version, str(one.status), keys),
         one.balance_nanos,

@@ -198,7 +198,7 @@ class Till:
         """Sets a wallet's status and keys: `("OK", version)`, `("OLD", version)` or Fenced."""
         partition = partition_of(row.wallet)
         keys = scripts.money_keys(partition, row.wallet)[:2]
-        entries = [{"id": k.key_id, "st": k.status, "ds": k.digests} for k in row.keys]
+        entries = [key.as_json() for key in row.keys]
         return await self._fenced(
             "key",
             partition,
@@ -305,6 +305,19 @@ class Till:
             )
             for row in await self.wait(pipe.execute(), extra_s=1.0)
         ]
+
+    async def key_figures(self, wallet: str, key_ids: Sequence[str]) -> list[reply.KeyFigures]:
+        """What each of a wallet's keys has spent and holds."""
+        name = scripts.key(partition_of(wallet), f"w:{wallet}")
+        fields = [f"{kind}:{key_id}" for key_id in key_ids for kind in "shb"]
+        found = await self.wait(self._redis.hmget(name, fields)) if fields else []
+        texts = [(text or b"").decode() for text in found]
+        figures = []
+        for at in range(0, len(texts), 3):
+            end, base, before = map(int, (texts[at + 2] or "0|0|0").split("|"))
+            mark = (end, base, before) if end else None
+            figures.append(reply.KeyFigures(int(texts[at] or 0), int(texts[at + 1] or 0), mark))
+        return figures
 
     async def wallet_ids(self) -> AsyncIterator[str]:
         """Every wallet that Redis has, each at least once."""

@@ -48,14 +48,23 @@ class Poor(NamedTuple):
 
 
 class Limited(NamedTuple):
-    """A cap or rate of the key is reached; `reason` names it."""
+    """A cap or rate of the key is reached; `reason` names it. Amounts in nanos."""
 
     reason: str
     retry_ms: int
+    """0: there is no use in waiting."""
+    cap_nanos: int = 0
+    spent_nanos: int = 0
+    """In the cap's period."""
+    held_nanos: int = 0
+    """By the key's other requests."""
+    resets_ms: int = 0
+    """Wall-clock millisecond at which the cap begins anew; 0: never."""
 
 
 class Denied(NamedTuple):
-    """`secret`, `frozen`, `closed`, `revoked` or `expired`."""
+    """`secret`, `frozen`, `closed`, `revoked`, `expired` (a secret that was changed) or
+    `expired_key`."""
 
     reason: str
 
@@ -87,7 +96,7 @@ class Extended(NamedTuple):
     final: bool
     """There is no more: this was the last slice."""
     reason: str = ""
-    """Why it was the last: `frozen`, `closed` or `revoked`; empty where the money is all."""
+    """Why it was the last: `frozen`, `closed`, `revoked` or `cap`; empty where the money is all."""
 
 
 class NotOwner(msgspec.Struct, frozen=True):
@@ -119,12 +128,40 @@ class Live(NamedTuple):
 
 
 class Look(NamedTuple):
+    """A key and its wallet, of Redis alone. Amounts in nanos."""
+
     key_id: str
     status: str
+    """`active`, `frozen`, `closed`, `revoked` or `expired`."""
     balance_nanos: int
     held_nanos: int
     wallet_spent_nanos: int
     key_spent_nanos: int
+    main: bool = True
+    label: str = ""
+    cap_nanos: int | None = None
+    period: str = "total"
+    period_spent_nanos: int = 0
+    """Of a key with a cap, in its present period."""
+    resets_ms: int = 0
+    """When the next period begins; 0: never."""
+    expires_ms: int = 0
+    key_held_nanos: int = 0
+
+
+class KeyFigures(NamedTuple):
+    """What one key has spent and holds, in nanos."""
+
+    spent_nanos: int
+    held_nanos: int
+    mark: tuple[int, int, int] | None
+    """Of a cap's period: its end in seconds, the total when it was set, what was spent before."""
+
+    def spent_in(self, ends_s: int) -> int:
+        """What was spent in the period that ends then."""
+        if self.mark is None or self.mark[0] != ends_s:
+            return 0
+        return self.spent_nanos - self.mark[1] + self.mark[2]
 
 
 class Credited(NamedTuple):
@@ -156,6 +193,27 @@ class KeyEntry(msgspec.Struct, frozen=True):
     digests: list[tuple[str, int]]
     """HMACs of its secrets, each with the wall-clock millisecond until which it is valid (0:
     ever)."""
+    main: bool = True
+    label: str = ""
+    cap_nanos: int | None = None
+    period: str = "total"
+    expires_ms: int = 0
+    period_ends_s: int = 0
+    """Of a key with a cap: the end of its present period, 0 for none …"""
+    period_nanos: int = 0
+    """… and what it has spent in it, as the books have it."""
+
+    def as_json(self) -> dict[str, object]:
+        """As the scripts `key` and `load` take it."""
+        standing = self.status
+        if self.cap_nanos is not None or self.expires_ms:
+            cap = "" if self.cap_nanos is None else self.cap_nanos
+            standing += f"|{cap}|{self.period}|{self.expires_ms}"
+        row: dict[str, object] = {"id": self.key_id, "st": standing, "ds": self.digests}
+        row["n"] = f"{int(self.main)}|{self.label}"
+        if self.period_ends_s:
+            row["p"] = [str(self.period_ends_s), str(self.period_nanos)]
+        return row
 
 
 class KeyRow(msgspec.Struct, frozen=True):

@@ -68,7 +68,7 @@ def key(partition: int, name: str) -> str:
 
 _WORDS: dict[str, Callable[..., Any]] = {
     "POOR": lambda available, held: reply.Poor(int(available), int(held)),
-    "LIMITED": lambda reason, retry_ms: reply.Limited(reason, int(retry_ms)),
+    "LIMITED": lambda reason, *figures: reply.Limited(reason, *map(int, figures)),
     "DENIED": reply.Denied,
     "NOKEY": reply.NoKey,
     "BACKPRESSURE": reply.Backpressure,
@@ -87,6 +87,13 @@ def _settled(charged: str, short: str, balance: str, seq: str, epoch: str) -> re
     return reply.Settled(int(charged), int(short), int(balance), int(seq), int(epoch))
 
 
+def _look(key_id: str, status: str, *rest: str) -> reply.Look:
+    balance, held, wallet_spent, key_spent, main, label, cap, period, *limits = rest
+    figures = map(int, (balance, held, wallet_spent, key_spent))
+    about = (main == "1", label, int(cap) if cap else None, period)
+    return reply.Look._make((key_id, status, *figures, *about, *map(int, limits)))
+
+
 _OK: dict[str, Callable[..., Any]] = {
     "reserve": lambda granted, available, key_id: reply.Granted(
         int(granted), int(available), key_id
@@ -97,7 +104,7 @@ _OK: dict[str, Callable[..., Any]] = {
     "late": _settled,
     "direct": _settled,
     "adopt": lambda held: reply.Adopted(int(held)),
-    "look": lambda key_id, status, *amounts: reply.Look(key_id, status, *map(int, amounts)),
+    "look": _look,
     "credit": lambda balance, seq: reply.Credited(int(balance), int(seq)),
     "debit": lambda taken, short, balance, seq: reply.Debited(
         int(taken), int(short), int(balance), int(seq)

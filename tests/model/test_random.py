@@ -12,9 +12,12 @@ from tests.tidy.test_lua_headers import header
 GATE_OPERATIONS = 25_000
 """On each of two servers."""
 REASONS = {
-    "reserve": {"DENIED": ("secret", "expired", "frozen", "closed", "revoked")},
-    "look": {"DENIED": ("secret", "expired"), "OK": ("active", "frozen", "closed", "revoked")},
-    "extend": {"FINAL": ("", "frozen", "closed", "revoked")},
+    "reserve": {"DENIED": ("secret", "expired", "frozen", "closed", "revoked", "expired_key")},
+    "look": {
+        "DENIED": ("secret", "expired"),
+        "OK": ("active", "frozen", "closed", "revoked", "expired"),
+    },
+    "extend": {"FINAL": ("", "frozen", "closed", "revoked", "cap")},
 }
 """Replies that have a reason or a status, and which there are."""
 SPENT_BEYOND = 2**53

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from tests.model.world import ARGUMENTS, KEYS, Books, Call, Server, World, load_rows
-from tests.oracle.till_oracle import CAP_NANOS, Partition, Reply
+from tests.oracle.till_oracle import CAP_NANOS, Partition, Reply, period_end
 
 BATCH = 200
 BAD_AMOUNTS = (
@@ -32,6 +32,7 @@ AMOUNTS = {
 }
 META = ("", '{"pv":"m"}', '{"pv":"a|b","src":"upstream"}')
 FAR_MS = 10**15 + 1
+QUIET_MS = 4 * 3600 * 1000
 OWNERS = ("one", "two")
 SCALES = {"w_tiny": 40, "w_mid": 10**9, "w_big": 10**13, "w_huge": 4 * 10**14}
 
@@ -48,6 +49,13 @@ class Traffic:
         }
         self.recent: dict[int, deque[str]] = {part: deque(maxlen=60) for part in world.parts}
         self.moves: dict[int, deque[Call]] = {part: deque(maxlen=30) for part in world.parts}
+        now_ms = world.oracle[world.parts[0]].now_ms
+        # None that ends while the test runs: the oracle's clock stands still.
+        self.periods = [
+            period
+            for period in ("day", "week", "month", "total")
+            if not 0 < period_end(period, now_ms) * 1000 - now_ms < QUIET_MS
+        ]
         self.asked: dict[str, str] = {}
         """The wallet of every request."""
         self.count = 0
@@ -230,9 +238,30 @@ class Traffic:
         pick = self.random.choices
         first = {"id": f"key_{wallet}_a", "st": pick("102", (20, 1, 1))[0],
                  "ds": [[f"{wallet}/a", 0], [f"{wallet}/x", 1]]}  # fmt: skip
+        if self.random.random() < 0.5:
+            self.limit(wallet, first)
         second = {"id": f"key_{wallet}_b", "st": pick("102", (10, 1, 1))[0],
                   "ds": [[f"{wallet}/b", FAR_MS], [f"{wallet}/y", 1000]]}  # fmt: skip
         return json.dumps([first, second])
+
+    def limit(self, wallet: str, key: dict[str, object]) -> None:
+        """A cap near what the key may soon have spent, an end, and what the books say it has spent
+        in the period; now and then of a period that is over."""
+        period, scale = self.random.choice(self.periods), self._scale(wallet)
+        one = self._of(self._part(wallet)).wallets.get(wallet)
+        spent = one.key_spent.get(str(key["id"]), 0) if one and period == "total" else 0
+        cap = spent + self.random.choice((0, 1, scale, 5 * scale, 50 * scale))
+        text = "" if self.random.random() < 0.1 else str(min(cap, CAP_NANOS))
+        end = self.random.choices((0, 1, FAR_MS), (20, 4, 4))[0]
+        key["st"] = f"{key['st']}|{text}|{period}|{end}"
+        key["n"] = self.random.choice(("0|ci", "1|", "0|a|b"))
+        if period != "total" and text:
+            ends = period_end(period, self._of(self._part(wallet)).now_ms)
+            stale = self.random.choices((ends, 86_400), (3, 1))[0]
+            key["p"] = [str(stale), str(self.random.randrange(scale + 1))]
+
+    def _part(self, wallet: str) -> int:
+        return next(part for part, names in self.names.items() if wallet in names)
 
     def key(self, part: int) -> Call:
         wallet = self.random.choice(self.names[part])

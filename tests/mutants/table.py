@@ -33,6 +33,17 @@ def lua(name: str, script: str, old: str, new: str, *tests: str) -> Mutant:
     return Mutant(name, f"till/scripts/{script}.lua", old, new, (MODEL, *named))
 
 
+CAPS_TEST = "tests/lua/test_caps.py::test_"
+OWNER = "tests/unit/service/test_owner.py::test_"
+REVERSAL = "tests/unit/ledger/test_reversal.py::test_"
+
+
+def cap(name: str, script: str, old: str, new: str, *tests: str) -> Mutant:
+    """A mutant of what a script does with caps."""
+    named = tuple(CAPS_TEST + test for test in tests)
+    return Mutant(name, f"till/scripts/{script}.lua", old, new, named)
+
+
 FENCE = [
     lua(
         "the fence does not compare the server", "settle",
@@ -201,7 +212,7 @@ HELD = [
         "if hold.owner ~= owner then return {'NOTOWNER'} end\n", "", "extend",
     ),
     lua(
-        "a slice exceeds what is free", "extend", "math.min(want - hold.held, free)",
+        "a slice exceeds what is free", "extend", "math.min(want - hold.held, free, left)",
         "want - hold.held", "extend",
     ),
     lua(
@@ -222,6 +233,82 @@ HELD = [
     lua(
         "an adopted hold exceeds what is free", "adopt", "local grant = math.min(want, free)",
         "local grant = want",
+    ),
+]  # fmt: skip
+CAPS = [
+    cap(
+        "a cap does not bound a grant", "reserve",
+        "    available = math.min(available, left)\n", "",
+        "a_grant_is_bounded_by_what_the_cap_leaves",
+    ),
+    cap(
+        "a key's other holds are not counted", "reserve",
+        "left = math.max(0, key.cap - spent - key.held)", "left = math.max(0, key.cap - spent)",
+        "at_the_cap_it_says_how_much_and_until_when",
+        "fifty_at_once_overshoot_by_nothing_but_a_shortfall",
+    ),
+    cap(
+        "a key beyond its end goes on", "reserve",
+        "  if key.expires > 0 and key.expires <= now_ms then return {'DENIED', 'expired_key'} end\n",
+        "", "a_key_ends",
+    ),
+    cap(
+        "a slice passes the cap", "extend",
+        "left = math.max(0, key.cap - spent_so_far - key_held)", "left = free",
+        "a_slice_ends_at_the_cap",
+    ),
+    cap(
+        "a period that has begun is forgotten", "reserve",
+        "if mark then redis.call('HSET', w, 'b:' .. key.id, mark) end\n", "",
+        "a_period_begins_with_the_first_request_admitted_in_it",
+    ),
+    cap(
+        "an ended request is held of its cap for ever", "settle",
+        "math.max(0, tonumber(found[6] or '0') - hold.held)", "tonumber(found[6] or '0')",
+        "the_same_request_holds_once_of_the_cap",
+    ),
+    cap(
+        "what is charged again counts in the period of the rebuild", "direct", "if ends then",
+        "if false then", "a_rebuild_keeps_the_period",
+    ),
+    cap(
+        "an adopted hold is not held of its cap", "adopt",
+        "digits(tonumber(found[3] or '0') + grant)", "digits(tonumber(found[3] or '0'))",
+        "a_rebuild_keeps_the_period",
+    ),
+    cap(
+        "a row of the books overwrites what Redis has counted", "key",
+        "if string.match(mark or '', '^%d+') ~= row.p[1] then", "if true then",
+        "a_cap_that_is_set_later_knows_what_was_spent",
+    ),
+    cap(
+        "a week begins on Sunday", "reserve", "(day + 3) % 7", "(day + 4) % 7",
+        "periods_end_where_python_says",
+    ),
+    Mutant(
+        "a secret in its grace survives a change without grace", "books/wallets.py",
+        "(valid_until_ms = 0 or valid_until_ms > $2)", "valid_until_ms = 0",
+        (OWNER + "a_thief_with_the_key_cannot_lock_out_the_holder_of_the_code",),
+    ),
+    Mutant(
+        "any code changes the recovery code", "service/owner.py",
+        "if await wallets.wallet_of_code(connection, digest) != wallet:", "if False:",
+        (OWNER + "the_code_is_changed_by_the_code",),
+    ),
+    Mutant(
+        "a thief's sub-key survives a recovery", "service/owner.py",
+        "if not key.main and key.status == 1)", "if False)",
+        (OWNER + "a_thief_with_the_key_cannot_lock_out_the_holder_of_the_code",),
+    ),
+    Mutant(
+        "a sub-key changes others", "service/keys/shared.py",
+        "if key is None or not (key.main or actor == own):", "if key is None:",
+        (OWNER + "a_sub_key_looks_after_itself_alone",),
+    ),
+    Mutant(
+        "nobody owes what a reversal could not take", "books/entries.py",
+        "receivable_nanos = receivable_nanos + $2", "receivable_nanos = receivable_nanos + 0 * $2",
+        (REVERSAL + "it_takes_what_is_free_and_leaves_what_is_held",),
     ),
 ]  # fmt: skip
 MOVES = [
@@ -478,4 +565,4 @@ ARITHMETIC = [
         "if plain < -(10**9):", (MONEY + "counts_that_cannot_be_true_are_no_usage",),
     ),
 ]  # fmt: skip
-MUTANTS = [*FENCE, *ENDS, *HELD, *MOVES, *BOOKS, *GATEWAY, *ARITHMETIC]
+MUTANTS = [*FENCE, *ENDS, *HELD, *CAPS, *MOVES, *BOOKS, *GATEWAY, *ARITHMETIC]

@@ -8,7 +8,8 @@ nothing of Redis: one object for a server, one for a partition, one for a wallet
 import json
 import re
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
 
 CAP_NANOS = 10**15
 EXACT_MAX = 2**53 - 1
@@ -42,6 +43,27 @@ class Hold:
         return "|".join(map(str, (*figures, self.price, self.key, self.slug, self.meta)))
 
 
+def period_end(period: str, now_ms: int) -> int:
+    """The second at which a cap's present period ends, in UTC; 0 for `total`."""
+    now = datetime.fromtimestamp(now_ms // 1000, UTC)
+    day = datetime(now.year, now.month, now.day, tzinfo=UTC)
+    end = {
+        "day": day + timedelta(days=1),
+        "week": day + timedelta(days=8 - now.isoweekday()),
+        "month": datetime(now.year + now.month // 12, now.month % 12 + 1, 1, tzinfo=UTC),
+    }.get(period)
+    return int(end.timestamp()) if end else 0
+
+
+class Limits(NamedTuple):
+    cap: int | None
+    period: str
+    expires_ms: int
+
+
+NO_LIMITS = Limits(None, "total", 0)
+
+
 @dataclass
 class Wallet:
     status: str = "1"
@@ -51,10 +73,16 @@ class Wallet:
     seq: int = 0
     spent: int = 0
     keys: dict[str, str] = field(default_factory=dict)
-    """Key id → status."""
+    """Key id → status, behind which its limits may stand: `1|cap|period|expires_ms`."""
     secrets: dict[str, tuple[str, int]] = field(default_factory=dict)
     """Digest → key id and the millisecond until which it is valid, 0 for ever."""
     key_spent: dict[str, int] = field(default_factory=dict)
+    key_held: dict[str, int] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+    """Key id → `main|label`."""
+    marks: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+    """Key id → end of the period in which a cap counts, the key's total when this was noted, and
+    what it had spent of the period by then."""
 
     def fields(self, name: str) -> dict[str, str]:
         return {
@@ -68,13 +96,38 @@ class Wallet:
             **{f"k:{key}": status for key, status in self.keys.items()},
             **{f"d:{digest}": f"{key}|{end}" for digest, (key, end) in self.secrets.items()},
             **{f"s:{key}": str(spent) for key, spent in self.key_spent.items()},
+            **{f"h:{key}": str(held) for key, held in self.key_held.items()},
+            **{f"n:{key}": name for key, name in self.names.items()},
+            **{f"b:{key}": "|".join(map(str, mark)) for key, mark in self.marks.items()},
         }
 
     def standing(self) -> str:
         return {"1": "active", "0": "frozen"}.get(self.status, "closed")
 
     def key_standing(self, key: str) -> str:
-        return {"1": "active", "0": "frozen"}.get(self.keys.get(key, "2"), "revoked")
+        status = self.keys.get(key, "2").partition("|")[0]
+        return {"1": "active", "0": "frozen"}.get(status, "revoked")
+
+    def limits(self, key: str) -> Limits:
+        _status, *found = self.keys.get(key, "2").split("|")
+        if not found:
+            return NO_LIMITS
+        cap, period, expires_ms = found
+        return Limits(int(cap) if cap else None, period, int(expires_ms))
+
+    def spent_in(self, key: str, ends: int) -> int:
+        """What a key has spent in the period that ends then; in a new one nothing."""
+        total = self.key_spent.get(key, 0)
+        if not ends:
+            return min(total, EXACT_MAX)
+        at, base, before = self.marks.get(key, (0, 0, 0))
+        return min(total - base + before, EXACT_MAX) if at == ends else 0
+
+    def left(self, key: str, ends: int) -> int:
+        """What a key's cap leaves to its next request; 0 where more than all of it is gone."""
+        cap = self.limits(key).cap
+        assert cap is not None
+        return max(0, cap - self.spent_in(key, ends) - self.key_held.get(key, 0))
 
     def opened_by(self, digest: str, now_ms: int) -> tuple[str, str]:
         """The key that a secret opens, or "" and why it opens none."""
@@ -160,7 +213,12 @@ class Partition:
                 row["st"], row["v"], int(row["b"]), 0, int(row["ws"]), int(row["sp"]),
                 {key["id"]: key["st"] for key in row["k"]},
                 {digest: (key["id"], end) for key in row["k"] for digest, end in key["ds"]},
-                {key["id"]: int(key["sp"]) for key in row["k"]},
+                {key["id"]: int(key["sp"]) for key in row["k"]}, {},
+                {key["id"]: key["n"] for key in row["k"] if "n" in key},
+                {
+                    key["id"]: (int(key["p"][0]), int(key["sp"]), int(key["p"][1]))
+                    for key in row["k"] if "p" in key
+                },
             )  # fmt: skip
         return ("OK", str(len(found)))
 
@@ -215,6 +273,12 @@ class Partition:
         one.status, one.version = status, version
         one.keys = {row["id"]: row["st"] for row in rows}
         one.secrets = {digest: (row["id"], end) for row in rows for digest, end in row["ds"]}
+        one.names = {row["id"]: row["n"] for row in rows if "n" in row}
+        for row in rows:
+            if "p" in row:
+                ends, spent = map(int, row["p"])
+                if one.marks.get(row["id"], (-1, 0, 0))[0] != ends:
+                    one.marks[row["id"]] = (ends, one.key_spent.get(row["id"], 0), spent)
         return ("OK", version)
 
     def look(self, server: str, epoch: str, digest: str, *, wallet: str) -> Reply:
@@ -227,8 +291,16 @@ class Partition:
         if not key:
             return ("DENIED", why)
         standing = one.key_standing(key) if one.status == "1" else one.standing()
-        spent = (one.spent, one.key_spent.get(key, 0))
-        return ("OK", key, standing, *map(str, (one.balance, one.held, *spent)))
+        cap, period, expires_ms = one.limits(key)
+        if standing == "active" and 0 < expires_ms <= self.now_ms:
+            standing = "expired"
+        ends = period_end(period, self.now_ms) if cap is not None else 0
+        in_period = one.spent_in(key, ends) if cap is not None else 0
+        figures = (one.balance, one.held, one.spent, one.key_spent.get(key, 0))
+        main, _, label = one.names.get(key, "1|").partition("|")
+        about = (main, label, "" if cap is None else str(cap), period)
+        limits = (in_period, ends * 1000, expires_ms, one.key_held.get(key, 0))
+        return ("OK", key, standing, *map(str, figures), *about, *map(str, limits))
 
     # -- requests -------------------------------------------------------------------------------
 
@@ -256,10 +328,20 @@ class Partition:
             if standing != "active":
                 return ("DENIED", standing)
         free = one.balance - one.held
+        cap, period, expires_ms = one.limits(key)
+        if 0 < expires_ms <= self.now_ms:
+            return ("DENIED", "expired_key")
+        ends = period_end(period, self.now_ms)
+        if cap is not None:
+            free = min(free, one.left(key, ends))
         if rid in self.holds:  # the reply was lost: the same grant, what is free now
             return ("OK", str(self.holds[rid].held), str(free), key)
         if self.seq - self.committed > lag:
             return ("BACKPRESSURE",)
+        if cap is not None and low > one.left(key, ends):
+            figures = (cap, one.spent_in(key, ends), one.key_held.get(key, 0), ends * 1000)
+            retry_ms = ends * 1000 - self.now_ms if ends else 0
+            return ("LIMITED", "cap", str(retry_ms), *map(str, figures))
         if low > free:
             return ("POOR", str(free), str(one.held))
         grant = min(high, free)
@@ -267,6 +349,9 @@ class Partition:
             grant = min(high, max(low, min(share, free), free // 2))
         self.holds[rid] = Hold(wallet, grant, 0, 0, owner, price, key, slug, "")
         one.held += grant
+        one.key_held[key] = one.key_held.get(key, 0) + grant
+        if cap is not None and ends and one.marks.get(key, (0, 0, 0))[0] != ends:
+            one.marks[key] = (ends, one.key_spent.get(key, 0), 0)  # its first in a new period
         return ("OK", str(grant), str(free - grant), key)
 
     def extend(
@@ -292,9 +377,18 @@ class Partition:
         if spent >= hold.checkpoint:
             hold.checkpoint, hold.meta = spent, meta
         if not why:
-            more = max(0, min(want - hold.held, one.balance - one.held))
+            cap, period, _ = one.limits(hold.key)
+            free = one.balance - one.held
+            if (
+                cap is not None
+                and (left := one.left(hold.key, period_end(period, self.now_ms))) < free
+            ):
+                free, why = left, "cap"
+            more = max(0, min(want - hold.held, free))
             hold.held += more
             one.held += more
+            if more:
+                one.key_held[hold.key] = one.key_held.get(hold.key, 0) + more
         return ("FINAL", str(hold.held), why) if hold.held < want else ("OK", str(hold.held))
 
     def settle(
@@ -366,7 +460,13 @@ class Partition:
             return ("DUP", self.ended[rid][0])
         if wallet not in self.wallets:
             return ("NOKEY",)
-        return self.finish(kind, rid, wallet, key, slug, nanos, outcome, meta)
+        one = self.wallets[wallet]
+        mark = one.marks.get(key)
+        spent = one.spent_in(key, mark[0]) if mark and mark[0] else 0
+        answer = self.finish(kind, rid, wallet, key, slug, nanos, outcome, meta)
+        if mark:  # it counts in no period of a cap
+            one.marks[key] = (mark[0], one.key_spent[key], spent)
+        return answer
 
     def adopt(
         self, server: str, epoch: str, rid: str, wallet: str, held: str, checkpoint: str,
@@ -387,6 +487,7 @@ class Partition:
         grant = min(want, one.balance - one.held)
         self.holds[rid] = Hold(wallet, grant, spent, 0, owner, price, key, slug, meta)
         one.held += grant
+        one.key_held[key] = one.key_held.get(key, 0) + grant
         return ("OK", str(grant))
 
     def finish(
@@ -396,7 +497,9 @@ class Partition:
         """Ends a request: its own hold and what is free pay, nobody else's hold does."""
         one = self.wallets[wallet]
         hold = self.holds.pop(rid, None)
-        one.held -= hold.held if hold else 0
+        held = hold.held if hold else 0
+        one.held -= held
+        one.key_held[key] = max(0, one.key_held.get(key, 0) - held)
         charged = min(actual, one.balance - one.held)
         short = actual - charged
         one.spent += charged
@@ -471,11 +574,16 @@ class Partition:
     def check(self) -> None:
         """T1 and T2 of `corvus_proxy.till`."""
         held = dict.fromkeys(self.wallets, 0)
+        by_key: dict[tuple[str, str], int] = {}
         for hold in self.holds.values():
             held[hold.wallet] += hold.held
+            who = (hold.wallet, hold.key)
+            by_key[who] = by_key.get(who, 0) + hold.held
         for name, one in self.wallets.items():
             assert 0 <= one.held <= one.balance <= CAP_NANOS, name
             assert one.held == held[name], name
+            for key, nanos in one.key_held.items():
+                assert nanos == by_key.get((name, key), 0), (name, key)
 
     def render(self) -> dict[str, Any]:
         """What every key holds: `m`, `h`, `d`, `dz`, `c`, `l`, and `w:<wallet>` for each wallet."""

@@ -23,7 +23,7 @@ from corvus_proxy.service.keys.types import (
 )
 from corvus_proxy.service.stores import Stores
 from corvus_proxy.till.client import TillUnavailable
-from corvus_proxy.till.reply import WalletState
+from corvus_proxy.till.reply import KeyFigures, WalletState
 
 SUB_KEYS_MAX = 100
 """Sub-keys of a wallet that are not revoked …"""
@@ -107,21 +107,30 @@ async def list_of(stores: Stores, wallet: str) -> list[KeyRecord]:
             _, _, found = await wallets.keys_of(connection, wallet)
         except LookupError as error:
             raise NoSuchKey(str(error)) from None
-    return [_record(key) for key in found]
+    try:
+        figures = await stores.till.key_figures(wallet, [key.key_id for key in found])
+    except TillUnavailable:
+        return [_record(key, None) for key in found]
+    return [_record(key, one) for key, one in zip(found, figures, strict=True)]
 
 
-def _record(key: wallets.WalletKey) -> KeyRecord:
+def _record(key: wallets.WalletKey, figures: KeyFigures | None) -> KeyRecord:
     now, now_ms = clock.utc_now(), clock.wall_ms()
     status = STATUS[key.status]
     if status == "active" and 0 < key.limits.expires_ms <= now_ms:
         status = "expired"
-    capped = key.limits.cap_nanos is not None
+    ends = ends_at(key.limits.period, now) if key.limits.cap_nanos is not None else None
+    spent, held, in_period = key.spent_nanos, 0, key.period_nanos
+    if figures is not None:
+        spent, held = figures.spent_nanos, figures.held_nanos
+        in_period = figures.spent_in(int(ends.timestamp())) if ends else 0
+    if key.limits.cap_nanos is not None and ends is None:
+        in_period = spent
     masked = next((one.masked for one in key.secrets if not one.valid_until_ms), "")
     return KeyRecord(
         key.key_id, key.wallet, key.label, key.main, status, key.frozen_by, masked,
-        key.limits.cap_nanos, key.limits.period, key.period_nanos,
-        ends_at(key.limits.period, now) if capped else None,
-        key.spent_nanos, 0, key.limits.expires_ms, key.created_at, key.revoked_at,
+        key.limits.cap_nanos, key.limits.period, in_period, ends, spent, held,
+        key.limits.expires_ms, key.created_at, key.revoked_at,
     )  # fmt: skip
 
 

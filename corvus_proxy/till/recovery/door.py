@@ -66,12 +66,7 @@ def _wallet(one: WalletRow) -> dict[str, Any]:
         "st": one.row.status,
         "v": str(one.row.version),
         "k": [
-            {
-                "id": key.key_id,
-                "st": key.status,
-                "sp": str(one.key_spent_nanos.get(key.key_id, 0)),
-                "ds": key.digests,
-            }
+            {**key.as_json(), "sp": str(one.key_spent_nanos.get(key.key_id, 0))}
             for key in one.row.keys
         ],
     }
@@ -162,11 +157,26 @@ async def wallet_row(till: Till, wallet: str) -> KeyRow | None:
             key_id, _, until_ms = value.partition("|")
             digests.setdefault(key_id, []).append((field[2:], int(until_ms)))
     keys = [
-        KeyEntry(field[2:], status, digests.get(field[2:], []))
-        for field, status in fields.items()
+        _entry(field[2:], text, fields.get(f"n:{field[2:]}", "1|"), digests.get(field[2:], []))
+        for field, text in fields.items()
         if field.startswith("k:")
     ]
     return KeyRow(wallet, int(fields["v"]), fields["st"], keys)
+
+
+def _entry(key_id: str, text: str, name: str, digests: list[tuple[str, int]]) -> KeyEntry:
+    status, cap, period, expires_ms = (f"{text}|||" if "|" not in text else text).split("|")[:4]
+    main, _, label = name.partition("|")
+    return KeyEntry(
+        key_id,
+        status,
+        digests,
+        main == "1",
+        label,
+        int(cap) if cap else None,
+        period or "total",
+        int(expires_ms or 0),
+    )
 
 
 async def _in_turns(till: Till, name: str, calls: list[tuple[list[str], Any]]) -> list[Any]:

@@ -34,11 +34,12 @@ local ended = redis.call('HGET', d, rid)
 if ended then return {'DUP', ended} end
 local before = hold_of(rid)
 if before then return {'OK', digits(before.held)} end
-local found = redis.call('HMGET', w, 'bal', 'hld')
+local found = redis.call('HMGET', w, 'bal', 'hld', 'h:' .. key)
 if not found[1] then return {'NOKEY'} end
 local free = tonumber(found[1]) - tonumber(found[2])
 local grant = math.min(want, free)
 redis.call('HSET', h, rid, table.concat({wallet, digits(grant), digits(spent), '0', owner, price,
   key, slug, meta}, '|'))
-redis.call('HSET', w, 'hld', digits(tonumber(found[2]) + grant))
+redis.call('HSET', w, 'hld', digits(tonumber(found[2]) + grant), 'h:' .. key,
+  digits(tonumber(found[3] or '0') + grant))
 return {'OK', digits(grant)}

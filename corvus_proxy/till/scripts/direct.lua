@@ -34,14 +34,23 @@ local function plus(total, number)
   if low >= 1e9 then low, high = low - 1e9, high + 1 end
   return high > 0 and string.format('%.0f%09.0f', high, low) or digits(low)
 end
+-- What a total has grown by since, exact below 2^53; more than that is no matter to a cap.
+local function grown(total, base)
+  local low = tonumber(string.sub(total, -9)) - tonumber(string.sub(base, -9))
+  local high = tonumber(string.sub(total, 1, -10)) or 0
+  high = high - (tonumber(string.sub(base, 1, -10)) or 0)
+  return math.min(high * 1e9 + low, 9007199254740991)
+end
 -- Charges what the hold and the free balance cover, never another request's hold (T1, T3).
 local function finish(kind, hold, actual, outcome, meta)
-  local found = redis.call('HMGET', w, 'bal', 'hld', 'ws', 'spt', 's:' .. hold.key)
+  local found = redis.call('HMGET', w, 'bal', 'hld', 'ws', 'spt', 's:' .. hold.key,
+    'h:' .. hold.key)
   local bal, hld, ws = tonumber(found[1]), tonumber(found[2]), tonumber(found[3])
   local charged = math.min(actual, bal - hld + hold.held)
   local short = actual - charged
   local spent, key_spent = plus(found[4] or '0', charged), plus(found[5] or '0', charged)
   local seq, after = digits(tonumber(part[4]) + 1), digits(bal - charged)
+  local key_held = math.max(0, tonumber(found[6] or '0') - hold.held)
   redis.call('HLEN', h) -- a wrong type has to fail before the first write
   redis.call('ZCARD', dz)
   redis.call('XADD', l, epoch .. '-' .. seq, 't', kind, 'id', rid, 'w', hold.wallet, 'k', hold.key,
@@ -49,7 +58,7 @@ local function finish(kind, hold, actual, outcome, meta)
     's', digits(short), 'o', outcome, 'sw', spent, 'sk', key_spent, 'u', meta)
   redis.call('HSET', m, 'sq', seq)
   redis.call('HSET', w, 'bal', after, 'hld', digits(hld - hold.held), 'ws', digits(ws + 1),
-    'spt', spent, 's:' .. hold.key, key_spent)
+    'spt', spent, 's:' .. hold.key, key_spent, 'h:' .. hold.key, digits(key_held))
   redis.call('HDEL', h, rid)
   redis.call('HSET', d, rid, table.concat({kind, digits(charged), digits(short), seq, epoch}, '|'))
   redis.call('ZADD', dz, seq, rid)
@@ -63,5 +72,14 @@ if ended then return {'DUP', ended} end
 if not redis.call('HGET', w, 'bal') then return {'NOKEY'} end
 -- A hold that an attempt before this one adopted ends with the charge.
 local before = hold_of(rid)
-return finish(kind, {wallet = wallet, held = before and before.held or 0, key = key, slug = slug},
-  charge, outcome, meta)
+local total, mark = unpack(redis.call('HMGET', w, 's:' .. key, 'b:' .. key))
+local answer = finish(kind, {wallet = wallet, held = before and before.held or 0, key = key,
+  slug = slug}, charge, outcome, meta)
+-- It counts in no period of a cap: it may have been made in one that is over.
+local ends, base, spent = string.match(mark or '', '^(%d+)|(%d+)|(%d+)$')
+if ends then
+  local so_far = math.min(grown(total or '0', base) + tonumber(spent), 9007199254740991)
+  redis.call('HSET', w, 'b:' .. key,
+    table.concat({ends, redis.call('HGET', w, 's:' .. key), digits(so_far)}, '|'))
+end
+return answer

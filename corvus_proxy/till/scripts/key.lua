@@ -9,7 +9,8 @@ local epoch, wallet, version, status, keys = unpack(ARGV)
 local me = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
 local part = redis.call('HMGET', m, 'ep', 'rs', 'st')
 if part[1] ~= epoch or part[2] ~= me then return {'FENCED', part[1] or '', part[3] or ''} end
--- `keys` is JSON: [{"id":…,"st":…,"ds":[[digest,until_ms],…]},…]
+-- `keys` is JSON: [{"id":…,"st":status and limits,"n":"main|label","ds":[[digest,until_ms],…],
+--   "p":[end of the cap's period,spent in it]},…]; `n` and `p` may be absent.
 local parsed, rows = pcall(cjson.decode, keys)
 if not parsed or not string.match(version, '^%d+$') then return {'BAD'} end
 local known, bal = unpack(redis.call('HMGET', w, 'v', 'bal'))
@@ -24,6 +25,15 @@ end
 for _, row in ipairs(rows) do
   if type(row.id) ~= 'string' or type(row.st) ~= 'string' then return {'BAD'} end
   fresh[#fresh + 1], fresh[#fresh + 2] = 'k:' .. row.id, row.st
+  if row.n then fresh[#fresh + 1], fresh[#fresh + 2] = 'n:' .. row.id, row.n end
+  if row.p then
+    -- What Redis has counted in the same period is the better count: the books are behind.
+    local total, mark = unpack(redis.call('HMGET', w, 's:' .. row.id, 'b:' .. row.id))
+    if string.match(mark or '', '^%d+') ~= row.p[1] then
+      fresh[#fresh + 1] = 'b:' .. row.id
+      fresh[#fresh + 1] = table.concat({row.p[1], total or '0', row.p[2]}, '|')
+    end
+  end
   for _, digest in ipairs(row.ds) do
     local until_ms = string.format('%.0f', digest[2]) -- a Lua number would become 1e+14
     fresh[#fresh + 1], fresh[#fresh + 2] = 'd:' .. digest[1], row.id .. '|' .. until_ms
@@ -32,7 +42,7 @@ end
 local old = {}
 for _, field in ipairs(redis.call('HKEYS', w)) do
   local head = string.sub(field, 1, 2)
-  if head == 'd:' or head == 'k:' then old[#old + 1] = field end
+  if head == 'd:' or head == 'k:' or head == 'n:' then old[#old + 1] = field end
 end
 -- 1,000 fields a call: `unpack` of some thousands is an error of its own.
 for at = 1, #old, 1000 do

@@ -2,7 +2,7 @@
 -- Puts wallets as the books have them into a partition that is rebuilt. KEYS[2] and on are the
 -- wallets of `rows`, in their order. `rows` is JSON, amounts as text:
 -- [{"w":…,"b":balance,"ws":…,"sp":spent,"st":…,"v":version,
---   "k":[{"id":…,"st":…,"sp":spent,"ds":[[digest,until_ms],…]},…]},…]
+--   "k":[{"id":…,"st":…,"n":…,"sp":spent,"ds":[[digest,until_ms],…],"p":[end,spent]},…]},…]
 --
 -- KEYS   m
 -- ARGV   epoch rows
@@ -23,6 +23,10 @@ for at, row in ipairs(found) do
     'st', row.st, 'v', row.v)
   for _, key in ipairs(row.k) do
     redis.call('HSET', w, 'k:' .. key.id, key.st, 's:' .. key.id, key.sp)
+    if key.n then redis.call('HSET', w, 'n:' .. key.id, key.n) end
+    if key.p then
+      redis.call('HSET', w, 'b:' .. key.id, table.concat({key.p[1], key.sp, key.p[2]}, '|'))
+    end
     for _, digest in ipairs(key.ds) do
       local until_ms = string.format('%.0f', digest[2]) -- a Lua number would become 1e+14
       redis.call('HSET', w, 'd:' .. digest[1], key.id .. '|' .. until_ms)

@@ -5,7 +5,8 @@
 -- ARGV   epoch rid wallet digest owner least most share_floor price slug request_tokens lag_limit
 --        day month
 -- REPLY  OK granted available key_id | POOR available held | DENIED reason | NOKEY | BACKPRESSURE |
---        DUP tombstone | FENCED epoch state | BAD
+--        LIMITED reason retry_ms cap spent held resets_ms | DUP tombstone |
+--        FENCED epoch state | BAD
 local m, w, h, d, dz, l, c = unpack(KEYS)
 local epoch, rid, wallet, digest, owner, least, most, share_floor, price, slug,
   request_tokens, lag_limit, day, month = unpack(ARGV)
@@ -30,6 +31,48 @@ local function hold_of(id)
     renewals = tonumber(renewals), owner = owner, price = price, key = key, slug = slug,
     meta = meta}
 end
+-- A key's status and limits: `1`, or `1|cap|period|expires_ms`, where no cap is no digits.
+local function limits_of(text)
+  local status, cap, period, expires = string.match(text, '^(%d)|(%d*)|(%a+)|(%d+)$')
+  if not status then return {status = text} end
+  return {status = status, cap = tonumber(cap), period = period, expires = tonumber(expires)}
+end
+-- The first day of the month in which a day lies; days are counted from 1970, years begin in March.
+local function month_start(day)
+  local era = (day + 719468) % 146097
+  local year = math.floor((era - math.floor(era / 1460) + math.floor(era / 36524)
+    - math.floor(era / 146096)) / 365)
+  local rest = era - (365 * year + math.floor(year / 4) - math.floor(year / 100))
+  return day - rest + math.floor((153 * math.floor((5 * rest + 2) / 153) + 2) / 5)
+end
+-- The second at which the period of `now` ends: in UTC, weeks begin on Monday. 0: never.
+local function period_end(period, now)
+  local day = math.floor(now / 86400)
+  if period == 'day' then return (day + 1) * 86400 end
+  if period == 'week' then return (day - (day + 3) % 7 + 7) * 86400 end
+  if period == 'month' then return month_start(month_start(day) + 32) * 86400 end
+  return 0
+end
+-- What a total has grown by since, exact below 2^53; more than that is no matter to a cap.
+local function grown(total, base)
+  local low = tonumber(string.sub(total, -9)) - tonumber(string.sub(base, -9))
+  local high = tonumber(string.sub(total, 1, -10)) or 0
+  high = high - (tonumber(string.sub(base, 1, -10)) or 0)
+  return math.min(high * 1e9 + low, 9007199254740991)
+end
+-- What a key has spent in its period, the period's end, and a mark where a new one has begun:
+-- `end|total at the mark|spent in the period before the mark`.
+local function spent_of(id, period, now)
+  local ends = period_end(period, now)
+  local total, mark = unpack(redis.call('HMGET', w, 's:' .. id, 'b:' .. id))
+  total = total or '0'
+  if ends == 0 then return grown(total, '0'), ends end
+  local at, base, before = string.match(mark or '', '^(%d+)|(%d+)|(%d+)$')
+  if at ~= string.format('%.0f', ends) then
+    return 0, ends, string.format('%.0f|%s|0', ends, total)
+  end
+  return math.min(grown(total, base) + tonumber(before), 9007199254740991), ends
+end
 -- The key that this secret opens; else why it opens none.
 local function key_of(digest)
   local entry = redis.call('HGET', w, 'd:' .. digest)
@@ -41,7 +84,10 @@ local function key_of(digest)
       return nil, 'expired'
     end
   end
-  return {id = id, status = redis.call('HGET', w, 'k:' .. id) or '2'}
+  local limits, held = unpack(redis.call('HMGET', w, 'k:' .. id, 'h:' .. id))
+  local key = limits_of(limits or '2')
+  key.id, key.held = id, tonumber(held or '0')
+  return key
 end
 local WORDS = {['0'] = 'frozen', ['2'] = 'closed'}
 local KEY_WORDS = {['0'] = 'frozen', ['2'] = 'revoked'}
@@ -64,9 +110,26 @@ if found[3] ~= '1' then return {'DENIED', WORDS[found[3]] or 'closed'} end
 if key.status ~= '1' then return {'DENIED', KEY_WORDS[key.status] or 'revoked'} end
 local bal, hld = tonumber(found[1]), tonumber(found[2])
 local available = bal - hld
+-- A cap leaves what of it is neither spent in its period nor held by the key's other requests.
+local now_ms, left, spent, ends, mark = 0, available, 0, 0, nil
+if key.expires then
+  local now = redis.call('TIME')
+  now_ms = now[1] * 1000 + math.floor(now[2] / 1000)
+  if key.expires > 0 and key.expires <= now_ms then return {'DENIED', 'expired_key'} end
+  if key.cap then
+    spent, ends, mark = spent_of(key.id, key.period, now[1])
+    left = math.max(0, key.cap - spent - key.held)
+    available = math.min(available, left)
+  end
+end
 local before = hold_of(rid)
 if before then return {'OK', digits(before.held), digits(available), key.id} end
 if tonumber(part[4]) - tonumber(part[5]) > lag then return {'BACKPRESSURE'} end
+if key.cap and left < low then
+  local retry_ms = ends > 0 and ends * 1000 - now_ms or 0
+  return {'LIMITED', 'cap', digits(retry_ms), digits(key.cap), digits(spent), digits(key.held),
+    digits(ends * 1000)}
+end
 if available < low then return {'POOR', digits(available), digits(hld)} end
 -- A stream takes its slice; a whole answer at most half of the free balance while that is enough.
 local grant = math.min(high, available)
@@ -75,5 +138,6 @@ if floor > 0 then
 end
 redis.call('HSET', h, rid, table.concat({wallet, digits(grant), '0', '0', owner, price, key.id,
   slug, ''}, '|'))
-redis.call('HSET', w, 'hld', digits(hld + grant))
+redis.call('HSET', w, 'hld', digits(hld + grant), 'h:' .. key.id, digits(key.held + grant))
+if mark then redis.call('HSET', w, 'b:' .. key.id, mark) end
 return {'OK', digits(grant), digits(available - grant), key.id}

@@ -36,12 +36,14 @@ local function hold_of(id)
 end
 -- Charges what the hold and the free balance cover, never another request's hold (T1, T3).
 local function finish(kind, hold, actual, outcome, meta)
-  local found = redis.call('HMGET', w, 'bal', 'hld', 'ws', 'spt', 's:' .. hold.key)
+  local found = redis.call('HMGET', w, 'bal', 'hld', 'ws', 'spt', 's:' .. hold.key,
+    'h:' .. hold.key)
   local bal, hld, ws = tonumber(found[1]), tonumber(found[2]), tonumber(found[3])
   local charged = math.min(actual, bal - hld + hold.held)
   local short = actual - charged
   local spent, key_spent = plus(found[4] or '0', charged), plus(found[5] or '0', charged)
   local seq, after = digits(tonumber(part[4]) + 1), digits(bal - charged)
+  local key_held = math.max(0, tonumber(found[6] or '0') - hold.held)
   redis.call('HLEN', h) -- a wrong type has to fail before the first write
   redis.call('ZCARD', dz)
   redis.call('XADD', l, epoch .. '-' .. seq, 't', kind, 'id', rid, 'w', hold.wallet, 'k', hold.key,
@@ -49,7 +51,7 @@ local function finish(kind, hold, actual, outcome, meta)
     's', digits(short), 'o', outcome, 'sw', spent, 'sk', key_spent, 'u', meta)
   redis.call('HSET', m, 'sq', seq)
   redis.call('HSET', w, 'bal', after, 'hld', digits(hld - hold.held), 'ws', digits(ws + 1),
-    'spt', spent, 's:' .. hold.key, key_spent)
+    'spt', spent, 's:' .. hold.key, key_spent, 'h:' .. hold.key, digits(key_held))
   redis.call('HDEL', h, rid)
   redis.call('HSET', d, rid, table.concat({kind, digits(charged), digits(short), seq, epoch}, '|'))
   redis.call('ZADD', dz, seq, rid)

@@ -288,8 +288,8 @@ def test_a_recovery_code_is_typed_as_people_type() -> None:
     assert len(code) == len("rc-") + 28 + 6
     for typed in (
         code, f"  {code}\n", code.upper(), code.replace("-", ""), code[3:],
-        code[3:].replace("-", ""), code.replace("-", " "),
-        code.replace("1", "l").replace("0", "O"), code.replace("1", "I"),
+        code[3:].replace("-", ""), code.replace("-", " "), code.replace("1", "I"),
+        code.replace("1", "l").replace("0", "O"),
     ):  # fmt: skip
         assert secret.parse_code(typed) == code
     for at in range(3, len(code)):
