@@ -41,6 +41,14 @@ def providers(*arguments: Annotated[str, Parameter(allow_leading_hyphen=True)]) 
 
 
 @dev.command
+def payments(*arguments: Annotated[str, Parameter(allow_leading_hyphen=True)]) -> None:
+    """Simulated Stripe and BTCPay Server."""
+    from corvus_proxy.dev.payments import __main__ as simulated
+
+    simulated.main(list(arguments))
+
+
+@dev.command
 def mail(*arguments: Annotated[str, Parameter(allow_leading_hyphen=True)]) -> None:
     """A mail server that shows what it received."""
     from corvus_proxy.dev.mail import server

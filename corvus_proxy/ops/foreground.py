@@ -138,7 +138,9 @@ def message(stack: Stack) -> str:
         f"  health    {found['status']}/readyz",
         f"  state     {found['state']}",
     ]
-    if found["mail"]:
+    if "payments" in found:
+        lines.insert(-1, f"  payments  {found['payments']}    (simulated; buy at {found['site']})")
+    if "mail" in found:
         lines.insert(-1, f"  mail      {found['mail']}    (simulated; what the service sends)")
     lines += pricelist.summary(stack.settings)
     if found["data"] != found["state"]:

@@ -176,6 +176,9 @@ class DemoSettings(msgspec.Struct, frozen=True):
 
     enabled: bool = False
     """Written by `corvus up`."""
+    payments_url: str = ""
+    """Simulated payment services, whose pages the site shows under /demo/pay. Written by
+    `corvus up`."""
 
 
 class MetricsSettings(msgspec.Struct, frozen=True):

@@ -212,7 +212,8 @@ class Stripe:
             raise _UsedKey from None
         except stripe.StripeError as error:
             raise _problem(error) from None
-        except Exception as error:  # what the package makes of an answer that is none
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            # What the package makes of an answer that is none.
             raise ProviderUnavailable(f"Stripe answers nonsense ({type(error).__name__})") from None
         return answer.to_dict()
 

@@ -15,7 +15,6 @@ import socket
 import subprocess
 import sys
 import time
-import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,8 @@ from typing import Any
 
 from corvus_proxy.errors import ConfigurationError, CorvusError
 from corvus_proxy.ops import children, embedded, migrate
+from corvus_proxy.ops.launcher import configuration, neighbours
+from corvus_proxy.ops.launcher.neighbours import Neighbour, Place
 from corvus_proxy.ops.state import State, to_toml, write_private
 from corvus_proxy.service import guard
 from corvus_proxy.settings import load
@@ -30,8 +31,6 @@ from corvus_proxy.settings import load
 START_S = 60
 RESTARTS_MAX = 5
 RESTART_WINDOW_S = 60
-FAMILIES = {"anthropic": "", "openai": "", "glm": "/api/paas/v4"}
-"""Simulated providers, and the prefix of their paths."""
 
 
 @dataclass
@@ -70,6 +69,7 @@ class Stack:
         self.state = State(options.state)
         self.children: list[Child] = []
         self.demo_key: str | None = None
+        self._neighbours: list[Neighbour] = []
         self._stopping = False
         self._lock: int | None = None
 
@@ -99,8 +99,9 @@ class Stack:
             port=embedded.free_port(taken),
             lock=data_lock,
         )
-        self._providers_port = embedded.free_port(taken)
-        self._mail_ports = embedded.free_port(taken), embedded.free_port(taken)
+        if options.demo:
+            place = Place(self.state, self._host, options.host, options.site_port)
+            self._neighbours = [kind(place, taken) for kind in neighbours.ALL]
         write_private(self.state.config, to_toml(self._configuration()))
         self.settings = load(self.state.config, {})
         guard.refuse_demo(self.settings, str(self.state.config))
@@ -114,16 +115,13 @@ class Stack:
         self._wait_ready()
         write_private(self.state.up, json.dumps(self.summary(), indent=1))
 
+    @property
+    def _host(self) -> str:
+        """The address that browsers on this machine reach the public ports at."""
+        return "127.0.0.1" if self.options.host == "0.0.0.0" else self.options.host  # noqa: S104
+
     def _configuration(self) -> dict[str, Any]:
-        """The user's file with what this stack knows better on top."""
         options, state = self.options, self.state
-        tree: dict[str, Any] = {}
-        if options.config is not None:
-            try:
-                tree = tomllib.loads(options.config.read_text())
-            except (OSError, tomllib.TOMLDecodeError) as error:
-                raise ConfigurationError(f"{options.config}: {error}") from None
-        host = "127.0.0.1" if options.host == "0.0.0.0" else options.host  # noqa: S104
         given: dict[str, dict[str, Any]] = {
             "redis": {"url": self._redis.url},
             "database": {"url": self._postgres.url},
@@ -142,74 +140,21 @@ class Stack:
             "secrets": {"pepper_file": str(state.pepper)},
             "metrics": {"dir": str(state.folder / "metrics")},
             "brand": {
-                "site_url": f"http://{host}:{options.site_port}",
-                "api_url": f"http://{host}:{options.api_port}",
+                "site_url": f"http://{self._host}:{options.site_port}",
+                "api_url": f"http://{self._host}:{options.api_port}",
             },
             "demo": {"enabled": options.demo},
         }
-        for section, values in given.items():
-            mine = tree.setdefault(section, {})
-            # An operator's own public addresses stay; everything else is this stack's to say.
-            tree[section] = {**values, **mine} if section == "brand" else {**mine, **values}
-        if options.demo and not tree.get("mail"):
-            tree["mail"] = {
-                "host": "127.0.0.1",
-                "port": self._mail_ports[0],
-                "security": "none",
-                "sender": "Demonstration <keys@demo.invalid>",
-            }
-        if options.demo and not tree.get("upstream"):
-            tree["upstream"] = [self._simulated(family) for family in FAMILIES]
-        return tree
-
-    def _simulated(self, family: str) -> dict[str, Any]:
-        secret = self.state.folder / f"simulated-{family}"
-        if not secret.exists():
-            write_private(secret, f"sim-{family}-key")
-        return {
-            "family": family,
-            "base_url": f"http://127.0.0.1:{self._providers_port}{FAMILIES[family]}",
-            "allow_private": True,
-            "credential": [
-                {
-                    "name": f"simulated-{family}",
-                    "secret_file": str(secret),
-                    # What an operator who sells at these shares must not pay more than.
-                    "cost_factor": 0.3,
-                }
-            ],
-        }
+        return configuration.merged(options.config, given, self._neighbours, demo=options.demo)
 
     def _add_children(self) -> None:
         self.children = [
             Child("redis", self._start_redis),
             Child("postgres", self._start_postgres, signal.SIGINT, 20),
         ]
-        if self.options.demo:
+        for one in self._neighbours:
             self.children.append(
-                Child(
-                    "providers",
-                    lambda: self._python(
-                        "providers",
-                        "corvus_proxy.dev.providers",
-                        "--port",
-                        str(self._providers_port),
-                        "--log",
-                        str(self.state.folder / "providers.jsonl"),
-                    ),
-                )
-            )
-            smtp_port, mail_port = map(str, self._mail_ports)
-            mail_words = (
-                "--host",
-                self.options.host,
-                "--port",
-                mail_port,
-                "--smtp-port",
-                smtp_port,
-            )
-            self.children.append(
-                Child("mail", lambda: self._python("mail", "corvus_proxy.dev.mail", *mail_words))
+                Child(one.name, lambda one=one: self._python(one.name, one.module, *one.words()))  # type: ignore[misc]
             )
         # A real port is bound by Granian's master: it drains as long as the settings allow.
         for name, stop_s in (
@@ -282,8 +227,9 @@ class Stack:
             "console": (options.console_port, "/livez"),
             "worker": (options.status_port, "/readyz"),
         }
-        if options.demo:
-            checks["mail"] = (self._mail_ports[1], "/")
+        for one in self._neighbours:
+            if (where := one.answers_at()) is not None:
+                checks[one.name] = where
         deadline = time.monotonic() + START_S
         for name, (port, path) in checks.items():
             while not _answers(options.host, port, path):
@@ -302,7 +248,7 @@ class Stack:
             "site": brand.site_url,
             "console": f"http://127.0.0.1:{options.console_port}",
             "status": f"http://127.0.0.1:{options.status_port}",
-            "mail": self._mail_url(),
+            **{one.name: url for one in self._neighbours if (url := one.url())},
             "redis": self._redis.url,
             "postgres": self._postgres.url,
             "demo_key": self.demo_key,
@@ -313,11 +259,6 @@ class Stack:
                 **{child.name: child.process.pid for child in self.children if child.process},
             },
         }
-
-    def _mail_url(self) -> str | None:
-        """Where the simulated mail server shows what it received."""
-        host = "127.0.0.1" if self.options.host == "0.0.0.0" else self.options.host  # noqa: S104
-        return f"http://{host}:{self._mail_ports[1]}" if self.options.demo else None
 
     # -- watch ----------------------------------------------------------------------------------
 
@@ -365,7 +306,8 @@ class Stack:
     def stop(self) -> None:
         """Stops everything: the gateway first, the data last."""
         self._stopping = True
-        order = ("gateway", "site", "console", "worker", "providers", "mail", "postgres", "redis")
+        simulated = (one.name for one in self._neighbours)
+        order = ("gateway", "site", "console", "worker", *simulated, "postgres", "redis")
         for name in order:
             for child in self.children:
                 if child.name == name and child.process is not None:

@@ -1,0 +1,34 @@
+"""The configuration that `corvus up` writes: the operator's file, and what the stack knows better."""
+
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from corvus_proxy.errors import ConfigurationError
+from corvus_proxy.ops.launcher.neighbours import DEMO_BRAND, Neighbour
+
+
+def merged(
+    own: Path | None,
+    given: dict[str, dict[str, Any]],
+    neighbours: Iterable[Neighbour],
+    *,
+    demo: bool,
+) -> dict[str, Any]:
+    """The whole tree. `own` is the operator's file; `given` are sections that are this stack's to
+    say, but for `[brand]`, whose facts the operator knows best. Raises ConfigurationError."""
+    tree: dict[str, Any] = {}
+    if own is not None:
+        try:
+            tree = tomllib.loads(own.read_text())
+        except (OSError, ValueError) as error:
+            raise ConfigurationError(f"{own}: {error}") from None
+    for section, values in given.items():
+        mine = tree.setdefault(section, {})
+        tree[section] = {**values, **mine} if section == "brand" else {**mine, **values}
+    if demo:
+        tree["brand"] = {**DEMO_BRAND, **tree["brand"]}
+    for neighbour in neighbours:
+        neighbour.configure(tree)
+    return tree
