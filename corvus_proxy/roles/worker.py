@@ -34,6 +34,7 @@ async def main(settings: Settings) -> None:
     """Runs until SIGTERM. Redis and Postgres may be away at any time, at start too."""
     set_up_logs()
     guard.refuse_demo(settings, str(config_path() or "settings"))
+    guard.refuse_test_money(settings, str(config_path() or "settings"))
     stop = stop_event()
     stores = open_stores(settings)
     # Its own door: the writer's blocking reads must not wait behind anybody's calls.

@@ -20,6 +20,17 @@ def refuse_demo(settings: Settings, source: str) -> None:
         )
 
 
+def refuse_test_money(settings: Settings, source: str) -> None:
+    """Raises ConfigurationError where payments that are no money would buy real answers: a test key
+    of Stripe beside a real upstream. For roles that hold the payment services' secrets."""
+    real = real_upstreams(settings)
+    if real and settings.stripe.test_mode():
+        raise ConfigurationError(
+            f"{source}: [stripe] has a test key, and upstream {real[0]} is real; simulated money"
+            " must not buy real answers. Remove one of the two."
+        )
+
+
 def refuse_simulated(settings: Settings, *, marked: bool) -> None:
     """Raises ConfigurationError where the stores hold simulated money and an upstream is real."""
     if marked and real_upstreams(settings):

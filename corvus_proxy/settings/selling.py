@@ -79,6 +79,11 @@ class StripeSettings(msgspec.Struct, frozen=True):
         """The API's secret key; empty: not offered. Raises ConfigurationError."""
         return read_secret(Named("stripe.secret_key", self.secret_key_env, self.secret_key_file))
 
+    def test_mode(self) -> bool:
+        """Whether the secret key is of Stripe's test mode, in which no money moves. Raises
+        ConfigurationError."""
+        return "_test_" in self.secret_key()
+
     def webhook_secret(self) -> str:
         """The webhook's signing secret. Raises ConfigurationError."""
         return read_secret(

@@ -26,6 +26,7 @@ from corvus_proxy.shop import delivering, reversing
 from corvus_proxy.shop.delivering import Means
 from corvus_proxy.shop.price import Price, usd
 from corvus_proxy.shop.provider import Paid, ProviderRefused, ProviderUnavailable, Standing
+from corvus_proxy.shop.services import simulated
 from corvus_proxy.shop.states import PAID, SEEN, Change, Facts, Judgement, Known, by_hand, judge
 from corvus_proxy.till.client import TillUnavailable
 from corvus_proxy.till.reply import Fenced
@@ -80,7 +81,7 @@ async def bring(means: Means, wallet: str) -> None:
     """Tells Redis what it has still to hear of a wallet, in order; what does not arrive comes from
     the worker's outbox."""
     try:
-        if means.settings.demo.enabled:
+        if simulated(means.settings, ""):
             await means.till.mark_simulated()
         async with means.books.connection() as connection:
             rows = await owners.waiting(connection, wallet)
@@ -197,7 +198,7 @@ async def credit(
                 f"order {order.order_id}",
             ),
         )
-    if means.settings.demo.enabled:
+    if simulated(means.settings, order.destination):
         await wallets.mark_simulated(connection)
     order = await orders.change(
         connection,

@@ -27,7 +27,7 @@ from corvus_proxy.books.db import BooksUnavailable
 from corvus_proxy.service.stores import Stores
 from corvus_proxy.settings import Settings
 from corvus_proxy.shop.provider import Provider
-from corvus_proxy.site import account, forms, render, shop
+from corvus_proxy.site import account, demo, forms, render, shop
 from corvus_proxy.site.front import LATER, Front, error
 from corvus_proxy.till.client import TillUnavailable
 
@@ -153,6 +153,7 @@ def create(
             *shop.routes(front),
             *webhooks.routes(front.desk),
             *machines.routes(front.desk, lambda request: placed.take(front.address(request))),
+            *demo.routes(settings),
             Route("/livez", _alive),
             Route("/readyz", _alive),
             Route("/static/{name}", _asset),

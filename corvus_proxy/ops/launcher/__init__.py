@@ -306,7 +306,7 @@ class Stack:
     def stop(self) -> None:
         """Stops everything: the gateway first, the data last."""
         self._stopping = True
-        simulated = (one.name for one in self._neighbours)
+        simulated = (kind.name for kind in neighbours.ALL)
         order = ("gateway", "site", "console", "worker", *simulated, "postgres", "redis")
         for name in order:
             for child in self.children:

@@ -1,4 +1,4 @@
-"""The configuration that `corvus up` writes: the operator's file, and what the stack knows better."""
+"""The configuration that `corvus up` writes: the operator's file with the stack's own on top."""
 
 import tomllib
 from collections.abc import Iterable

@@ -2,7 +2,7 @@
 
 from corvus_proxy.settings import Settings
 from corvus_proxy.shop.provider import Provider
-from corvus_proxy.shop.services.btcpay import Btcpay
+from corvus_proxy.shop.services.btcpay import TEST_CHAINS, Btcpay
 from corvus_proxy.shop.services.stripe import Stripe
 
 
@@ -15,3 +15,11 @@ def providers(settings: Settings) -> dict[str, Provider]:
     if settings.btcpay.url:
         found["btcpay"] = Btcpay(settings)
     return found
+
+
+def simulated(settings: Settings, destination: str) -> bool:
+    """Whether a payment is no money: in a demonstration, with a test key of Stripe, or on a test
+    chain, which its `destination` tells. Raises ConfigurationError (secrets)."""
+    return (
+        settings.demo.enabled or settings.stripe.test_mode() or destination.startswith(TEST_CHAINS)
+    )

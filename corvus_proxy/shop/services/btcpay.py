@@ -16,6 +16,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import msgspec
 
 from corvus_proxy import clock
+from corvus_proxy.catalogue.margin import addresses, is_loopback
 from corvus_proxy.settings import Settings
 from corvus_proxy.shop.provider import (
     Forged,
@@ -47,6 +48,8 @@ STATUSES = {
     "Invalid": "invalid",
 }
 STATES = {"Processing": "seen", "Settled": "confirmed", "Invalid": "invalid"}
+TEST_CHAINS = ("bcrt1", "tb1", "m", "n", "2")
+"""How addresses begin on chains whose coins are worth nothing."""
 FRESH_S = 60
 """An invoice that an earlier try left is taken only with this much of its time to come."""
 
@@ -71,6 +74,7 @@ class Btcpay:
         self._method = btcpay.payment_method
         self._confirmations = btcpay.confirmations
         self._watch_minutes = settings.shop.watch_days * 24 * 60
+        self._real = any(not is_loopback(u) for one in settings.upstream for u in addresses(one))
         self._caller = Caller(timeout_s=btcpay.timeout_s)
 
     async def open(self, wanted: Wanted) -> Opened:
@@ -102,6 +106,10 @@ class Btcpay:
         methods = await self._list(f"/invoices/{quote(reference)}/payment-methods")
         with Reading("BTCPay"):
             method = next(one for one in methods if one["paymentMethodId"] == self._method)
+            if self._real and text(method["destination"]).startswith(TEST_CHAINS):
+                raise ProviderRefused(
+                    "BTCPay's store is on a test chain: no money, and an upstream is real"
+                )
             return Opened(
                 reference=reference,
                 pay_url=text(invoice["checkoutLink"]),

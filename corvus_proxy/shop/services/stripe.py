@@ -59,8 +59,6 @@ class Stripe:
         stripe = settings.stripe
         parts = urlsplit(stripe.checkout_origin)
         self.origin = f"{parts.scheme}://{parts.netloc}"
-        self.test_mode = "_test_" in stripe.secret_key()
-        """Its payments are not money."""
         self._api_base = stripe.api_base.rstrip("/")
         self._secret_key = stripe.secret_key()
         self._webhook_secret = stripe.webhook_secret()

@@ -10,6 +10,7 @@ import pytest
 
 from corvus_proxy.dev.payments import chain, coins, hooks
 from corvus_proxy.money.amount import NANOS_PER_USD
+from corvus_proxy.settings import Upstream
 from corvus_proxy.shop.provider import (
     Forged,
     Opened,
@@ -361,3 +362,12 @@ async def test_the_page_pays_by_its_first_form(counter: Counter) -> None:
         answer = await browser.post(str(page.url.join(action)), data={"amount": ""})
     assert (answer.status_code, answer.headers["location"]) == (303, WANTED.return_url)
     assert (await counter.btcpay.standing(found.reference)).status == "seen"
+
+
+async def test_a_test_chain_never_meets_a_real_upstream(counter: Counter) -> None:
+    """Coins that are worth nothing must not buy real answers."""
+    upstream = Upstream(family="openai", base_url="https://api.openai.com")
+    adapter = Btcpay(msgspec.structs.replace(counter.settings, upstream=[upstream]))
+    with pytest.raises(ProviderRefused, match="test chain"):
+        await adapter.open(WANTED)
+    await adapter.close()

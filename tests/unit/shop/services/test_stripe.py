@@ -323,5 +323,4 @@ async def test_only_what_is_configured_is_offered(counter: Counter) -> None:
 
     assert providers(Settings()) == {}
     assert list(providers(counter.settings)) == ["stripe", "btcpay"]
-    assert counter.stripe.test_mode
     assert counter.stripe.origin == counter.url
