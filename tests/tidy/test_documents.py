@@ -9,12 +9,14 @@ from typing import Any
 
 from corvus_proxy import errors, metrics, settings
 from corvus_proxy.account.opened import HANDLERS
+from corvus_proxy.account.orders import CODES
 from corvus_proxy.account.routes import ENDPOINTS, LIGHT
 from corvus_proxy.catalogue import lint
 from corvus_proxy.money.flags import FLAGS
 from corvus_proxy.money.outcome import RULES, Outcome
 from corvus_proxy.money.usage import COUNTS
 from corvus_proxy.settings import reference
+from corvus_proxy.shop.states import STATES, STEPS
 from corvus_proxy.wire import refusal
 from corvus_proxy.wire.dialect import Dialect
 
@@ -171,3 +173,32 @@ def test_links_between_documents_exist() -> None:
     ]:
         for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", path.read_text()):
             assert (path.parent / target).exists(), f"{path.name}: {target}"
+
+
+def test_every_state_step_and_refusal_of_orders_is_told() -> None:
+    """The tables of docs/orders.md are the ones in the code."""
+    found = [row for row in rows("orders.md") if "corvus orders" not in row]
+    states = [
+        f"| `{status}` | {f'`{exception}`' if exception else '–'} | {meaning} |"
+        for (status, exception), meaning in STATES.items()
+    ]
+    steps = [f"| `{step}` | {meaning} |" for step, meaning in STEPS.items()]
+    codes = [f"| `{code}` | {status} | {told} |" for code, (status, told) in CODES.items()]
+    assert [row for row in found if row in states] == states
+    assert [row for row in found if row in steps] == steps
+    assert [row for row in found if row in codes] == codes
+    assert len(found) == len(states) + len(steps) + len(codes)
+
+
+def test_every_step_that_is_written_is_in_the_table() -> None:
+    """Steps are words in calls of `add_step`; those of a state are the state's name."""
+    spelled: set[str] = set()
+    for path in (ROOT / "corvus_proxy").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("add_step"):
+                step = node.args[2]
+                if isinstance(step, ast.Constant):
+                    spelled.add(str(step.value))
+    states = {status for status, _ in STATES}
+    moves = {f"refund_{state}" for state in ("approved", "sent", "refused")}
+    assert spelled | states | moves == set(STEPS)
