@@ -29,6 +29,8 @@ FACTS = ("support", "independence", "refunds")
 ORDERS_MAX, ORDERS_S = 20, 600
 """Orders of one address."""
 _KEY_ID = re.compile(r"key_[0-9A-Za-z]{12}")
+_KEY_LIKE = re.compile(r"key_\w{0,20}")
+"""A key id, or what was meant to be one; never a piece of a secret."""
 
 
 class Choice(NamedTuple):
@@ -36,6 +38,8 @@ class Choice(NamedTuple):
 
     usd: str
     """As the form sends it."""
+    title: str
+    """As a person reads it."""
     total_usd: str
     """With fee and tax; empty where it is the same."""
     checked: bool
@@ -84,7 +88,7 @@ class Checkout:
         """`GET /checkout/price.json?amount=`: the lines of an order for it, or what is wrong."""
         found = orders.quote_typed(self._desk, request.query_params.get("amount", "")[:40])
         if isinstance(found, Problem):
-            return render.json({"problem": found.sentence}, status=422)
+            return render.json({"problem": found.sentence})
         return render.json(render.twin(found))
 
     async def send(self, request: Request) -> Response:
@@ -102,7 +106,7 @@ class Checkout:
             form.preset,
             form.provider,
             form.target,
-            form.key if _KEY_ID.fullmatch(form.key) else "",
+            form.key if _KEY_LIKE.fullmatch(form.key) else "",
             form.email,
         )
         problem = self._refusal(request, offer)
@@ -201,7 +205,12 @@ class Checkout:
             lines = orders.quote_typed(self._desk, usd)
             total = lines.total_nanos if isinstance(lines, orders.Quote) else nanos
             found.append(
-                Choice(usd, format_usd(total) if total != nanos else "", usd == typed.preset)
+                Choice(
+                    usd,
+                    usd.removesuffix(".00"),
+                    format_usd(total) if total != nanos else "",
+                    usd == typed.preset,
+                )
             )
         return found
 

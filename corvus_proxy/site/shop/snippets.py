@@ -46,7 +46,7 @@ def slugs(settings: Settings) -> Slugs:
 
 def snippets(api: str, names: Slugs, key: str) -> list[Snippet]:
     """All that fit what is sold, with `key` filled in."""
-    found = []
+    found: list[Snippet] = []
     if names.chat:
         found += [
             Snippet(
@@ -93,7 +93,10 @@ def snippets(api: str, names: Slugs, key: str) -> list[Snippet]:
                 "claude",
             ),
         ]
-    return found
+    return sorted(found, key=lambda one: _ORDER.index(one.name))
+
+
+_ORDER = ("curl-chat", "curl-messages", "python-openai", "python-anthropic", "claude-code")
 
 
 def _curl(url: str, headers: list[str], slug: str) -> str:
