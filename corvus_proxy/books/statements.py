@@ -158,13 +158,17 @@ order by ended_at desc, request_id desc limit $9
 """  # noqa: S608 — joined from constants of this module, as those below
 TOTALS = f"select {_SUMS} from request where {_MATCHES}"  # noqa: S608
 USAGE = f"""
-select date_trunc($7, at, $8), ((date_trunc($7, at, $8) at time zone $8) + $9) at time zone $8,
-       by_slug, by_key, {_SUMS}
-from (select *, case when $7 <> '' then ended_at end as at,
-             case when $10 then slug else '' end as by_slug,
-             case when $11 then key_id else '' end as by_key
-      from request where {_MATCHES}) found
-group by 1, 2, 3, 4 order by 1, 3, 4 limit $12
+select at, ((at at time zone $8) + $9) at time zone $8, by_slug, by_key, requests, charge,
+       shortfall, input, cache_read, cache_write, output
+from (select at, by_slug, by_key, {_SUMS}
+      from (select *, date_trunc($7, case when $7 <> '' then ended_at end, $8) as at,
+                   case when $10 then slug else '' end as by_slug,
+                   case when $11 then key_id else '' end as by_key
+            from request where {_MATCHES}) one
+      group by at, by_slug, by_key order by at, by_slug, by_key limit $12)
+     as found (at, by_slug, by_key, requests, charge, shortfall, input, cache_read, cache_write,
+               output)
+order by at, by_slug, by_key
 """  # noqa: S608
 INSTANT = "select $1::timestamp at time zone $2"
 _ENTRY = ", ".join("written_at" if name == "booked_at" else name for name in EntryRow._fields)
@@ -180,11 +184,14 @@ select min(wallet_seq), max(wallet_seq) from event
 where wallet = $1 and written_at >= $2 and written_at < $3
 """
 MONTHS = """
-select to_char(written_at at time zone 'UTC', 'YYYY-MM'), min(wallet_seq), max(wallet_seq),
-       count(*), coalesce(sum(delta_nanos) filter (where delta_nanos > 0), 0)::bigint,
-       coalesce(sum(-delta_nanos) filter (where delta_nanos < 0), 0)::bigint
-from event where wallet = $1 and ($2 = '' or (key_id = $2 and type in ('S', 'X', 'L')))
-group by 1 order by 1 desc
+select to_char(at at time zone 'UTC', 'YYYY-MM'), first_seq, last_seq, entries, moved_in, moved_out
+from (select date_trunc('month', written_at, 'UTC') as at, min(wallet_seq) as first_seq,
+             max(wallet_seq) as last_seq, count(*) as entries,
+             coalesce(sum(delta_nanos) filter (where delta_nanos > 0), 0)::bigint as moved_in,
+             coalesce(sum(-delta_nanos) filter (where delta_nanos < 0), 0)::bigint as moved_out
+      from event where wallet = $1 and ($2 = '' or (key_id = $2 and type in ('S', 'X', 'L')))
+      group by 1) found
+order by at desc
 """
 STEPS = """
 select distinct on (at) to_timestamp(at) as at, balance_nanos from (

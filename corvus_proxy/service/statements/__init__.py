@@ -52,8 +52,9 @@ PATIENCE_S = 1.0
 """How long a question waits for the books to have what Redis had when it was asked."""
 _PAUSE_S = 0.03
 BUCKETS_MAX = 5000
-EXPORT_ROWS = 1000
-"""Rows that an export reads and writes at a time."""
+EXPORT_ROWS = 250
+"""Rows that an export reads and writes at a time: a few milliseconds, for which others of the
+process wait."""
 STEPS_MAX = 240
 """Points of the line that shows a balance."""
 
