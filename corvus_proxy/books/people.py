@@ -195,5 +195,13 @@ async def email(connection: Any, wallet: str) -> str:
     )
 
 
+async def ownership(connection: Any, wallet: str) -> tuple[str, bool]:
+    """A wallet's mail address, and whether it has a recovery code."""
+    row = await connection.fetchrow(
+        "select email, recovery_digest <> '' from wallet where wallet = $1", wallet
+    )
+    return ("", False) if row is None else (row[0], row[1])
+
+
 async def set_email(connection: Any, wallet: str, address: str) -> None:
     await connection.execute("update wallet set email = $2 where wallet = $1", wallet, address)

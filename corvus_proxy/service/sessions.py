@@ -8,12 +8,14 @@ Rule 3: a `Ticket` is what the browser carries, signed by the site. It holds no 
 """
 
 import asyncio
+import json
 from datetime import timedelta
 from typing import Any, NamedTuple
 
 from corvus_proxy import clock, sealing, secret
-from corvus_proxy.books import people
+from corvus_proxy.books import people, wallets
 from corvus_proxy.books.db import BooksUnavailable
+from corvus_proxy.service import owner
 from corvus_proxy.service.keys import STATUS, ServiceRefused
 from corvus_proxy.service.stores import Stores
 from corvus_proxy.till.client import TillUnavailable
@@ -57,6 +59,14 @@ class Ticket(NamedTuple):
     """Digest of the secret or token that opened it; empty for a mail's link and an order."""
     main: int
     """1 main key, 0 sub-key, -1: the books could not be asked."""
+
+
+class Ownership(NamedTuple):
+    """What outranks a wallet's key."""
+
+    email: str
+    has_code: bool
+    """There is a recovery code."""
 
 
 class NewToken(NamedTuple):
@@ -197,6 +207,20 @@ def _session(ticket: Ticket, *, main: int, status: str) -> Session:
     )
 
 
+async def is_proof(stores: Stores, session: Session, text: str) -> bool:
+    """Whether a text is the secret of the session's key, or its wallet's recovery code.
+
+    Raises TillUnavailable, BooksUnavailable.
+    """
+    parsed = secret.parse("".join(text.split()))
+    if parsed is not None:
+        if parsed.wallet != session.wallet:
+            return False
+        look = await _look(stores, parsed.wallet, secret.digest(parsed.text, stores.pepper))
+        return look is not None and look.key_id == session.key_id
+    return session.main and await owner.owner_of(stores, text) == session.wallet
+
+
 async def sessions_of(stores: Stores, wallet: str) -> list[people.SessionRow]:
     """Open log-ins of a wallet, the last used first. Raises BooksUnavailable."""
     since = clock.utc_now() - timedelta(seconds=SESSION_S)
@@ -252,6 +276,27 @@ async def make_token(stores: Stores, session: Session, *, label: str, days: int 
             raise ServiceRefused(f"a wallet has at most {TOKENS_MAX} read-only tokens")
         await people.insert_token(connection, row, sealing.token_digest(stores.pepper, text))
     return NewToken(token_id, text)
+
+
+async def ownership(stores: Stores, wallet: str) -> Ownership:
+    """What outranks a wallet's key. Raises BooksUnavailable."""
+    async with stores.books.connection() as connection:
+        return Ownership(*await people.ownership(connection, wallet))
+
+
+async def set_email(stores: Stores, session: Session, address: str) -> None:
+    """Gives a wallet another mail address, or none; links to the old one open nothing any more.
+    The caller has had the recovery code. Raises BooksUnavailable."""
+    async with stores.books.transaction() as connection:
+        await people.set_email(connection, session.wallet, address)
+        details = json.dumps({"has": bool(address)})
+        await wallets.insert_audit(
+            connection,
+            actor=session.key_id,
+            action="owner.change_mail",
+            subject=session.wallet,
+            details=details,
+        )
 
 
 async def tokens_of(stores: Stores, wallet: str) -> list[people.TokenRow]:

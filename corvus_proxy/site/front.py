@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from starlette.requests import Request
 from starlette.responses import Response
 
-from corvus_proxy.service import account
+from corvus_proxy.service import account, sessions
 from corvus_proxy.service.orders import open_desk
 from corvus_proxy.service.sessions import Session
 from corvus_proxy.service.stores import Stores
@@ -64,6 +64,7 @@ class Front:
         self.calls = calls.calls(settings)
         self.sessions = Sessions(stores, https=self.site_url.startswith("https:"))
         self.tries = forms.Tries()
+        self._proofs = forms.Tries()
         self._proxies = forms.networks(settings.site.trusted_proxies)
         self.leaving: list[Callable[[], None]] = []
         """What ends streams when the site is told to stop."""
@@ -82,6 +83,26 @@ class Front:
     def address(self, request: Request) -> str:
         """Who asks, for limits alone; it is kept nowhere."""
         return forms.client_address(request, self._proxies)
+
+    async def fields(self, request: Request) -> dict[str, str]:
+        """A form's fields; none of one that is too large for any of ours."""
+        try:
+            return await forms.read(request)
+        except forms.FormTooLarge:
+            return {}
+
+    async def why_unproven(self, session: Session, text: str) -> str:
+        """Why a typed key or recovery code does not prove who is logged in; empty where it does.
+
+        Wrong ones are counted for each wallet. Raises TillUnavailable, BooksUnavailable.
+        """
+        wait_s = self._proofs.take(session.wallet)
+        if wait_s:
+            return f"That was wrong too often. Try again in {wait_s} seconds."
+        if await sessions.is_proof(self.stores, session, text):
+            self._proofs.give_back(session.wallet)
+            return ""
+        return "Enter the key that you are logged in with, or the recovery code."
 
     def guarded(self, view: AccountView, *, main: bool = False, revoked: bool = False) -> View:
         """A view for those who are logged in; others are led to the log-in (JSON: 401).

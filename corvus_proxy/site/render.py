@@ -97,7 +97,6 @@ class Pages:
             "outcome": outcome,
             "source": lambda code: SOURCES.get(code, ""),
             "bar": bar,
-            "usd": format_usd,
             "day": lambda day: day.strftime("%d %b"),
             "runway": runway,
             "part": lambda name: CLASSES.get(name, name.replace("_", " ")),

@@ -2,7 +2,7 @@
 
 from starlette.routing import Route
 
-from corvus_proxy.site.account import login, mailed, overview
+from corvus_proxy.site.account import keys, login, mailed, overview, security
 from corvus_proxy.site.front import Front
 
 
@@ -12,4 +12,6 @@ def routes(front: Front) -> list[Route]:
         *login.routes(front),
         *mailed.routes(front),
         *overview.routes(front),
+        *keys.routes(front),
+        *security.routes(front),
     ]

@@ -2,9 +2,8 @@
 
 import asyncio
 import contextlib
-from collections import Counter, deque
+from collections import deque
 from collections.abc import AsyncIterator, Mapping
-from pathlib import Path
 from typing import NamedTuple
 
 from corvus_proxy import clock
@@ -28,6 +27,8 @@ select count(*) from pg_locks
 where locktype = 'advisory' and granted and classid = 1668248182 and objid < 64
 """
 """The writers' locks on partitions: `corv` and the partition."""
+SHARED_PARTS = 3
+"""Both writers have to book in so many of the same partitions before anything is shown."""
 FROZEN_S = 2.0
 LAG_S, LAG_TIMES = 1.0, 3
 """How old an event may be that the books do not have."""
@@ -90,6 +91,10 @@ class Acks:
         """Partition and seq."""
         link.taps.append(self._see)
 
+    def parts(self) -> set[bytes]:
+        """In which partitions it has booked."""
+        return {part for part, _ in self.seen}
+
     def _see(self, seen: Seen) -> None:
         if seen.way == UP and seen.call is not None and seen.call.name == "ack":
             words = resp.read(seen.data)
@@ -99,7 +104,7 @@ class Acks:
 
 async def two_writers(scene: Scene) -> None:
     """25"""
-    stack, began_s, archive = scene.stack, clock.monotonic_s(), Tried(scene.stack.folder)
+    stack, began_s = scene.stack, clock.monotonic_s()
     second = await stack.new_worker(SECOND)
     try:
         first_acks = Acks(scene.link("worker>redis"))
@@ -108,7 +113,10 @@ async def two_writers(scene: Scene) -> None:
         await scene.until(lambda: len(second_acks.seen) > 10, "the second writer books too")
         before = len(first_acks.seen)
         await scene.until(lambda: len(first_acks.seen) > before + 10, "the first one still does")
-        await scene.until(lambda: archive.twice() > 0, "both try to book the same event")
+        await scene.until(
+            lambda: len(first_acks.parts() & second_acks.parts()) >= SHARED_PARTS,
+            "both book in the same partitions",
+        )
         await scene.wait(0.5, 1.5)
         await commit_late(scene, scene.chance.choice(("worker", SECOND)))
         ends = scene.chance.choice((scene.worker, second))  # the one or the other stays
@@ -123,7 +131,8 @@ async def two_writers(scene: Scene) -> None:
         await stack.end_worker(second)
     if both := first_acks.seen & second_acks.seen:
         scene.violated(f"both writers say that they booked {sorted(both)[:3]}")
-    scene.note(f"{archive.twice()} events tried by both")
+    shared = len(first_acks.parts() & second_acks.parts())
+    scene.note(f"{shared} partitions were written by both")
     scene.must_be_well(scene.asked(began_s), "two writers are at work")
 
 
@@ -169,22 +178,6 @@ async def locked(scene: Scene) -> bool:
     """Whether a writer's transaction holds a partition."""
     async with scene.stack.stores.books.connection() as connection:
         return bool(await connection.fetchval(LOCKED))
-
-
-class Tried:
-    """What writers put into the archive from now on; each has a file of its own, and writes into
-    it before it commits."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder / "archive"
-        self._sizes = {path: path.stat().st_size for path in self._folder.glob("*.jsonl")}
-
-    def twice(self) -> int:
-        """How many events stand in the files of two writers."""
-        found: Counter[bytes] = Counter()
-        for path in self._folder.glob("*.jsonl"):
-            found.update(set(path.read_bytes()[self._sizes.get(path, 0) :].splitlines()))
-        return sum(times > 1 for times in found.values())
 
 
 # -- poison -----------------------------------------------------------------------------------
