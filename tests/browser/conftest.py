@@ -3,9 +3,9 @@
 import os
 import shutil
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
 import pytest
-from playwright.async_api import Browser, async_playwright
 
 from corvus_proxy.books.db import Books
 from corvus_proxy.service.stores import Stores
@@ -13,10 +13,15 @@ from corvus_proxy.till.client import Till
 from tests.browser.people import People
 from tests.stack import RunningStack
 
+if TYPE_CHECKING:
+    from playwright.async_api import Browser
+
 
 @pytest.fixture(scope="session")
-async def browser() -> AsyncIterator[Browser]:
+async def browser() -> "AsyncIterator[Browser]":
     """A running browser; each test opens windows of its own in it."""
+    from playwright.async_api import async_playwright
+
     program = shutil.which("chromium") or shutil.which("chromium-browser")
     if program is None:
         pytest.skip("apt-get install -y --no-install-recommends chromium fonts-dejavu-core")

@@ -1,17 +1,21 @@
 """Every page in every state: quiet, within its policy and its budget, on every screen, for all."""
 
+from typing import TYPE_CHECKING
+
 import pytest
-from playwright.async_api import Browser
 
 from tests.browser.pages import ROWS, Row
 from tests.browser.people import People
 from tests.browser.watch import EVERY, GATE, Visit, visit
 
+if TYPE_CHECKING:
+    from playwright.async_api import Browser
+
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 async def test_a_page(
-    row: Row, browser: Browser, people: People, request: pytest.FixtureRequest
+    row: Row, browser: "Browser", people: People, request: pytest.FixtureRequest
 ) -> None:
     """No error, nothing blocked, no sideways scroll, nothing for axe to find, small; and without
     JavaScript it says the same and offers the same. `--all` takes every screen."""

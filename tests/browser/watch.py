@@ -2,16 +2,19 @@
 
 Rule 1: an address is opened as a person opens it; nothing of the page is replaced or intercepted.
 Rule 2: a visit collects; the test asserts once that nothing was collected, and so shows all of it.
+
+Playwright is imported where a browser starts: it takes a second, and every process reads every
+file.
 """
 
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Browser, ConsoleMessage, Page, Request
+if TYPE_CHECKING:
+    from playwright.async_api import Browser, ConsoleMessage, Page, Request
 
 WAIT_MS = 20_000
 BYTES_MAX = 60_000
@@ -61,7 +64,7 @@ EVERY = tuple(
 class Visit:
     """A window with its own cookies, and everything that went wrong in it."""
 
-    def __init__(self, page: Page, site: str, *, scripted: bool) -> None:
+    def __init__(self, page: "Page", site: str, *, scripted: bool) -> None:
         self.page = page
         self.site = site
         self._scripted = scripted
@@ -74,7 +77,7 @@ class Visit:
         page.on("requestfailed", self._failed)
         page.on("request", self._asked)
 
-    def _hear(self, message: ConsoleMessage) -> None:
+    def _hear(self, message: "ConsoleMessage") -> None:
         told = message.text.startswith("Failed to load resource")
         if message.type not in ("error", "warning"):
             return
@@ -83,12 +86,12 @@ class Visit:
             return
         self.problems.append(f"console: {message.text}")
 
-    def _failed(self, request: Request) -> None:
+    def _failed(self, request: "Request") -> None:
         # A page that is left ends what it was still asking for.
         if request.failure != "net::ERR_ABORTED":
             self.problems.append(f"{request.url}: {request.failure}")
 
-    def _asked(self, request: Request) -> None:
+    def _asked(self, request: "Request") -> None:
         if request.is_navigation_request() and request.frame == self.page.main_frame:
             self._loaded = []
         self._loaded.append(request)
@@ -156,6 +159,8 @@ class Visit:
 
     async def audit(self, screen: Screen, *, colours_alone: bool = False) -> None:
         """What axe finds on the screen that is shown, or in its colours."""
+        from axe_playwright_python.async_playwright import Axe
+
         found = await Axe().run(self.page, options=AXE_COLOURS if colours_alone else AXE)
         for violation in found.response["violations"]:
             for node in violation["nodes"]:
@@ -178,7 +183,7 @@ class Visit:
 
 
 @asynccontextmanager
-async def visit(browser: Browser, site: str, *, scripted: bool = True) -> AsyncIterator[Visit]:
+async def visit(browser: "Browser", site: str, *, scripted: bool = True) -> AsyncIterator[Visit]:
     """A new small window without cookies and without a cache."""
     context = await browser.new_context(
         viewport={"width": GATE[0].width, "height": GATE[0].height}, java_script_enabled=scripted

@@ -1,14 +1,19 @@
-"""The official Python packages, unmodified: streams, tool loops, an empty balance, a top-up."""
+"""The official Python packages, unmodified: streams, tool loops, an empty balance, a top-up.
+
+They are imported where they are used: it takes seconds, and every process reads every file.
+"""
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import anthropic
 import httpx2
-import openai
 import pytest
 
 from tests.stack import RunningStack
+
+if TYPE_CHECKING:
+    import anthropic
+    import openai
 
 CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 CHAT_TOOLS: Any = [{"type": "function", "function": {"name": "weather", "parameters": CITY}}]
@@ -27,7 +32,9 @@ class Counting(httpx2.HTTPTransport):
         return super().handle_request(request)
 
 
-def openai_client(stack: RunningStack, key: str | None = None) -> tuple[openai.OpenAI, Counting]:
+def openai_client(stack: RunningStack, key: str | None = None) -> "tuple[openai.OpenAI, Counting]":
+    import openai
+
     counting = Counting()
     return openai.OpenAI(
         base_url=f"{stack.api}/v1",
@@ -38,7 +45,9 @@ def openai_client(stack: RunningStack, key: str | None = None) -> tuple[openai.O
 
 def anthropic_client(
     stack: RunningStack, key: str | None = None
-) -> tuple[anthropic.Anthropic, Counting]:
+) -> "tuple[anthropic.Anthropic, Counting]":
+    import anthropic
+
     counting = Counting()
     return anthropic.Anthropic(
         base_url=stack.api,
@@ -138,6 +147,9 @@ def test_models_are_listed_in_either_shape(stack: RunningStack) -> None:
 def test_a_small_key_is_served_until_empty_and_revived_by_a_credit(stack: RunningStack) -> None:
     """0.004 USD on gpt-5.5: served, then one 429 per SDK call; after a credit the same client goes
     on."""
+    import anthropic
+    import openai
+
     key = stack.new_key("0.004")
     client, calls = openai_client(stack, key["secret"])
 
@@ -178,6 +190,9 @@ def test_a_small_key_is_served_until_empty_and_revived_by_a_credit(stack: Runnin
 
 def test_a_slug_on_the_wrong_path_names_the_right_one(stack: RunningStack) -> None:
     """Chat with a Claude slug and messages with a GPT slug: a 400 in the caller's dialect."""
+    import anthropic
+    import openai
+
     chat, calls = openai_client(stack)
     with pytest.raises(openai.BadRequestError, match="/v1/messages"):
         chat.chat.completions.create(
