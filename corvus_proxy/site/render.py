@@ -88,6 +88,7 @@ class Pages:
             lstrip_blocks=True,
         )
         filters: dict[str, Callable[..., object]] = {
+            "usd": format_usd,
             "usd_figure": usd_figure,
             "usd_column": usd_column,
             "grouped": lambda number: f"{number:,}",
