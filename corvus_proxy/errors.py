@@ -5,7 +5,8 @@
     │   ├── InvalidRequest      400  malformed, or a field we cannot bill or serve
     │   ├── WrongDialect        400  this slug is not served on this path
     │   ├── InvalidKey          401  no key, or one that nobody has
-    │   ├── KeyDisabled         403  frozen, revoked or expired
+    │   ├── KeyDisabled         403  frozen or revoked, or a secret that was changed
+    │   ├── KeyExpired          403  the key has reached the end that its owner set
     │   ├── NotFound            404  no such path, model or thing
     │   ├── MethodNotAllowed    405
     │   ├── BodyTimeout         408  the request's body stopped coming
@@ -13,7 +14,8 @@
     │   ├── UnsupportedEncoding 415
     │   ├── UpgradeRefused      426  WebSocket
     │   ├── OutOfBalance        429  the free balance does not cover the request
-    │   ├── LimitReached        429  rate, concurrency or cap of the key
+    │   ├── CapReached          429  the key's own cap does not cover the request
+    │   ├── LimitReached        429  rate or concurrency of the key
     │   ├── Unpriced            503  the model's price does not allow it to be sold now
     │   ├── LedgerUnavailable   503  the till is closed, away or behind
     │   └── RecordsUnavailable  503  the books are away; inference goes on without them
@@ -102,6 +104,10 @@ class KeyDisabled(Refusal):
     status, code = 403, "key_disabled"
 
 
+class KeyExpired(Refusal):
+    status, code = 403, "key_expired"
+
+
 class NotFound(Refusal):
     status, code = 404, "not_found"
 
@@ -136,6 +142,15 @@ class OutOfBalance(Refusal):
     """
 
     status, code = 429, "insufficient_balance"
+
+
+class CapReached(Refusal):
+    """The cap of a sub-key leaves less than the request requires; the wallet may well have it.
+
+    To a client it is what an empty balance is: it stops at once.
+    """
+
+    status, code = 429, "cap_reached"
 
 
 class LimitReached(Refusal):

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from msgspec.structs import replace
 
 from corvus_proxy.errors import (
+    CapReached,
     GatewayStopping,
     KeyDisabled,
     LedgerUnavailable,
@@ -50,6 +51,7 @@ class Stop(StrEnum):
     """Before the terminal event: who closes after it has had it all."""
     CLIENT_STALLED = "client_stalled"
     OUT_OF_BALANCE = "out_of_balance"
+    CAP_REACHED = "cap_reached"
     KEY_DISABLED = "key_disabled"
     LEDGER_AWAY = "ledger_away"
     SHUTDOWN = "shutdown"
@@ -77,6 +79,11 @@ _ENDS: dict[Stop, tuple[Outcome, type[RequestError], str]] = {
         Outcome.OUT_OF_BALANCE,
         OutOfBalance,
         "Out of balance: the answer was ended where the balance of this key ended.",
+    ),
+    Stop.CAP_REACHED: (
+        Outcome.CAP_REACHED,
+        CapReached,
+        "The answer was ended where the cap of this key ended.",
     ),
     Stop.KEY_DISABLED: (
         Outcome.KEY_DISABLED,

@@ -1,10 +1,13 @@
 """The till's "no" as the refusal that the client reads."""
 
+from datetime import UTC, datetime
 from typing import NoReturn
 
 from corvus_proxy.errors import (
+    CapReached,
     InvalidKey,
     KeyDisabled,
+    KeyExpired,
     LedgerUnavailable,
     LimitReached,
     OutOfBalance,
@@ -25,6 +28,8 @@ def raise_refusal(reply: object, exchange: Exchange, site_url: str) -> NoReturn:
     match reply:
         case Poor():
             raise out_of_balance(reply, exchange, site_url)
+        case Limited(reason="cap"):
+            raise cap_reached(reply, exchange)
         case Limited():
             raise LimitReached(
                 f"This key has reached its limit of {reply.reason}.",
@@ -43,6 +48,8 @@ def raise_key_refusal(reply: object) -> NoReturn:
         case Denied():
             if reply.reason == "secret":
                 raise InvalidKey(UNKNOWN_KEY)
+            if reply.reason == "expired_key":
+                raise KeyExpired("This key has reached the end that its owner set for it.")
             raise KeyDisabled(f"This key is {reply.reason}.")
         case Backpressure():
             raise LedgerUnavailable(
@@ -52,6 +59,35 @@ def raise_key_refusal(reply: object) -> NoReturn:
             raise LedgerUnavailable(
                 "The ledger is being checked after a restart; nothing was charged.", retry_after_s=2
             )
+
+
+def cap_reached(limited: Limited, exchange: Exchange) -> CapReached:
+    """The refusal for a sub-key's cap: how much of it is gone, and when it begins anew."""
+    required = format_usd(exchange.quote.least_nanos)
+    cap, spent = format_usd(limited.cap_nanos), format_usd(limited.spent_nanos)
+    held = format_usd(limited.held_nanos)
+    left = max(0, limited.cap_nanos - limited.spent_nanos - limited.held_nanos)
+    resets_at = ""
+    if limited.resets_ms:
+        resets_at = datetime.fromtimestamp(limited.resets_ms // 1000, UTC).isoformat()
+    return CapReached(
+        f"This key's cap is reached: of {cap} USD {spent} USD are spent and {held} USD are held by"
+        f" its running requests, and this request requires at least {required} USD. "
+        + (
+            f"The cap begins anew at {resets_at}."
+            if resets_at
+            else "The cap does not begin anew; the owner of the main key can raise it."
+        ),
+        retry_after_s=RETRY_AFTER_EMPTY_S,
+        details={
+            "cap": cap,
+            "spent": spent,
+            "held": held,
+            "available": format_usd(left),
+            "required": required,
+            "resets_at": resets_at or None,
+        },
+    )
 
 
 def out_of_balance(poor: Poor, exchange: Exchange, site_url: str) -> OutOfBalance:

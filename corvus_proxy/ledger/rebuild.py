@@ -98,9 +98,8 @@ async def fill(
     claims = await door.claims(till, part)
     charged, known, short = await _charge(till, books, part, epoch, claims)
     adopted = await _adopt(till, books, part, epoch, [one for one in claims if one.kind == "A"])
-    for row in waiting:
-        if row.kind == "reversal":  # it takes what nobody else needs
-            await outbox.send(till, books, row)
+    for row in (one for one in waiting if one.kind == "reversal"):
+        await outbox.send(till, books, row)  # it takes what nobody else needs
     count, problem = await _compare(till, books, part)
     return Rebuilt(count, charged, known, adopted, short, problem)
 

@@ -26,6 +26,7 @@ class Outcome(StrEnum):
     CANCELLED = "client_cancelled_midstream"
     SLOW_READER = "slow_reader_timeout"
     OUT_OF_BALANCE = "out_of_balance_midstream"
+    CAP_REACHED = "cap_reached_midstream"
     KEY_DISABLED = "key_disabled_midstream"
     LEDGER_UNAVAILABLE = "ledger_unavailable_midstream"
     GATEWAY_TIMEOUT = "gateway_timeout"
@@ -81,6 +82,7 @@ RULES: dict[Outcome, Rule] = {
         _METERED, _USAGE_OR_METER, _REST, "in-band error, if it reads on in time"
     ),
     Outcome.OUT_OF_BALANCE: Rule(_METERED, _USAGE_OR_METER, _REST, _ERROR),
+    Outcome.CAP_REACHED: Rule(_METERED, _USAGE_OR_METER, _REST, _ERROR),
     Outcome.KEY_DISABLED: Rule(_METERED, _USAGE_OR_METER, _REST, _ERROR),
     Outcome.LEDGER_UNAVAILABLE: Rule(
         _METERED, "usage so far, else meter; by the journal", _REST, _ERROR

@@ -61,6 +61,7 @@ OUTCOMES = {
     "client_cancelled_midstream": Outcome("cancelled midway", "short"),
     "slow_reader_timeout": Outcome("client stopped reading", "short"),
     "out_of_balance_midstream": Outcome("ended with the balance", "short"),
+    "cap_reached_midstream": Outcome("ended with the key's cap", "short"),
     "key_disabled_midstream": Outcome("ended: key frozen", "short"),
     "ledger_unavailable_midstream": Outcome("ended: ledger away", "short"),
     "gateway_timeout": Outcome("vendor fell silent", "short"),

@@ -183,8 +183,8 @@ class Holds:
     async def reserve(self, ask: reply.Ask) -> Any:
         """A Hold, or Poor, Limited, Denied, NoKey, Backpressure or Fenced. Raises TillUnavailable.
 
-        Where the balance would cover the request but other holds stand in the way, it waits a while
-        for one of them to end.
+        Where the balance, or the key's cap, would cover the request but other holds stand in the
+        way, it waits a while for one of them to end.
         """
         if not self.journal.healthy:
             return reply.Backpressure()
@@ -195,9 +195,7 @@ class Holds:
         try:
             while True:
                 answer = await self._reserve_once(ask)
-                if not isinstance(answer, reply.Poor):
-                    break
-                if answer.available_nanos + answer.held_nanos < ask.least_nanos:
+                if not _may_change(answer, ask.least_nanos):
                     break
                 left_s = deadline_s - clock.monotonic_s()
                 if left_s <= 0 or not await self._wait_for_settle(ask.wallet, left_s):
@@ -299,6 +297,17 @@ class Holds:
         for hold, answer in zip(due, answers, strict=True):
             if isinstance(answer, reply.Extended):
                 hold.renewed_s = now_s
+
+
+def _may_change(answer: Any, least_nanos: int) -> bool:
+    """Whether the end of running requests would let this one in."""
+    if isinstance(answer, reply.Poor):
+        return answer.available_nanos + answer.held_nanos >= least_nanos
+    return (
+        isinstance(answer, reply.Limited)
+        and answer.held_nanos > 0
+        and answer.cap_nanos - answer.spent_nanos >= least_nanos
+    )
 
 
 async def settle_until_answered(

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from corvus_proxy.errors import OutOfBalance, RequestError, UpstreamOverloaded
+from corvus_proxy.errors import CapReached, OutOfBalance, RequestError, UpstreamOverloaded
 from corvus_proxy.money.amount import format_usd
 from corvus_proxy.wire.dialect import Dialect
 
@@ -67,7 +67,7 @@ def error_object(
     }
     if dialect is Dialect.MESSAGES:
         kind = _MESSAGES_TYPES.get(status(dialect, error), "api_error")
-        if isinstance(error, OutOfBalance):
+        if isinstance(error, OutOfBalance | CapReached):
             kind = "billing_error"
         return {
             "type": "error",
@@ -75,7 +75,7 @@ def error_object(
             "request_id": request_id,
         }
     kind = _CHAT_TYPES.get(error.status, "invalid_request_error")
-    if isinstance(error, OutOfBalance):
+    if isinstance(error, OutOfBalance | CapReached):
         kind = "insufficient_quota"
     return {"error": {"message": error.message, "type": kind, "param": error.param, **facts}}
 

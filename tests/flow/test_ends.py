@@ -15,6 +15,7 @@ import threading
 import time
 import tomllib
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +25,9 @@ import httpx
 import pytest
 
 from corvus_proxy.gateway.front.asgi import application
+from corvus_proxy.money.amount import format_usd
 from corvus_proxy.money.outcome import Outcome
+from corvus_proxy.money.period import ends_at
 from corvus_proxy.roles.gateway import Process
 from corvus_proxy.settings import load
 from tests.oracle import bill
@@ -773,6 +776,60 @@ def test_out_of_balance_midstream(ends: RunningStack) -> None:
                 source="estimated")  # fmt: skip
     ended_in_band(seen, MINI, "insufficient_balance", row["charge_nanos"])
     assert 0 <= standing(ends, poor)["balance_nanos"] < held
+
+
+def sub_key(stack: RunningStack, key: Key, *words: str) -> Key:
+    """A key that spends from the same wallet."""
+    made = stack.command("keys", "create", "--parent", key.key_id, *words)
+    return Key(made["key_id"], made["secret"], made["wallet"])
+
+
+def post(stack: RunningStack, key: Key, asked: tuple[str, bytes]) -> httpx.Response:
+    return stack.ask(*asked, key=key.secret)
+
+
+def test_cap_reached_midstream(ends: RunningStack) -> None:
+    """The cap falls below what a stream will cost: it ends at its slice, charged what was metered;
+    the next request is refused with the cap's figures, and the wallet still serves its main key."""
+    main = new_key(ends, "1")
+    sub = sub_key(ends, main, "--cap", "0.5", "--period", "day")
+    path, body = request(MINI, "tokens=900; delay_ms=40", limit=5000, stream=True)
+    with counted(ends, Outcome.CAP_REACHED), moves(ends, "corvus_shortfall_nanos_total", by=0):
+        running = Running(ends, sub, path, body)
+        running.await_deltas(3)
+        ends.command("keys", "limit", sub.key_id, "--cap", "0.000001", "--period", "day")
+        seen = running.end()
+    tokens = row_tokens(ends, seen, (len(body) // 4, seen.deltas))
+    row = check(ends, sub, Outcome.CAP_REACHED, seen.request_id, slug=MINI, tokens=tokens,
+                source="estimated")  # fmt: skip
+    ended_in_band(seen, MINI, "cap_reached", row["charge_nanos"])
+    for slug, kind in ((MINI, "insufficient_quota"), (OPUS, "billing_error")):
+        refused = post(ends, sub, request(slug, "tokens=9"))
+        error = refused.json()["error"]
+        assert (refused.status_code, error["code"], error["type"]) == (429, "cap_reached", kind)
+        assert (refused.headers["x-should-retry"], refused.headers["retry-after"]) == (
+            "false",
+            "61",
+        )
+        assert (error["cap"], error["held"], error["charged"]) == ("0.000001", "0.00", "0.00")
+        assert error["spent"] == format_usd(row["charge_nanos"])
+        assert error["resets_at"] == str(ends_at("day", datetime.now(UTC))).replace(" ", "T")
+        assert error["resets_at"] in error["message"]
+    assert post(ends, main, request(MINI, "tokens=9")).status_code == 200
+
+
+def test_an_expired_key_is_refused_by_its_own_code(ends: RunningStack) -> None:
+    """And works again once its end is moved."""
+    main = new_key(ends, "1")
+    sub = sub_key(ends, main, "--cap", "0.5")
+    ends.command("keys", "limit", sub.key_id, "--expires", "2020-01-01T00:00:00")
+    refused = post(ends, sub, request(OPUS, "tokens=9"))
+    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "key_expired")
+    ends.command("keys", "limit", sub.key_id)
+    assert post(ends, sub, request(OPUS, "tokens=9")).status_code == 200
+    ends.command("keys", "revoke", sub.key_id)
+    refused = post(ends, sub, request(OPUS, "tokens=9"))
+    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "key_disabled")
 
 
 def test_key_disabled_midstream(ends: RunningStack) -> None:

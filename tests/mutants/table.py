@@ -146,8 +146,8 @@ ENDS = [
         "what_was_spent_stays_exact_beyond_doubles",
     ),
     lua(
-        "a key's own total is not kept", "settle", "'spt', spent, 's:' .. hold.key, key_spent)",
-        "'spt', spent)", "what_was_spent_stays_exact_beyond_doubles",
+        "a key's own total is not kept", "settle", "'s:' .. hold.key, key_spent, 'h:'", "'h:'",
+        "what_was_spent_stays_exact_beyond_doubles",
     ),
     lua(
         "nothing charged is written as -0", "settle", "digits(0 - charged)", "digits(-charged)",
@@ -249,8 +249,7 @@ CAPS = [
     ),
     cap(
         "a key beyond its end goes on", "reserve",
-        "  if key.expires > 0 and key.expires <= now_ms then return {'DENIED', 'expired_key'} end\n",
-        "", "a_key_ends",
+        "if key.expires > 0 and key.expires <= now_ms then", "if false then", "a_key_ends",
     ),
     cap(
         "a slice passes the cap", "extend",

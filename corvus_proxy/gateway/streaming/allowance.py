@@ -28,6 +28,7 @@ class Allowance:
         "_slice",
         "ask_at",
         "away",
+        "capped",
         "disabled",
         "final",
         "tokens",
@@ -48,6 +49,8 @@ class Allowance:
         """… because it could not be asked."""
         self.disabled = False
         """… because the key was frozen or revoked."""
+        self.capped = False
+        """… because the key's cap is reached."""
         self.tokens = 0
         self.ask_at = 0
         self._set(hold.granted_nanos)
@@ -88,7 +91,8 @@ class Allowance:
         try:
             reply = await self._hold.extend(self._nanos(want))
             if isinstance(reply, Extended):
-                self.final, self.disabled = reply.final, bool(reply.reason)
+                self.final, self.capped = reply.final, reply.reason == "cap"
+                self.disabled = reply.reason not in ("", "cap")
                 self._set(reply.granted_total_nanos)
             else:
                 self.final = self.away = True

@@ -42,6 +42,8 @@ _BLANK_LINE = re.compile(rb"\n\r?\n")
 AFTER_TERMINAL_S = 1.0
 """How long an upstream may keep its connection open after the terminal event."""
 
+_AT_THE_HOLDS_END = (Stop.OUT_OF_BALANCE, Stop.CAP_REACHED, Stop.KEY_DISABLED, Stop.LEDGER_AWAY)
+
 
 class Stream:
     """One streamed answer on its way. `run` relays it, `tick` is called twice a second."""
@@ -142,6 +144,8 @@ class Stream:
     def _unpaid(self) -> Stop:
         if self._allowance.away:
             return Stop.LEDGER_AWAY
+        if self._allowance.capped:
+            return Stop.CAP_REACHED
         return Stop.KEY_DISABLED if self._allowance.disabled else Stop.OUT_OF_BALANCE
 
     async def _pay(self, tokens: int) -> bool:
@@ -261,7 +265,7 @@ class Stream:
     def _conclude(self, stop: Stop) -> Ending:
         exchange = self._exchange
         limit = self._limit
-        if stop in (Stop.OUT_OF_BALANCE, Stop.KEY_DISABLED, Stop.LEDGER_AWAY):
+        if stop in _AT_THE_HOLDS_END:
             # The chunk that the hold did not cover went nowhere.
             limit = min(limit, self._allowance.tokens)
         return conclude(

@@ -1,5 +1,6 @@
 """`corvus keys …`: keys and their balances."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 from cyclopts import App
@@ -27,13 +28,34 @@ def create(
     credit: str = "0",
     label: str = "",
     reason: str = "operator grant",
+    parent: str = "",
+    cap: str = "",
+    period: str = "total",
+    expires: datetime | None = None,
     common: Common | None = None,
 ) -> None:
-    """A new key, credited with so many USD."""
+    """A new key, credited with so many USD; or, with `--parent`, a sub-key of another key's wallet.
+
+    Parameters
+    ----------
+    parent: Id of a key of the wallet that the sub-key spends from.
+    cap: USD that the sub-key may spend in the period; without it there is no cap.
+    period: total, day, week or month (UTC).
+    expires: Time from which the sub-key is refused; UTC where it names no other.
+    """
     from corvus_proxy.money.amount import parse_usd
     from corvus_proxy.service import keys as service
 
     common = common or Common()
+    if parent:
+        limits = _limits(cap, period, expires)
+
+        async def create_sub(stores: Any) -> Any:
+            wallet = (await service.show(stores, parent)).wallet
+            return await service.create_sub(stores, wallet, label=label, actor="cli", **limits)
+
+        say(common, *_shown(on_stores(common, create_sub)))
+        return
     made = on_stores(
         common,
         lambda stores: service.create(
@@ -41,6 +63,52 @@ def create(
         ),
     )
     say(common, *_shown(made))
+
+
+def _limits(cap: str, period: str, expires: datetime | None) -> dict[str, Any]:
+    from corvus_proxy.money.amount import parse_usd
+
+    if expires is not None and expires.tzinfo is None:
+        expires = expires.replace(tzinfo=UTC)
+    return {
+        "cap_nanos": parse_usd(cap) if cap else None,
+        "period": period,
+        "expires_ms": int(expires.timestamp()) * 1000 if expires is not None else 0,
+    }
+
+
+@app.command
+def limit(
+    key_id: str,
+    *,
+    cap: str = "",
+    period: str = "total",
+    expires: datetime | None = None,
+    common: Common | None = None,
+) -> None:
+    """Sets what a sub-key may spend, in which period, and its end; what is not named is none."""
+    from corvus_proxy.service import keys as service
+
+    common = common or Common()
+    limits = _limits(cap, period, expires)
+
+    async def change(stores: Any) -> None:
+        wallet = (await service.show(stores, key_id)).wallet
+        await service.change_sub(stores, wallet, key_id, actor="cli", **limits)
+
+    on_stores(common, change)
+    said = " ".join(f"{name.partition('_')[0]} {value or '-'}" for name, value in limits.items())
+    say(common, {"key_id": key_id, **limits}, f"{key_id}  {said}")
+
+
+@app.command
+def revoke(key_id: str, *, reason: str = "", common: Common | None = None) -> None:
+    """Ends a key for ever; its money stays in the wallet."""
+    from corvus_proxy.service import keys as service
+
+    common = common or Common()
+    on_stores(common, lambda stores: service.revoke(stores, key_id, reason=reason))
+    say(common, {"key_id": key_id, "status": "revoked"}, f"{key_id}  revoked")
 
 
 @app.command

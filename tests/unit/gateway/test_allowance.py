@@ -12,7 +12,7 @@ from corvus_proxy.money.pricing import Bound, Price, Rates, ceiling
 from corvus_proxy.till.client import Till
 from corvus_proxy.till.holds import Hold, Holds
 from corvus_proxy.till.journal import Node
-from corvus_proxy.till.reply import Ask
+from corvus_proxy.till.reply import Ask, KeyEntry, KeyRow
 from tests.conftest import add_wallet
 
 pytestmark = pytest.mark.anyio
@@ -81,3 +81,19 @@ async def test_a_till_that_is_away_pays_for_nothing_more(hold: Hold) -> None:
     assert not await allowance.reach(SLICE + 1)
     assert allowance.away
     await redis.hset(name, "rs", stamp)
+
+
+async def test_a_cap_ends_it_by_its_own_word(valkey_till: Till, tmp_path: Path) -> None:
+    """The wallet has more; the key's cap is what ends the stream."""
+    await add_wallet(valkey_till, W, nanos(500))
+    key = KeyEntry(f"key_{W}", "1", [("digest", 0)], False, "", nanos(30))
+    await valkey_till.push(KeyRow(W, 2, "1", [key]))
+    journal = Node(tmp_path, b"p" * 32).journal("p1", sync_ms=5)
+    holds = Holds(valkey_till, journal, lease_s=60, lag_limit=99, wait_s=0, waiters_max=1)
+    first = nanos(SLICE)
+    async with await holds.reserve(Ask("r", W, "digest", first, first, 0, "v", "m", 1)) as one:
+        allowance = Allowance(one, BOUND, PRICE, limit=10**6, slice_tokens=SLICE)
+        assert await allowance.reach(30)
+        assert not await allowance.reach(31)
+        assert (allowance.tokens, allowance.capped, allowance.disabled) == (30, True, False)
+    await holds.drain(1)

@@ -70,6 +70,7 @@ def seen(
          Usage(80, output=7)),
         (seen(), Stop.TIMED_OUT, "gateway_timeout", "estimated", Usage(33, output=7)),
         (seen(), Stop.CLIENT_STALLED, "slow_reader_timeout", "estimated", Usage(33, output=7)),
+        (seen(), Stop.CAP_REACHED, "cap_reached_midstream", "estimated", Usage(33, output=7)),
         (seen(), Stop.KEY_DISABLED, "key_disabled_midstream", "estimated", Usage(33, output=7)),
         (seen(), Stop.SHUTDOWN, "gateway_shutdown", "estimated", Usage(33, output=7)),
         # The chunk that was withheld may hold the terminal event: the client does not have it.

@@ -33,18 +33,24 @@ def test_every_error_tells_code_id_page_and_charge(
     assert error["type"]
     assert (body.get("type") == "error") == (dialect is Dialect.MESSAGES)
     quota = error["type"] in ("insufficient_quota", "billing_error")
-    assert quota == (kind is errors.OutOfBalance)
+    assert quota == (kind in (errors.OutOfBalance, errors.CapReached))
 
 
-def test_out_of_balance_stops_every_client_at_once() -> None:
-    """429, not to be retried, and the type that each dialect's agents know."""
-    error = errors.OutOfBalance("Out of balance: x", retry_after_s=61)
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [(errors.OutOfBalance, "insufficient_balance"), (errors.CapReached, "cap_reached")],
+)
+def test_out_of_balance_stops_every_client_at_once(
+    kind: type[errors.RequestError], code: str
+) -> None:
+    """429, not to be retried, and the type that each dialect's agents know; so does a cap."""
+    error = kind("Out of balance: x", retry_after_s=61)
     assert refusal.status(Dialect.CHAT, error) == refusal.status(Dialect.MESSAGES, error) == 429
     assert dict(refusal.headers(error)) == {
         b"content-type": b"application/json", b"x-should-retry": b"false", b"retry-after": b"61",
     }  # fmt: skip
     chat = json.loads(refusal.body(Dialect.CHAT, error, "r", "s"))["error"]
-    assert (chat["type"], chat["code"]) == ("insufficient_quota", "insufficient_balance")
+    assert (chat["type"], chat["code"]) == ("insufficient_quota", code)
     messages = json.loads(refusal.body(Dialect.MESSAGES, error, "r", "s"))["error"]
     assert messages["type"] == "billing_error"
 
