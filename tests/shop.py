@@ -22,6 +22,7 @@ from corvus_proxy.shop.provider import (
     Notice,
     Opened,
     Paid,
+    Provider,
     ProviderRefused,
     ProviderUnavailable,
     Standing,
@@ -108,13 +109,13 @@ class Shop:
             brand=BRAND, shop=ShopSettings(**shop), mail=MailSettings(host="mail.test")
         )
         self.card, self.chain = Service("stripe"), Service("btcpay")
+        self.services: Mapping[str, Provider] = {"stripe": self.card, "btcpay": self.chain}
         self.writer = Writer(till, books, keep=10)
 
     @property
     def desk(self) -> Desk:
         """Another process each time."""
-        services = {one.name: one for one in (self.card, self.chain)}
-        return open_desk(self.settings, self.stores, services)
+        return open_desk(self.settings, self.stores, self.services)
 
     async def place(self, amount: str = "20", **form: str) -> Placed:
         """An order by Stripe for a new key, unless the form says otherwise."""

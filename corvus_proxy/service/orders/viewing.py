@@ -9,7 +9,7 @@ from corvus_proxy.sealing import token_digest, unseal
 from corvus_proxy.service.orders.desk import Desk
 from corvus_proxy.service.orders.types import OrderView, PaymentView, RefundView, StepView
 from corvus_proxy.shop.delivering import RECOVERY, SECRET
-from corvus_proxy.shop.settle import settle
+from corvus_proxy.shop.settle import bring, settle
 from corvus_proxy.shop.states import PAID
 from corvus_proxy.till.client import TillUnavailable
 
@@ -27,6 +27,7 @@ async def view(desk: Desk, token: str, browser: str, *, check: bool = True) -> O
         return None
     if check and order.status != PAID and desk.looks.take(order.order_id):
         await settle(desk.means, order.order_id, via="page")
+    await _bring(desk, order.order_id)
     async with books.transaction() as connection:
         order = await orders.lock(connection, order.order_id)
         own = owns(desk, order, browser)
@@ -39,6 +40,17 @@ async def view(desk: Desk, token: str, browser: str, *, check: bool = True) -> O
             order = await orders.change(connection, order.order_id, fulfilment="delivered")
             await orders.add_step(connection, order.order_id, "delivered")
         return await _seen(connection, desk, order, secret, own=own)
+
+
+async def _bring(desk: Desk, order_id: str) -> None:
+    """Redis has heard what the page is about to show: whoever credited the order just now may not
+    have told it yet."""
+    async with desk.stores.books.connection() as connection:
+        order = await orders.by_id(connection, order_id)
+        wallet = order.wallet if order and order.credited_nanos else None
+        waits = await owners.waiting(connection, wallet) if wallet else []
+    if wallet and waits:
+        await bring(desk.means, wallet)
 
 
 def owns(desk: Desk, order: OrderRow, browser: str) -> bool:
