@@ -52,6 +52,7 @@ async def by_code(stores: Stores, text: str) -> Recovered | None:
         email = await people.email(connection, wallet)
     found = await owner.recover(stores, text, actor="code")
     if found is not None:
+        await stop(stores, wallet)
         await _tell(stores, found, email)
     return found
 

@@ -288,6 +288,13 @@ async def test_the_mail_brings_a_link_and_a_bounce_flips_the_page(world: World) 
     assert answer.status_code == 429
     await world.mail()
     (came,) = [one for one in world.mails.box.mails if one.recipients == ["right@x.example"]]
+    ticket = await sessions.by_key(world.stores, key)
+    assert ticket is not None
+    async with world.stores.books.connection() as connection:
+        wallet = "select email from wallet where wallet = $1"
+        assert await connection.fetchval(wallet, ticket.wallet) == "right@x.example"
+        living = "select count(*) from link where kind = 'claim' and expires_at > now()"
+        assert await connection.fetchval(living) == 1
     assert key not in came.text + came.html
     link = re.search(rf"{SITE}(/claim/\w+)", came.text)
     assert link is not None
@@ -381,6 +388,8 @@ async def test_the_proof_of_payment_waits_and_the_owner_can_stop_it(world: World
     (waiting,) = await recovery.waiting(world.stores, ticket.wallet)
     assert (waiting.state, waiting.how, waiting.order_id) == ("waiting", "payment", order)
     assert "Stop it" in (await world.browser.get(stop[1])).text
+    await world.browser.post("/login", data={"key": key})
+    assert "Somebody asks for a new secret" in (await world.browser.get("/dashboard")).text
     assert "Wait until" in (await world.other.get(room)).text
     assert "It was stopped" in (await world.browser.post(stop[1])).text
     assert "It was stopped" in (await world.other.post(room)).text
@@ -410,6 +419,25 @@ async def test_the_proof_of_payment_opens_after_the_wait(world: World) -> None:
     assert await balance(world, found) == 25 * USD
     assert "This door was opened" in (await world.other.post(room)).text
     assert await recovery.by_code(world.stores, code) is None
+
+
+async def test_who_is_logged_in_or_has_the_code_ends_every_other_way(world: World) -> None:
+    """From the dashboard by a button; by the code in any case: what a thief began is over."""
+    _, page = await buy(world)
+    key, code, order = key_of(page), code_of(page), order_of(page)
+    proof = {"door": "payment", "order_id": order, "reference": await reference_of(world, order)}
+    rooms = []
+    for _ in range(2):
+        answer = await world.other.post("/recover", data=proof)
+        rooms.append(answer.headers["location"])
+        if len(rooms) == 1:
+            await world.browser.post("/login", data={"key": key})
+            answer = await world.browser.post("/dashboard/recovery/stop")
+            assert answer.headers["location"] == "/dashboard"
+            assert "Somebody asks" not in (await world.browser.get("/dashboard")).text
+    assert await recovery.by_code(world.stores, code) is not None
+    for room in rooms:
+        assert "It was stopped" in (await world.other.get(room)).text
 
 
 async def test_the_mailbox_leads_back_and_nobody_learns_whose_it_is(world: World) -> None:

@@ -61,3 +61,12 @@ async def use(connection: Any, digest: str, kind: str) -> LinkRow | None:
         kind,
     )
     return None if row is None else LinkRow(*row)
+
+
+async def end(connection: Any, order_id: str) -> None:
+    """Ends the links of an order's mails that nobody has used."""
+    await connection.execute(
+        "update link set expires_at = now() where order_id = $1 and kind = 'claim'"
+        " and used_at is null and expires_at > now()",
+        order_id,
+    )

@@ -62,6 +62,17 @@ async def set_recovery(connection: Any, wallet: str, digest: str, email: str) ->
     )
 
 
+async def correct_email(connection: Any, wallet: str, old: str, new: str) -> None:
+    """The buyer's address put right, where it is still the owner's: one that a recovery has taken
+    away, or that the owner has changed, stays as it is."""
+    await connection.execute(
+        "update wallet set email = $3 where wallet = $1 and email = $2 and $2 <> ''",
+        wallet,
+        old,
+        new,
+    )
+
+
 async def freeze(connection: Any, wallet: str) -> int | None:
     """Stops a wallet because its payment was taken back; its new version, or None where it is
     stopped already."""

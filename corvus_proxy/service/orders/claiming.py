@@ -6,7 +6,7 @@ A link is looked at by GET and used by POST alone: mail scanners follow links, t
 from typing import Any
 
 from corvus_proxy import clock
-from corvus_proxy.books.shop import links, orders
+from corvus_proxy.books.shop import links, orders, owners
 from corvus_proxy.books.shop.orders import OrderRow
 from corvus_proxy.sealing import token_digest, unseal
 from corvus_proxy.service.orders.desk import Desk
@@ -39,6 +39,10 @@ async def correct_address(desk: Desk, token: str, browser: str, email: str) -> P
             return order
         if problem := await _too_often(connection, order):
             return problem
+        # Whoever got the mail at the wrong address shall not get the key.
+        await links.end(connection, order.order_id)
+        if order.new_key and order.wallet is not None:
+            await owners.correct_email(connection, order.wallet, order.email, address)
         order = await orders.change(connection, order.order_id, email=address)
         await orders.add_step(connection, order.order_id, "address")
         await _send(connection, desk, order)

@@ -4,7 +4,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from corvus_proxy.service import account
+from corvus_proxy.service import account, recovery
 from corvus_proxy.service.sessions import Session
 from corvus_proxy.site import charts, render
 from corvus_proxy.site.account.live import Live
@@ -19,7 +19,8 @@ class Overview:
 
     async def page(self, request: Request, session: Session) -> Response:
         """`GET /dashboard`."""
-        view = await account.dashboard(self._front.stores, session)
+        stores = self._front.stores
+        view = await account.dashboard(stores, session)
         listing = view.listing
         drawn = {}
         if listing is not None:
@@ -36,6 +37,7 @@ class Overview:
             calls=self._front.calls,
             has_requests="/dashboard/requests" in self._front.built,
             charts=drawn,
+            recoveries=await recovery.waiting(stores, session.wallet) if listing else [],
             **view._asdict(),
         )
 

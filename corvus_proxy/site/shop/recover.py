@@ -12,6 +12,7 @@ from starlette.routing import Route
 from corvus_proxy.books.db import BooksUnavailable
 from corvus_proxy.service import recovery
 from corvus_proxy.service.owner import Recovered
+from corvus_proxy.service.sessions import Session
 from corvus_proxy.site import forms, render
 from corvus_proxy.site.front import Front
 from corvus_proxy.site.shop import snippets
@@ -116,6 +117,11 @@ class Recover:
         await recovery.stop_by_link(self._stores, request.path_params["token"])
         return await self.stopping(request)
 
+    async def stop_all(self, request: Request, session: Session) -> Response:
+        """`POST /dashboard/recovery/stop`: by who is logged in."""
+        await recovery.stop(self._stores, session.wallet)
+        return render.redirect("/dashboard")
+
     def _given(self, found: Recovered) -> Response:
         api = self._front.settings.brand.api_url
         return self._front.pages.page(
@@ -156,6 +162,9 @@ def routes(front: Front) -> list[Route]:
     return [
         Route("/recover", views.doors, methods=["GET"]),
         Route("/recover", views.open, methods=["POST"]),
+        Route(
+            "/dashboard/recovery/stop", front.guarded(views.stop_all, main=True), methods=["POST"]
+        ),
         Route("/recover/stop/{token}", views.stopping, methods=["GET"]),
         Route("/recover/stop/{token}", views.stop, methods=["POST"]),
         Route("/recover/{token}", views.pending, methods=["GET"]),
