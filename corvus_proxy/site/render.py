@@ -99,6 +99,7 @@ class Pages:
             "outcome": outcome,
             "source": lambda code: SOURCES.get(code, ""),
             "bar": bar,
+            "request_name": lambda name: name.removesuffix(":L"),
             "day": lambda day: day.strftime("%d %b"),
             "runway": runway,
             "part": lambda name: CLASSES.get(name, name.replace("_", " ")),

@@ -2,7 +2,7 @@
 
 from starlette.routing import Route
 
-from corvus_proxy.site.account import keys, login, mailed, overview, security
+from corvus_proxy.site.account import keys, ledger, login, mailed, overview, requests, security
 from corvus_proxy.site.front import Front
 
 
@@ -12,6 +12,8 @@ def routes(front: Front) -> list[Route]:
         *login.routes(front),
         *mailed.routes(front),
         *overview.routes(front),
+        *requests.routes(front),
+        *ledger.routes(front),
         *keys.routes(front),
         *security.routes(front),
     ]
