@@ -15,6 +15,7 @@ from corvus_proxy.ledger.coordinator import Coordinator
 from corvus_proxy.ledger.writer import Writer
 from corvus_proxy.roles.process import serve_until, set_up_logs, stop_event
 from corvus_proxy.service import demo, guard, orders
+from corvus_proxy.service.alarms import hooks, watch
 from corvus_proxy.service.stores import Stores, open_stores
 from corvus_proxy.settings import Settings, config_path
 from corvus_proxy.shop import mail
@@ -25,6 +26,8 @@ from corvus_proxy.upstream.check import check_credentials
 
 OUTBOX_S = 0.5
 LAG_S = 2.0
+ALARMS_S = 3.0
+NOTICES_S = 1.0
 MAIL_S = 1.0
 ORDERS_S = 1.0
 _log = structlog.get_logger()
@@ -55,6 +58,12 @@ async def main(settings: Settings) -> None:
         _every("lag", LAG_S, lambda: _measure_lag(writer)),
         _every("orders", ORDERS_S, lambda: orders.tick(desk)),
         _every("mail", MAIL_S, lambda: mail.tick(mailer)),
+        _every("alarms", ALARMS_S, lambda: watch.tick(stores, site_url=settings.brand.site_url)),
+        _every(
+            "notices",
+            NOTICES_S,
+            lambda: hooks.tick(stores, private=settings.worker.private_webhooks),
+        ),
         _refuse_simulated(settings, stores, stop),
         _check_credentials(settings),
     ]

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from corvus_proxy import clock, sealing, secret
 from corvus_proxy.books import people, wallets
 from corvus_proxy.books.db import BooksUnavailable
+from corvus_proxy.books.people import alarms
 from corvus_proxy.service import owner
 from corvus_proxy.service.keys import STATUS, ServiceRefused
 from corvus_proxy.service.stores import Stores
@@ -289,6 +290,9 @@ async def set_email(stores: Stores, session: Session, address: str) -> None:
     The caller has had the recovery code. Raises BooksUnavailable."""
     async with stores.books.transaction() as connection:
         await people.set_email(connection, session.wallet, address)
+        if address and not await alarms.alarms(connection, session.wallet):
+            alarm_id = f"al_{clock.random_text(16)}"
+            await alarms.insert_default(connection, session.wallet, alarm_id)
         details = json.dumps({"has": bool(address)})
         await wallets.insert_audit(
             connection,

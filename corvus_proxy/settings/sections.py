@@ -60,12 +60,15 @@ class ConsoleSettings(msgspec.Struct, frozen=True):
 
 
 class WorkerSettings(msgspec.Struct, frozen=True):
-    """The worker's own port, for health checks."""
+    """The worker's own port, for health checks, and what it may call."""
 
     host: str = "127.0.0.1"
     """Address to listen on."""
     status_port: int = 8083
     """Port to listen on."""
+    private_webhooks: bool = False
+    """Lets customers' alarms call addresses that are not public, and plain http. Never where
+    customers are strangers: they would reach your network."""
 
 
 class RelaySettings(msgspec.Struct, frozen=True):

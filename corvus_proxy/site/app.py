@@ -27,7 +27,7 @@ from corvus_proxy.books.db import BooksUnavailable
 from corvus_proxy.service.stores import Stores
 from corvus_proxy.settings import Settings
 from corvus_proxy.shop.provider import Provider
-from corvus_proxy.site import account, demo, forms, render, shop
+from corvus_proxy.site import account, demo, forms, login, render, shop
 from corvus_proxy.site.front import LATER, Front, error
 from corvus_proxy.till.client import TillUnavailable
 
@@ -149,6 +149,7 @@ def create(
     placed = forms.Tries(ORDERS_MAX, ORDERS_S)
     app = Starlette(
         routes=[
+            *login.routes(front),
             *account.routes(front),
             *shop.routes(front),
             *webhooks.routes(front.desk),

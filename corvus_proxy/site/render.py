@@ -102,6 +102,7 @@ class Pages:
             "request_name": lambda name: name.removesuffix(":L"),
             "day": lambda day: day.strftime("%d %b"),
             "runway": runway,
+            "times": lambda percent: f"{percent / 100:g} ×",
             "part": lambda name: CLASSES.get(name, name.replace("_", " ")),
         }
         self._environment.filters |= filters

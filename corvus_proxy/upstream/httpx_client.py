@@ -172,3 +172,32 @@ class Caller:
     async def close(self) -> None:
         """Ends its connections."""
         await self._client.aclose()
+
+
+async def post_to(
+    address: str, url: str, headers: dict[str, str], content: bytes, *, timeout_s: float
+) -> int:
+    """Posts to a URL at this very address, whatever its name says by now; the status, the answer
+    unread. No redirect is followed and no proxy asked. Raises UpstreamBroke."""
+    try:
+        parts = httpx.URL(url)
+        name = parts.raw_host.decode("ascii")
+        host = f"{name}:{parts.port}" if parts.port else name
+        async with (
+            httpx.AsyncClient(follow_redirects=False, timeout=timeout_s, trust_env=False) as client,
+            asyncio.timeout(timeout_s),
+            client.stream(
+                "POST",
+                parts.copy_with(host=address),
+                headers={**headers, "host": host},
+                content=content,
+                extensions={"sni_hostname": name},
+            ) as response,
+        ):
+            return response.status_code
+    except httpx.HTTPError as error:
+        raise _fault(error, sent=False) from None
+    except httpx.InvalidURL as error:
+        raise NoAnswer(str(error)) from None
+    except TimeoutError:
+        raise TimedOut("first_byte") from None

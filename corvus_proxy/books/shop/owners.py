@@ -2,6 +2,8 @@
 
 from typing import Any, NamedTuple
 
+from corvus_proxy import clock
+from corvus_proxy.books.people import alarms
 from corvus_proxy.books.wallets import OutboxRow
 
 
@@ -53,13 +55,16 @@ async def by_digest(connection: Any, digest: str, now_ms: int) -> Target | None:
 
 
 async def set_recovery(connection: Any, wallet: str, digest: str, email: str) -> None:
-    """The recovery code of a new wallet, and the address that its buyer gave."""
+    """The recovery code of a new wallet, and the address that its buyer gave; with one, its first
+    alarm."""
     await connection.execute(
         "update wallet set recovery_digest = $2, email = $3 where wallet = $1",
         wallet,
         digest,
         email,
     )
+    if email:
+        await alarms.insert_default(connection, wallet, f"al_{clock.random_text(16)}")
 
 
 async def correct_email(connection: Any, wallet: str, old: str, new: str) -> None:
