@@ -102,7 +102,7 @@ class Pages:
             "request_name": lambda name: name.removesuffix(":L"),
             "day": lambda day: day.strftime("%d %b"),
             "runway": runway,
-            "times": lambda percent: f"{percent / 100:g} ×",
+            "times": lambda percent: f"{percent / 100:g} times",
             "part": lambda name: CLASSES.get(name, name.replace("_", " ")),
         }
         self._environment.filters |= filters
