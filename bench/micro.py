@@ -158,23 +158,27 @@ async def _prepare(till: Till) -> None:
         await till.init(partition)
     for partition, state in enumerate(await till.partitions()):
         await till.open_partition(partition, state, replid=await till.replid())
-    await till.push(
-        reply.KeyRow(WALLET, 1, "1", [reply.KeyEntry("key_bench", "1", [("digest", 0)])])
-    )
+    capped = reply.KeyEntry("key_sub", "1", [("capped", 0)], False, "", 10**14, "day")
+    plain = reply.KeyEntry("key_bench", "1", [("plain", 0)])
+    await till.push(reply.KeyRow(WALLET, 1, "1", [plain, capped]))
     await till.credit("start", WALLET, 10**14, counter="grants")
 
 
 @pytest.mark.parametrize("callers", [1, CALLERS])
-def test_reserve_and_settle(benchmark: BenchmarkFixture, open_till: OpenTill, callers: int) -> None:
-    """A request's two calls of the till, alone and with 64 requests at once (divide by 64)."""
+@pytest.mark.parametrize("key", ["plain", "capped"])
+def test_reserve_and_settle(
+    benchmark: BenchmarkFixture, open_till: OpenTill, callers: int, key: str
+) -> None:
+    """A request's two calls of the till, alone and with 64 requests at once (divide by 64); by a
+    key without a cap and by one that has a cap a day."""
     benchmark.group = "reserve and settle"
     till, loop = open_till
     serial = itertools.count()
 
     async def pair() -> None:
-        rid = f"req_{callers}_{next(serial)}"
+        rid = f"req_{key}_{callers}_{next(serial)}"
         held = await till.reserve(
-            reply.Ask(rid, WALLET, "digest", 1_000, 2_000, 0, "pv", "gpt-4.1", 100),
+            reply.Ask(rid, WALLET, key, 1_000, 2_000, 0, "pv", "gpt-4.1", 100),
             owner="bench",
             lag_limit=10**9,
         )

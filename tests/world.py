@@ -45,9 +45,9 @@ class Process:
         assert isinstance(hold, Hold), hold
         return hold
 
-    async def charge(self, made: keys.Created, rid: str, nanos: int) -> None:
+    async def charge(self, made: keys.Created, rid: str, nanos: int, *, meta: bytes = META) -> None:
         hold = await self.begin(made, rid, nanos)
-        assert await hold.settle(nanos, "completed", META, wait_s=5)
+        assert await hold.settle(nanos, "completed", meta, wait_s=5)
 
     async def kill(self) -> None:
         """What the kernel does for a dead process."""

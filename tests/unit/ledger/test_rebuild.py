@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from corvus_proxy import secret
-from corvus_proxy.books import nodes
+from corvus_proxy import clock, secret
+from corvus_proxy.books import nodes, wallets
 from corvus_proxy.books.db import Books
 from corvus_proxy.ledger.coordinator import Coordinator
 from corvus_proxy.ledger.verify import verify
 from corvus_proxy.ledger.writer import Writer
-from corvus_proxy.money.event import partition_of
+from corvus_proxy.money.event import CHARGEBACKS, Meta, encode_meta, partition_of
 from corvus_proxy.ops import embedded
 from corvus_proxy.service import keys
 from corvus_proxy.till.client import Till, TillUnavailable
-from corvus_proxy.till.reply import Ask, Fenced, Granted
+from corvus_proxy.till.reply import Ask, Fenced, Granted, Look
 from tests.world import META, PEPPER, Process, World
 
 pytestmark = pytest.mark.anyio
@@ -52,6 +52,66 @@ async def test_a_flush_loses_nothing(world: World) -> None:
     state = await world.till.wallet(made.wallet)
     assert state is not None
     assert (state.balance_nanos, state.spent_nanos) == (17_000 - 9_600, 9_600)
+
+
+async def test_a_flush_keeps_what_a_capped_key_has_spent(world: World) -> None:
+    """Of the period, by the books; what they did not have is charged and let off the cap."""
+    now = encode_meta(Meta(price_version="pv", source="upstream", ended_ms=clock.wall_ms()))
+    made = await keys.create(world.stores, credit_nanos=10_000)
+    sub = await keys.create_sub(
+        world.stores, made.wallet, label="ci", cap_nanos=1_000, period="month", actor="cli"
+    )
+    await world.one.charge(made, "other key", 400)
+    await world.one.charge(sub, "of another month", 7)
+    await world.one.charge(sub, "booked", 300, meta=now)
+    await world.until(world.drained)
+    await world.rest()
+    await world.one.charge(sub, "undrained", 50, meta=now)
+    running = await world.two.begin(sub, "running", 120)
+    _, before = await keys.list_of(world.stores, made.wallet)
+    assert (before.period_spent_nanos, before.spent_nanos, before.held_nanos) == (357, 357, 120)
+    await world.till._redis.flushall()
+    world.work()
+    await world.until(world.opened)
+    look = await world.till.look(made.wallet, secret.digest(sub.secret, PEPPER))
+    assert isinstance(look, Look)
+    assert (look.main, look.label, look.cap_nanos, look.period) == (False, "ci", 1_000, "month")
+    assert (look.period_spent_nanos, look.key_spent_nanos, look.key_held_nanos) == (300, 357, 120)
+    assert await running.settle(120, "completed", now, wait_s=5)
+    await world.settle_down()
+    _, after = await keys.list_of(world.stores, made.wallet)
+    assert (after.period_spent_nanos, after.spent_nanos, after.held_nanos) == (420, 477, 0)
+    await world.till._redis.flushall()  # by now the books have all of it
+    await world.until(world.opened)
+    _, again = await keys.list_of(world.stores, made.wallet)
+    assert (again.period_spent_nanos, again.spent_nanos) == (470, 477)
+
+
+async def test_a_reversal_that_waited_takes_what_a_rebuild_leaves(world: World) -> None:
+    """Charges and running requests come first; what is short is owed once."""
+    made = await keys.create(world.stores, credit_nanos=1_000)
+    await world.until(world.drained)
+    await world.rest()
+    await world.one.charge(made, "undrained", 400)
+    running = await world.two.begin(made, "running", 500)
+    row = wallets.OutboxRow(
+        "pay:x:1:reversed", "reversal", made.wallet, 1_000, CHARGEBACKS, made.key_id, "disputed"
+    )
+    async with world.books.transaction() as connection:
+        await wallets.insert_outbox(connection, row)
+    await world.till._redis.flushall()
+    world.work()
+    await world.until(world.opened)
+    state = await world.till.wallet(made.wallet)
+    assert state is not None
+    assert (state.balance_nanos, state.held_nanos) == (500, 500)
+    assert await running.settle(500, "completed", META, wait_s=5)
+    await world.settle_down()
+    async with world.books.connection() as connection:
+        owed = await connection.fetchval(
+            "select receivable_nanos from wallet where wallet = $1", made.wallet
+        )
+    assert owed == 900
 
 
 async def test_keys_that_this_redis_has_not_heard_of_come_before_it_serves(world: World) -> None:
