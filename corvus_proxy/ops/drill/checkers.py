@@ -1,18 +1,20 @@
-"""C1 to C11: what must hold whatever broke. Each checker returns its violations as sentences.
+"""C1 to C12: what must hold whatever broke. Each checker returns its violations as sentences.
 
 They run when all is quiet, on the whole history; C1 and C3 on every prefix of it. None of them
-uses the product's arithmetic: bills are recomputed here from the providers' own log.
+uses the product's arithmetic: bills are recomputed here from the providers' own log, and what was
+paid from the payment services'.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 from corvus_proxy.dev.providers import Served
-from corvus_proxy.money.event import Event, Meta, decode_meta
+from corvus_proxy.money.event import CHARGEBACKS, Event, Meta, decode_meta
 from corvus_proxy.money.pricing import Rates
 from corvus_proxy.ops.drill.client import NO_END, Answer
-from corvus_proxy.ops.drill.logs import Acked, Evidence
+from corvus_proxy.ops.drill.logs import Acked, Evidence, PaidRow
 
 REFUSAL_S = 1.0
 """A refusal comes within this time; only one for money may wait for other holds to end."""
@@ -22,6 +24,8 @@ FREE = frozenset(
 )
 """Ends for which nobody pays."""
 INPUTS = ("input", "cache_read", "cache_write_5m", "cache_write_1h", "cache_write_other")
+BY_HAND = frozenset({"", "grants", "adjustments"})
+"""Counters of what the operator moves; all others are of orders."""
 BELIEVED_MAX = 10**9
 """No answer has more tokens of anything."""
 TOLD_MAX = 5
@@ -78,17 +82,19 @@ def books_balance(found: Evidence) -> list[str]:
     problems = []
     sums: Counter[str] = Counter()
     for event in found.events:
-        kind = "C" if event.type == "C" else "D" if event.type == "D" else "S"
-        sums[kind] += event.delta_nanos
-        sums["short"] += event.shortfall_nanos
+        by_hand = event.type in "CD"
+        sums[event.counter if by_hand else "charged"] += event.delta_nanos
+        sums["owed" if by_hand else "short"] += event.shortfall_nanos
         sums["wallets"] += event.delta_nanos
     revenue = sum(total for name, total in found.accounts.items() if name.startswith("revenue:"))
     loss = sum(total for name, total in found.accounts.items() if name.startswith("loss:"))
+    clearing = [name for name in found.accounts if name.startswith("clearing:")]
     for name, there, due in (
-        ("grants", found.accounts.get("grants", 0), -sums["C"]),
-        ("adjustments", found.accounts.get("adjustments", 0), -sums["D"]),
-        ("revenue", revenue, sums["short"] - sums["S"]),
+        ("grants", found.accounts.get("grants", 0), -sums["grants"]),
+        ("adjustments", found.accounts.get("adjustments", 0), -sums["adjustments"]),
+        ("revenue", revenue, sums["short"] - sums["charged"]),
         ("loss", loss, -sums["short"]),
+        *((name, found.accounts.get(name, 0), 0) for name in (*clearing, CHARGEBACKS)),
         ("all accounts and wallets", sum(found.accounts.values()) + sums["wallets"], 0),
     ):
         if there != due:
@@ -171,10 +177,10 @@ def _same(row: Acked, event: Event, bounds: Bounds) -> bool:
 
 
 def moves_once(found: Evidence) -> list[str]:
-    """C5: each payment in or out exactly once, and none that nobody made."""
+    """C5: each move by hand exactly once, and none that nobody made."""
     events: dict[str, list[Event]] = {}
     for event in found.events:
-        if event.type in "CD":
+        if event.type in "CD" and event.counter in BY_HAND:
             events.setdefault(event.reason, []).append(event)
     problems = []
     for move in found.moves:
@@ -358,6 +364,78 @@ def defined_answers(answers: list[Answer], bounds: Bounds) -> list[str]:
     return problems
 
 
+def paid_once(found: Evidence) -> list[str]:
+    """C12: each confirmed payment is credited once, at its worth, to its order's wallet; what was
+    taken back is taken back once, or owed; nothing is credited that was not paid."""
+    moved: dict[str, list[Event]] = {}
+    for event in found.events:
+        if event.type in "CD" and event.counter not in BY_HAND:
+            moved.setdefault(event.id, []).append(event)
+    problems = [f"{name} was moved {len(all_)} times" for name, all_ in moved.items() if all_[1:]]
+    last: dict[str, PaidRow] = {}
+    ever: set[str] = set()
+    for row in found.paid:
+        name = f"{row.service}:{row.reference}"
+        last[name] = row
+        if row.state == "confirmed":
+            ever.add(name)
+    by_order: dict[str, list[str]] = {}
+    for name, row in last.items():
+        credit = moved.pop(f"pay:{name}", [])
+        backs = _numbered(moved, f"rev:{name}")
+        agains = _numbered(moved, f"won:{name}")
+        if credit:
+            by_order.setdefault(row.order_id, []).append(name)
+            problems += _as_credited(name, credit[0], backs, agains)
+        if credit and name not in ever:
+            problems.append(f"{name} was credited and never confirmed")
+        standing = len(credit) + len(agains) - len(backs)
+        due = row.order_id in found.orders and row.state == "confirmed"
+        if standing != due and (due or row.state in ("reversed", "invalid")):
+            problems.append(f"{name} is {row.state}, and stands {standing} times")
+        wallet = found.orders.get(row.order_id, "")
+        strays = {one.wallet for one in (*credit, *backs, *agains)} - {wallet}
+        if strays:
+            problems.append(f"{name} moved money of {sorted(strays)}, its order is of {wallet!r}")
+    credits_ = {one.id: one.delta_nanos for one in found.events if one.type == "C"}
+    for order, names in by_order.items():
+        worth = _worth([last[name] for name in names])
+        came = sum(credits_[f"pay:{name}"] for name in names)
+        if came != worth:
+            problems.append(f"order {order}: {came} credited, {worth} paid")
+    return problems + [f"{name}: nobody paid or took that" for name in moved]
+
+
+def _numbered(moved: dict[str, list[Event]], prefix: str) -> list[Event]:
+    """Takes out `prefix:1`, `prefix:2` …"""
+    taken: list[Event] = []
+    while all_ := moved.pop(f"{prefix}:{len(taken) + 1}", []):
+        taken.append(all_[0])
+    return taken
+
+
+def _as_credited(name: str, credit: Event, backs: list[Event], agains: list[Event]) -> list[str]:
+    """What was taken back or is owed is what was credited, and what came again is what was
+    taken."""
+    problems = []
+    for back in backs:
+        if back.shortfall_nanos - back.delta_nanos != credit.delta_nanos:
+            problems.append(f"{name}: credited {credit.delta_nanos}, taken back {back}")
+    for back, again in zip(backs, agains, strict=False):
+        if again.delta_nanos != -back.delta_nanos:
+            problems.append(f"{name}: {-back.delta_nanos} taken, {again.delta_nanos} given again")
+    return problems
+
+
+def _worth(rows: list[PaidRow]) -> int:
+    """Payments of one order: what was quoted, where exactly that has come; else each at its
+    rate."""
+    quoted = "" if any(row.late for row in rows) else rows[0].quoted_amount
+    if quoted and sum(Decimal(row.asset_amount) for row in rows) == Decimal(quoted):
+        return rows[0].quoted_nanos
+    return sum(row.value_nanos for row in rows)
+
+
 def _ends(found: Evidence) -> dict[str, list[Event]]:
     """The events of each request."""
     by_rid: dict[str, list[Event]] = {}
@@ -381,6 +459,7 @@ CHECKERS: dict[str, Callable[[Evidence, Bounds], list[str]]] = {
     "C7": lambda found, _: nothing_held(found),
     "C8": lambda found, _: fair_charges(found),
     "C9": lambda found, _: receipts_agree(found),
+    "C12": lambda found, _: paid_once(found),
 }
 """What is checked on the whole history; C10 and C11 look at one fault's answers."""
 

@@ -1,14 +1,17 @@
 """What is known when all is quiet, from logs that do not know of each other.
 
-The clients' (what they got), the providers' (what was made), the links' (what Redis acknowledged),
-the operator's (what was paid in and out), the journals', and what the books and Redis say.
+The clients' (what they got), the providers' (what was made), the payment services' (what was paid),
+the links' (what Redis acknowledged), the operator's (what was moved by hand), the journals', and
+what the books and Redis say.
 """
 
 import asyncio
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -27,6 +30,7 @@ from corvus_proxy.settings import PricingSettings
 from corvus_proxy.till.journal import Line, Node, read_lines
 from corvus_proxy.till.reply import WalletState
 
+_Row = TypeVar("_Row")
 EVENTS = """
 select part, epoch, seq, type, ext_id, wallet, key_id, slug, delta_nanos, balance_nanos, wallet_seq,
        actual_nanos, shortfall_nanos, outcome, counter, reason, wallet_spent_nanos, key_spent_nanos,
@@ -56,6 +60,23 @@ class Receipt(NamedTuple):
     price_version: str
 
 
+class PaidRow(NamedTuple):
+    """What a payment service wrote about one payment of an order."""
+
+    service: str
+    order_id: str
+    reference: str
+    state: str
+    """`seen`, `confirmed`, `invalid`, `reversed` or `refunded`."""
+    asset: str
+    asset_amount: str
+    value_nanos: int
+    late: bool = False
+    quoted_amount: str = ""
+    """What the order asked for in the asset, and what that is worth."""
+    quoted_nanos: int = 0
+
+
 @dataclass
 class Evidence:
     """All logs at one moment of quiet. Amounts in nanos."""
@@ -64,6 +85,10 @@ class Evidence:
     served: list[Served] = field(default_factory=list)
     acked: list[Acked] = field(default_factory=list)
     moves: list[Move] = field(default_factory=list)
+    paid: list[PaidRow] = field(default_factory=list)
+    """The payment services' own log."""
+    orders: dict[str, str] = field(default_factory=dict)
+    """The wallet of each order; empty where it has none."""
     journal: list[Line] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     receipts: list[Receipt] = field(default_factory=list)
@@ -113,6 +138,7 @@ async def gather(stack: Stack, load: Workload, acks: AckLog) -> Evidence:
         read_served(stack.served),
         acks.rows,
         load.moves,
+        read_paid(stack.paid),
         prices={**prices(), **stack.prices},
     )
     found.journal = await asyncio.to_thread(read_journals, stack)
@@ -122,7 +148,10 @@ async def gather(stack: Stack, load: Workload, acks: AckLog) -> Evidence:
         ]
         found.receipts = [Receipt(*row) for row in await connection.fetch(REQUESTS)]
         found.accounts = await views.accounts(connection)
-    ids = [one.wallet for one in load.wallets + load.quiet + load.own]
+        orders = await connection.fetch("select order_id, coalesce(wallet, '') from shop_order")
+        found.orders = {row[0]: row[1] for row in orders}
+    known = [one.wallet for one in load.wallets + load.quiet + load.own]
+    ids = list(dict.fromkeys([*known, *filter(None, found.orders.values())]))
     states = await till.wallets(ids)
     found.wallets = {one: state for one, state in zip(ids, states, strict=True) if state}
     found.holds = sum([len(await till.holds(part)) for part in range(64)])
@@ -147,14 +176,25 @@ def read_served(path: Path) -> list[Served]:
     """The providers' log; a line that a kill cut short is left out."""
     if not path.exists():
         return []
-    lines = path.read_bytes().splitlines()
-    found = []
-    for line in lines:
-        try:
-            found.append(msgspec.json.decode(line, type=Served))
-        except msgspec.DecodeError:
-            continue
-    return found
+    return list(_decoded(path, Served))
+
+
+def read_paid(path: Path) -> list[PaidRow]:
+    """The payment services' log of payments, as it stands."""
+    if not path.exists():
+        return []
+    names = PaidRow._fields
+    return [
+        PaidRow(**{name: row[name] for name in names if name in row})
+        for row in _decoded(path, dict[str, Any])
+        if row.get("row") == "payment"
+    ]
+
+
+def _decoded(path: Path, kind: type[_Row]) -> Iterator[_Row]:
+    for line in path.read_bytes().splitlines():
+        with contextlib.suppress(msgspec.DecodeError):
+            yield msgspec.json.decode(line, type=kind)
 
 
 def read_journals(stack: Stack) -> list[Line]:

@@ -39,6 +39,12 @@ SLICE_TOKENS = 200
 """Small, so that streams of a drill ask for further slices."""
 START_S = 60
 FAMILIES = {"anthropic": "", "openai": "", "glm": "/api/paas/v4"}
+PAYMENT_SECRETS = {
+    "stripe-key": "sk_test_drill",
+    "stripe-hook": "whsec_drill",
+    "btcpay-key": "drill-btcpay-key",
+    "btcpay-hook": "drill-btcpay-hook",
+}
 
 
 class Process:
@@ -173,6 +179,9 @@ class Stack:
         )
         self.providers = Process("providers", self._start_providers, guard=guard)
         self.worker = Process("worker", lambda: self._start_role("worker", "worker"), guard=guard)
+        self.site = Process("site", lambda: self._start_role("site", "site"), guard=guard)
+        """Started with `payments` by the faults that sell something."""
+        self.payments = Process("payments", self._start_payments, guard=guard)
         self.gateways = {
             name: Process(
                 f"gateway-{name}",
@@ -187,7 +196,8 @@ class Stack:
     @property
     def processes(self) -> list[Process]:
         """In the order of an orderly stop."""
-        return [*self.gateways.values(), self.worker, self.providers, self.postgres, self.redis]
+        roles = (*self.gateways.values(), self.worker, self.site)
+        return [*roles, self.payments, self.providers, self.postgres, self.redis]
 
     # -- start and stop -----------------------------------------------------------------------
 
@@ -198,7 +208,10 @@ class Stack:
         write_private(self.folder / "pepper", self.pepper)
         write_private(self.folder / "provider-secret", "sim-drill-key")
         taken: set[int] = set()
-        for name in ("redis", "postgres", "providers", "worker", *GATEWAYS):
+        (self.folder / "payments").mkdir(mode=0o700)
+        for name, text in PAYMENT_SECRETS.items():
+            write_private(self.folder / "payments" / name, text)
+        for name in ("redis", "postgres", "providers", "worker", "site", "payments", *GATEWAYS):
             self.ports[name] = embedded.free_port(taken)
             taken.add(self.ports[name])
         self.take_redis(self.new_redis("redis", self.ports["redis"]))
@@ -226,7 +239,7 @@ class Stack:
 
     async def stop(self) -> None:
         """Ends every process and link, whatever state they are in."""
-        for process in self.processes[:3]:
+        for process in (*self.gateways.values(), self.worker, self.site, self.payments):
             process.kill()  # nobody needs their orderly end, and a frozen one has none
         if hasattr(self, "stores"):
             await self.stores.close()
@@ -262,6 +275,11 @@ class Stack:
     def served(self) -> Path:
         """The providers' own log, a JSON line a request."""
         return self.folder / "providers.jsonl"
+
+    @property
+    def paid(self) -> Path:
+        """The payment services' own log."""
+        return self.folder / "payments.jsonl"
 
     # -- servers of Redis -----------------------------------------------------------------------
 
@@ -335,8 +353,13 @@ class Stack:
             gateway["upstream"] = [self._upstream(family, port) for family in FAMILIES]
             write_private(self.folder / f"gateway-{name}.toml", to_toml(gateway))
 
+        site = self._configuration("drill>redis")
+        site |= {**self._selling(), "site": {"port": self.ports["site"]}}
+        site["database"]["url"] = self.postgres_server.url
+        write_private(self.folder / "site.toml", to_toml(site))
+
     def _write_worker(self, name: str) -> None:
-        worker = self._configuration(f"{name}>redis")
+        worker = self._configuration(f"{name}>redis") | self._selling()
         worker["worker"] = {"status_port": self.ports[name]}
         worker["database"]["url"] = self.postgres_server.url.replace(
             f":{self.ports['postgres']}/", f":{self.links[f'{name}>postgres'].port}/"
@@ -363,6 +386,31 @@ class Stack:
             "metrics": {"dir": str(self.folder / "metrics")},
         }
 
+    def _selling(self) -> dict[str, Any]:
+        secret = self.folder / "payments"
+        payments = f"http://127.0.0.1:{self.ports['payments']}"
+        return {
+            "brand": {
+                "site_url": f"http://127.0.0.1:{self.ports['site']}",
+                **dict.fromkeys(("support", "independence", "refunds"), "This is a drill."),
+            },
+            "shop": {"poll_s": 1},
+            "stripe": {
+                "api_base": payments,
+                "secret_key_file": str(secret / "stripe-key"),
+                "webhook_secret_file": str(secret / "stripe-hook"),
+                "checkout_origin": payments,
+                "timeout_s": 3.0,
+            },
+            "btcpay": {
+                "url": payments,
+                "store_id": "SimulatedStore",
+                "api_key_file": str(secret / "btcpay-key"),
+                "webhook_secret_file": str(secret / "btcpay-hook"),
+                "timeout_s": 3.0,
+            },
+        }
+
     def _upstream(self, family: str, port: int) -> dict[str, Any]:
         return {
             "family": family,
@@ -383,6 +431,13 @@ class Stack:
     def _start_providers(self) -> subprocess.Popen[bytes]:
         words = ["--port", str(self.ports["providers"]), "--log", str(self.served)]
         return self._python("providers", "corvus_proxy.dev.providers", *words)
+
+    def _start_payments(self) -> subprocess.Popen[bytes]:
+        hooks = f"http://127.0.0.1:{self.ports['site']}/webhooks"
+        words = ["--port", str(self.ports["payments"]), "--log", str(self.paid), "--block-s", "0"]
+        words += ["--stripe-hook", f"{hooks}/stripe", "--btcpay-hook", f"{hooks}/btcpay"]
+        words += ["--secrets", str(self.folder / "payments")]
+        return self._python("payments", "corvus_proxy.dev.payments", *words)
 
     def _start_role(self, role: str, name: str) -> subprocess.Popen[bytes]:
         return self._python(name, "corvus_proxy.ops.role", role)

@@ -189,7 +189,7 @@ class Fault:
     done: str
     """What the drill does."""
     expected: str
-    """What must hold, during and after, beside the checkers C1 to C11."""
+    """What must hold, during and after, beside the checkers C1 to C12."""
     run: Callable[[Scene], Awaitable[None]] | None = None
     bounds: Bounds = STRICT
     back_s: float = 10.0

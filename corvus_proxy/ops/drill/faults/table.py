@@ -12,6 +12,7 @@ from corvus_proxy.ops.drill.faults import (
     journals,
     network,
     postgres,
+    shop,
 )
 from corvus_proxy.ops.drill.faults.stores import redis, redis_files
 from corvus_proxy.ops.drill.faults.wire import clients, deploy, upstream
@@ -28,6 +29,7 @@ ROOMS = (
     clients,
     clocks,
     deploy,
+    shop,
     absent,
 )
 TABLE: dict[int, Fault] = {

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
 from corvus_proxy.dev.providers import Served
@@ -12,7 +13,7 @@ from corvus_proxy.money.pricing import Price, Rates
 from corvus_proxy.ops.drill import checkers
 from corvus_proxy.ops.drill.checkers import STRICT, Bounds, check
 from corvus_proxy.ops.drill.client import Answer, Wish
-from corvus_proxy.ops.drill.logs import Acked, Evidence, Receipt
+from corvus_proxy.ops.drill.logs import Acked, Evidence, PaidRow, Receipt
 from corvus_proxy.ops.drill.workload import Move
 from corvus_proxy.till.journal import Line
 from corvus_proxy.till.reply import WalletState
@@ -105,6 +106,36 @@ ESTIMATED = meta(source="estimated", usage={"input": 999})
 TWICE_LATE = [credit(), settle(), settle(type="L", id="r:L"), settle(type="L", id="r:L")]
 LOST = Move("credit", "w", 5, "lost", 1, 1)
 START = Move("credit", "w", 10_000, "start", 1, 1)
+BOUGHT = credit(
+    seq=3, id="pay:btcpay:inv:tx-0", delta_nanos=700, balance_nanos=10_700 - CHARGE, wallet_seq=3,
+    actual_nanos=700, counter="clearing:btcpay", reason="order o",
+)  # fmt: skip
+SEEN = PaidRow("btcpay", "o", "inv:tx-0", "seen", "BTC", "0.01", 699, False, "0.01", 700)
+CONFIRMED = SEEN._replace(state="confirmed")
+BACK = credit(
+    seq=4, type="D", id="rev:btcpay:inv:tx-0:1", delta_nanos=-500, wallet_seq=4,
+    balance_nanos=10_200 - CHARGE, shortfall_nanos=200, counter="chargebacks", reason="order o",
+)  # fmt: skip
+AGAIN = credit(
+    seq=5, id="won:btcpay:inv:tx-0:1", delta_nanos=500, balance_nanos=10_700 - CHARGE, wallet_seq=5,
+    counter="chargebacks", reason="order o",
+)  # fmt: skip
+
+
+def changed(event: Event, **changes: object) -> Event:
+    return msgspec.structs.replace(event, **changes)
+
+
+def bought(*further: Event, paid: PaidRow = CONFIRMED, **changes: object) -> dict[str, object]:
+    """An order of 700 nanos beside the rest; `further` are what its payment moved later."""
+    fields = {
+        "events": [credit(), settle(), BOUGHT, *further],
+        "paid": [SEEN, CONFIRMED, paid],
+        "orders": {"o": "w"},
+    }
+    return {**fields, **changes}
+
+
 PLANTED: list[tuple[str, str, dict[str, object]]] = [
     ("C1", "stands at", {"events": [credit(delta_nanos=9, balance_nanos=9), settle()]}),
     ("C1", "sum to", {"events": [credit(), settle(balance_nanos=9)]}),
@@ -149,6 +180,19 @@ PLANTED: list[tuple[str, str, dict[str, object]]] = [
     ("C9", "the row says", {"receipts": [Receipt(RID, CHARGE - 1, 0, "v1")]}),
     ("C9", "no event", {"receipts": [Receipt(RID, CHARGE, 0, "v1"), Receipt("x", 0, 0, "")]}),
     ("C9", "its lines give", {"events": [credit(), settle(meta=meta(usage={"input": 20}))]}),
+    ("C2", "clearing:btcpay: 3", {"accounts": {"clearing:btcpay": 3}}),
+    ("C2", "chargebacks: 3", {"accounts": {"chargebacks": 3}}),
+    ("C12", "moved 2 times", bought(BOUGHT)),
+    ("C12", "stands 0 times", bought(events=[credit(), settle()])),
+    ("C12", "never confirmed", bought(paid=SEEN) | {"paid": [SEEN]}),
+    ("C12", "is reversed, and stands 1 times", bought(paid=CONFIRMED._replace(state="reversed"))),
+    ("C12", "stands 0 times", bought(BACK)),
+    ("C12", "its order is of 'x'", bought(orders={"o": "x"})),
+    ("C12", "700 credited, 701 paid", bought(paid=CONFIRMED._replace(quoted_nanos=701))),
+    ("C12", "700 credited, 699 paid", bought(paid=CONFIRMED._replace(late=True))),
+    ("C12", "taken back", bought(changed(BACK, shortfall_nanos=199), AGAIN)),
+    ("C12", "499 given again", bought(BACK, changed(AGAIN, delta_nanos=499))),
+    ("C12", "nobody paid", {**bought(), "paid": []}),
 ]
 
 
@@ -196,6 +240,22 @@ def test_every_checker_has_been_seen_to_fail() -> None:
     """The list above plants something for each of them."""
     names: dict[str, Callable[..., list[str]]] = checkers.CHECKERS
     assert {name for name, _, _ in PLANTED} == set(names)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        bought(),
+        bought(BACK, paid=CONFIRMED._replace(state="reversed")),
+        bought(BACK, AGAIN),
+        {"paid": [SEEN], "orders": {"o": ""}},
+        {"paid": [CONFIRMED], "orders": {}},
+        {"paid": [CONFIRMED, CONFIRMED._replace(state="reversed")], "orders": {"o": ""}},
+    ],
+)
+def test_a_sound_payment_is_no_violation(changes: dict[str, object]) -> None:
+    """Credited; taken back; given again; only seen; of no order; gone before anybody looked."""
+    assert checkers.paid_once(planted(**changes)) == []
 
 
 def test_many_violations_are_counted() -> None:
