@@ -53,12 +53,10 @@ async def test_unspent_money_goes_back_the_way_it_came(shop: Shop) -> None:
     assert len(states) == 3
 
 
-@pytest.mark.parametrize("nanos", [0, -USD, USD + 1, 20 * USD + 10_000_000])
-async def test_what_cannot_be_sent_back_is_refused_with_nothing_moved(
-    shop: Shop, nanos: int
-) -> None:
+async def test_what_cannot_be_sent_back_is_refused_with_nothing_moved(shop: Shop) -> None:
     placed = await bought(shop)
-    assert isinstance(await service.refund(shop.desk, placed.order_id, nanos, **WHY), Problem)
+    for nanos in (0, -USD, USD + 1, 20 * USD + 10_000_000):
+        assert isinstance(await service.refund(shop.desk, placed.order_id, nanos, **WHY), Problem)
     assert (await shop.row(placed.order_id)).refund == ""
     assert (await shop.accounts()).get("refunds", 0) == 0
 

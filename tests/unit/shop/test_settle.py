@@ -241,23 +241,25 @@ async def lost(shop: Shop, monkeypatch: pytest.MonkeyPatch, target: object, name
     raise AssertionError("it never came to an end")
 
 
-@pytest.mark.parametrize(
-    ("module", "name", "least"),
-    [
-        ("orders", "ask", 1),
-        ("orders", "lock", 1),
-        ("orders", "change", 2),
-        ("orders", "add_step", 4),
-        ("payments", "put", 1),
-        ("payments", "cash", 1),
-        ("wallets", "insert_outbox", 1),
-        ("outbox", "send", 2),
-    ],
-)
+CALLS = [
+    ("orders", "ask", 1),
+    ("orders", "lock", 1),
+    ("orders", "change", 2),
+    ("orders", "add_step", 4),
+    ("payments", "put", 1),
+    ("payments", "cash", 1),
+    ("wallets", "insert_outbox", 1),
+    ("outbox", "send", 2),
+]
+"""What a settling calls, and how often at least."""
+
+
 async def test_a_crash_at_any_step_loses_and_doubles_nothing(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch, module: str, name: str, least: int
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, subtests: pytest.Subtests
 ) -> None:
-    assert await lost(shop, monkeypatch, getattr(settling, module), name) >= least
+    for module, name, least in CALLS:
+        with subtests.test(f"{module}.{name}"):
+            assert await lost(shop, monkeypatch, getattr(settling, module), name) >= least
     accounts = await shop.accounts()
     assert accounts["clearing:stripe"] == 0
 
