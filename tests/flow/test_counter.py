@@ -3,21 +3,23 @@ mail server on sockets."""
 
 import contextlib
 import re
+import time
 from collections.abc import AsyncIterator
 from html import unescape
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import httpx
 import pytest
 
-from corvus_proxy import secret
+from corvus_proxy import clock, secret
 from corvus_proxy.books.db import Books
 from corvus_proxy.dev.mail.server import Control, MailServer
 from corvus_proxy.dev.mail.server import serve as serve_mail
 from corvus_proxy.dev.payments.server import Payments
 from corvus_proxy.dev.payments.server import serve as serve_payments
 from corvus_proxy.ledger import outbox
+from corvus_proxy.money.amount import parse_usd
 from corvus_proxy.service import account, keys, owner, recovery, sessions
 from corvus_proxy.service.stores import Stores
 from corvus_proxy.settings import (
@@ -32,6 +34,7 @@ from corvus_proxy.shop import mail
 from corvus_proxy.shop.services import providers
 from corvus_proxy.site.app import create
 from corvus_proxy.till.client import Till
+from tests.stack import RunningStack
 
 pytestmark = pytest.mark.anyio
 PEPPER = b"p" * 32
@@ -478,3 +481,46 @@ async def test_no_token_or_key_is_told_to_the_payment_or_mail_server_but_what_th
     told += "".join(one.text + one.html for one in world.mails.box.mails)
     assert key not in told
     assert code not in told
+
+
+def mails_to(stack: RunningStack, address: str) -> list[dict[str, Any]]:
+    """What the stack's mail server has received for an address, once there is something."""
+    deadline_s = time.monotonic() + 15
+    while True:
+        listed = httpx.get(f"{stack.facts['mail']}/__mails", trust_env=False).json()
+        found = [one for one in listed if one["recipients"] == [address]]
+        if len(found) > 1 or time.monotonic() > deadline_s:
+            return found
+        time.sleep(0.1)
+
+
+def test_the_running_stack_sells_a_key_that_is_tested_on_its_page(stack: RunningStack) -> None:
+    """Two presses of a button from the form to the key; the page's own trial call costs what the
+    API says; the mail comes; the key answers in the API at once."""
+    address = f"{clock.random_text(8)}@x.example"
+    site = stack.facts["site"]
+    with httpx.Client(base_url=site, trust_env=False, follow_redirects=True) as browser:
+        page = browser.get("/checkout").text
+        sent = form(page, first='<form class="card order"') | {"amount": "3", "email": address}
+        paying = browser.post("/checkout", data=sent)
+        action = re.search(r'<form class="first" method="post" action="([^"]+)"', paying.text)
+        assert action is not None
+        page = browser.post(
+            paying.url.join(unescape(action[1])), data=form(paying.text)
+        )  # fmt: skip
+        path = page.url.path
+        key = key_of(page.text)
+        standing = stack.ask_get("/v1/key", key=key)
+        assert standing.json()["balance_nanos"] == 3 * USD
+        tested = browser.post(f"{path}/test").text
+        told = re.search(r"It cost <strong>([\d.]+) USD</strong>", tested)
+        left = re.search(r"Balance: <strong>([\d.]+) USD</strong>", tested)
+        assert told is not None
+        assert left is not None
+        cost = parse_usd(told[1])
+        assert 0 < cost < USD // 100
+        assert parse_usd(left[1]) == 3 * USD - cost
+        assert key_of(tested) == key
+    kinds = [one["subject"] for one in mails_to(stack, address)]
+    assert [kind.partition(" ")[0] for kind in kinds] == ["Order", "Your"]
+    assert all(key not in one["text"] + one["html"] for one in mails_to(stack, address))
