@@ -7,6 +7,7 @@
     │   ├── InvalidKey          401  no key, or one that nobody has
     │   ├── KeyDisabled         403  frozen or revoked, or a secret that was changed
     │   ├── KeyExpired          403  the key has reached the end that its owner set
+    │   ├── NotPermitted        403  this key may not do it, or not without more than the key
     │   ├── NotFound            404  no such path, model or thing
     │   ├── MethodNotAllowed    405
     │   ├── BodyTimeout         408  the request's body stopped coming
@@ -106,6 +107,12 @@ class KeyDisabled(Refusal):
 
 class KeyExpired(Refusal):
     status, code = 403, "key_expired"
+
+
+class NotPermitted(Refusal):
+    """A deed on keys that takes the main key, the recovery code or an operator."""
+
+    status, code = 403, "not_permitted"
 
 
 class NotFound(Refusal):

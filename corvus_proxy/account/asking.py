@@ -37,6 +37,28 @@ class Ask(NamedTuple):
     """What stands in the path where the endpoint has a name in braces."""
 
 
+class Standing(NamedTuple):
+    """What a key may be told of its money, in nanos."""
+
+    balance_nanos: int
+    held_nanos: int
+    available_nanos: int
+    spent_nanos: int
+
+
+def standing(look: Look) -> Standing:
+    """The wallet's figures for its main key. A sub-key is told what it may spend and has spent, not
+    what its wallet holds: `available` is what its cap leaves of what is free, the others are its
+    own."""
+    free = look.balance_nanos - look.held_nanos
+    if look.main:
+        return Standing(look.balance_nanos, look.held_nanos, free, look.wallet_spent_nanos)
+    if look.cap_nanos is not None:
+        left = look.cap_nanos - look.period_spent_nanos - look.key_held_nanos
+        free = max(0, min(free, left))
+    return Standing(free + look.key_held_nanos, look.key_held_nanos, free, look.key_spent_nanos)
+
+
 def parameters(query: bytes, known: Sequence[str], *, strict: bool = True) -> dict[str, str]:
     """The query's parameters. Raises InvalidRequest for one that is not known or stands twice;
     others' clients send what they like, and are not read strictly."""

@@ -7,7 +7,7 @@ there; ours are written from the exact decimal text, never through a float.
 
 import msgspec
 
-from corvus_proxy.account.asking import Ask, reply
+from corvus_proxy.account.asking import Ask, reply, standing
 from corvus_proxy.account.quote import Sold
 from corvus_proxy.gateway.front.endpoints import Reply
 from corvus_proxy.money.amount import format_usd
@@ -23,12 +23,12 @@ def number(nanos: int) -> msgspec.Raw:
 
 async def credit(sold: Sold, ask: Ask) -> Reply:
     """All that was ever credited, and all that was spent of it."""
-    look = ask.look
+    own = standing(ask.look)
     return reply(
         {
             "data": {
-                "total_credits": number(look.balance_nanos + look.wallet_spent_nanos),
-                "total_usage": number(look.wallet_spent_nanos),
+                "total_credits": number(own.balance_nanos + own.spent_nanos),
+                "total_usage": number(own.spent_nanos),
             }
         }
     )
@@ -36,14 +36,14 @@ async def credit(sold: Sold, ask: Ask) -> Reply:
 
 async def key(sold: Sold, ask: Ask) -> Reply:
     """The key, its spending, and as its limit what the balance leaves."""
-    look = ask.look
+    own = standing(ask.look)
     return reply(
         {
             "data": {
-                "label": look.key_id,
-                "usage": number(look.key_spent_nanos),
-                "limit": number(look.balance_nanos + look.key_spent_nanos),
-                "limit_remaining": number(look.balance_nanos - look.held_nanos),
+                "label": ask.look.label or ask.look.key_id,
+                "usage": number(own.spent_nanos),
+                "limit": number(own.balance_nanos + own.spent_nanos),
+                "limit_remaining": number(own.available_nanos),
                 "limit_reset": None,
                 "is_free_tier": False,
                 "is_provisioning_key": False,
@@ -56,13 +56,13 @@ async def key(sold: Sold, ask: Ask) -> Reply:
 
 async def grants(sold: Sold, ask: Ask) -> Reply:
     """OpenAI's summary of credits."""
-    look = ask.look
+    own = standing(ask.look)
     return reply(
         {
             "object": "credit_summary",
-            "total_granted": number(look.balance_nanos + look.wallet_spent_nanos),
-            "total_used": number(look.wallet_spent_nanos),
-            "total_available": number(look.balance_nanos),
+            "total_granted": number(own.balance_nanos + own.spent_nanos),
+            "total_used": number(own.spent_nanos),
+            "total_available": number(own.balance_nanos),
             "grants": {"object": "list", "data": []},
         }
     )
@@ -70,7 +70,8 @@ async def grants(sold: Sold, ask: Ask) -> Reply:
 
 async def subscription(sold: Sold, ask: Ask) -> Reply:
     """OpenAI's subscription: its limit is all that was ever credited."""
-    limit = number(ask.look.balance_nanos + ask.look.wallet_spent_nanos)
+    own = standing(ask.look)
+    limit = number(own.balance_nanos + own.spent_nanos)
     return reply(
         {
             "object": "billing_subscription",

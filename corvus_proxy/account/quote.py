@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from corvus_proxy.account.asking import Ask, bad, choice, reply
+from corvus_proxy.account.asking import Ask, bad, choice, reply, standing
 from corvus_proxy.catalogue.book import Book, Model
 from corvus_proxy.errors import InvalidRequest, NotFound
 from corvus_proxy.gateway import admission, quoting, reading
@@ -174,7 +174,7 @@ def _of_request(sold: Sold, ask: Ask, name: str, body: bytes) -> dict[str, Any]:
     admission.check_terms(asked, model.price)
     clamps = admission.clamps(ask.client)
     found = quoting.quote(asked, model, sold.settings.hold, clamp=clamps)
-    available = ask.look.balance_nanos - ask.look.held_nanos
+    available = standing(ask.look).available_nanos
     affordable = affordable_output(available, found.bound, model.price) // asked.choices
     verdict = "refused"
     if available >= found.full_nanos:

@@ -2,7 +2,7 @@
 
 Rule 1: what is answered from Redis alone is imported with the gateway; what needs the books is
         imported, and the books are opened, when somebody first asks for it.
-Rule 2: a frozen key may read; what changes something needs an active one, but for freezing.
+Rule 2: a frozen key may read, stop and end; what makes something new needs an active one.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ class Endpoint(NamedTuple):
 
 _BOTH = "Redis, Postgres"
 ENDPOINTS = (
-    Endpoint("GET", "/v1/key", (), "Redis", "the key's standing: balance, held, available, spent"),
+    Endpoint("GET", "/v1/key", (), "Redis", "the key's standing: figures, cap, end"),
     Endpoint(
         "GET",
         "/v1/usage",
@@ -70,6 +70,38 @@ ENDPOINTS = (
         ("cursor", "limit", "format", "from", "to", "tz"),
         _BOTH,
         "every change of the balance, in order, with the balance after it; csv and beancount too",
+    ),
+    Endpoint("GET", "/v1/keys", (), _BOTH, "the wallet's keys, the main key first"),
+    Endpoint(
+        "POST",
+        "/v1/keys",
+        (),
+        _BOTH,
+        "a new sub-key: `label`, `cap` (USD), `period`, `expires_at`; its secret, once",
+        frozen=False,
+    ),
+    Endpoint("GET", "/v1/keys/{key_id}", (), _BOTH, "one key, its limits and what it has spent"),
+    Endpoint(
+        "PATCH",
+        "/v1/keys/{key_id}",
+        (),
+        _BOTH,
+        "changes a sub-key: the members of its creation, and `frozen`",
+    ),
+    Endpoint("DELETE", "/v1/keys/{key_id}", (), _BOTH, "ends a sub-key for ever"),
+    Endpoint(
+        "POST",
+        "/v1/key/rotate",
+        (),
+        _BOTH,
+        "a new secret for this key; the old one works for `grace_s` (a day)",
+        frozen=False,
+    ),
+    Endpoint(
+        "POST", "/v1/key/freeze", (), _BOTH, "stops this key; the main key stops all of the wallet"
+    ),
+    Endpoint(
+        "POST", "/v1/key/unfreeze", (), _BOTH, "opens the wallet again by its `recovery_code`"
     ),
     Endpoint(
         "POST",

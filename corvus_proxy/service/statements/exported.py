@@ -96,14 +96,14 @@ def entry(row: EntryRow, scope: Scope) -> Entry:
 
 
 def told(view: Any) -> Any:
-    """View data as JSON-able data: beside each integer `…_nanos` stands its USD string."""
+    """View data as JSON-able data: beside each `…_nanos` stands the same as a USD string."""
     if isinstance(view, tuple) and hasattr(view, "_asdict"):
         return told(view._asdict())
     if isinstance(view, dict):
         found = {}
         for name, value in view.items():
-            if name.endswith("_nanos") and isinstance(value, int):
-                found[name.removesuffix("_nanos")] = format_usd(value)
+            if name.endswith("_nanos") and (value is None or isinstance(value, int)):
+                found[name.removesuffix("_nanos")] = None if value is None else format_usd(value)
             found[name] = told(value)
         return found
     if isinstance(view, list | tuple):

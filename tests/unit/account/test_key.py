@@ -42,7 +42,9 @@ async def test_figures_in_dollars_and_in_nanos(valkey_till: Till) -> None:
     await valkey_till.reserve(ask, owner="o", lag_limit=10**6)
     shown = msgspec.json.decode(await show(valkey_till, caller()))
     assert shown == {
-        "key_id": f"key_{WALLET}", "wallet": WALLET, "status": "active",
+        "key_id": f"key_{WALLET}", "wallet": WALLET, "label": "", "main": True, "status": "active",
+        "cap": None, "cap_nanos": None, "period": None, "period_spent": None,
+        "period_spent_nanos": None, "resets_at": None, "expires_at": None,
         "balance": "1.000000001", "balance_nanos": 1_000_000_001,
         "held": "0.0000004", "held_nanos": 400,
         "available": "0.999999601", "available_nanos": 999_999_601,
