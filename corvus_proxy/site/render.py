@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 from starlette.responses import RedirectResponse, Response
 
+from corvus_proxy.books.statements import Request
 from corvus_proxy.money.amount import format_usd
 from corvus_proxy.settings import Settings
 from corvus_proxy.site.charts import CLASSES
@@ -102,6 +103,7 @@ class Pages:
             "request_name": lambda name: name.removesuffix(":L"),
             "day": lambda day: day.strftime("%d %b"),
             "runway": runway,
+            "input_tokens": input_tokens,
             "times": lambda percent: f"{percent / 100:g} times",
             "part": lambda name: CLASSES.get(name, name.replace("_", " ")),
         }
@@ -169,6 +171,11 @@ def outcome(code: str) -> Outcome:
 def moment(instant: datetime) -> str:
     """An instant in UTC, to the second."""
     return instant.strftime("%Y-%m-%d %H:%M:%S")
+
+
+def input_tokens(row: Request) -> int:
+    """All input of a request, cached or not."""
+    return row.input_tokens + row.cache_read_tokens + row.cache_write_tokens
 
 
 def runway(days: int | None) -> str:

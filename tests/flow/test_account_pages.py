@@ -93,7 +93,7 @@ async def test_a_sub_key_is_made_changed_frozen_and_revoked(
     page = (await client.get("/dashboard/keys")).text
     assert text not in page
     assert "laptop" in page
-    assert "<strong>0.00</strong> of 1.50 USD a day" in page
+    assert "<strong>0.00</strong> of 1.50 USD each day" in page
     assert "2099-12-31 23:59:59 UTC" in page
     (sub,) = [key for key in await keys.list_of(stores, made.wallet) if not key.main]
     path = f"/dashboard/keys/{sub.key_id}"

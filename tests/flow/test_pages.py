@@ -118,7 +118,7 @@ async def test_tiles_rows_and_twin_are_the_services_own_figures(
     assert parts == [2 * 3702, 2 * 1500, 0, 2 * 504, 123_456_790 - 2 * 5706]
     assert sum(parts) == charged == 123_456_790
     assert "Caching has saved <strong>0.000027 USD</strong>" in page  # 2 × 5,000 × 2,700 picos
-    for words in ("gpt-x", "req_b", "1,234", "212 ms", "1.43 s", "on its way into this list"):
+    for words in ("gpt-x", "req_b", "6,234", "5,000 from cache", "1.43 s", "on its way into"):
         assert words in page
     await write_books(stores)
     page = (await client.get("/dashboard")).text

@@ -30,7 +30,7 @@ GRACES = {
     "86400": "after 24 hours",
     "604800": "after 7 days",
 }
-PERIODS = {"total": "in total", "day": "a day", "week": "a week", "month": "a month"}
+PERIODS = {"total": "in total", "day": "each day", "week": "each week", "month": "each month"}
 
 
 EMPTY = {"label": "", "cap": "", "period": "month", "expires": ""}
