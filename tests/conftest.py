@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -60,7 +61,8 @@ def pytest_testnodedown(node: Any) -> None:
     told = getattr(node, "workeroutput", {}).get("deselected", [])
     reporter = node.config.pluginmanager.get_plugin("terminalreporter")
     if reporter is not None and "deselected" not in reporter.stats:
-        reporter.stats["deselected"] = told
+        # Objects, as its own are: other plugins look into everything that was counted.
+        reporter.stats["deselected"] = [SimpleNamespace(nodeid=name) for name in told]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
