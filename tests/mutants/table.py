@@ -564,4 +564,53 @@ ARITHMETIC = [
         "if plain < -(10**9):", (MONEY + "counts_that_cannot_be_true_are_no_usage",),
     ),
 ]  # fmt: skip
-MUTANTS = [*FENCE, *ENDS, *HELD, *CAPS, *MOVES, *BOOKS, *GATEWAY, *ARITHMETIC]
+SETTLE = "tests/unit/shop/test_settle.py::test_"
+REFUNDS = "tests/unit/shop/test_refunds.py::test_"
+STATES = "tests/unit/shop/test_states.py::test_"
+DESK = "tests/unit/shop/test_desk.py::test_"
+SHOP = [
+    Mutant(
+        "a payment counts each time it is seen", "shop/states.py",
+        'if one.state == "confirmed" and not one.counted]', 'if one.state == "confirmed"]',
+        (STATES + "no_sequence_of_answers_lowers_a_credit_or_credits_twice",
+         STATES + "the_same_answer_twice_changes_nothing"),
+    ),
+    Mutant(
+        "a payment that is taken back is forgotten", "shop/states.py",
+        'state = "reversed"\n    elif known', "state = known.state\n    elif known",
+        (STATES + "a_confirmed_payment_does_not_become_unseen",),
+    ),
+    Mutant(
+        "an answer that was overtaken is taken", "shop/settle.py",
+        "if order.answered > number:", "if order.answered > number + 9:",
+        (SETTLE + "an_answer_that_was_overtaken_is_dropped",),
+    ),
+    Mutant(
+        "a chargeback takes what was refunded once more", "shop/reversing.py",
+        "amount = max(0, row.credited_nanos - back)", "amount = row.credited_nanos",
+        (REFUNDS + "a_chargeback_after_a_refund_takes_only_the_rest",),
+    ),
+    Mutant(
+        "a won dispute pays what the wallet owed, too", "shop/reversing.py",
+        '"credit", row.reversed_nanos - forgiven)', '"credit", row.reversed_nanos)',
+        (SETTLE + "a_reversal_takes_what_is_free_and_freezes_and_a_won_dispute_gives_it_back",),
+    ),
+    Mutant(
+        "refunds do not count each other", "shop/refunds.py",
+        'and back.state != "refused"', 'and back.state == "refused"',
+        (REFUNDS + "all_refunds_together_are_not_more_than_was_credited",),
+    ),
+    Mutant(
+        "a link opens twice", "books/shop/links.py",
+        "and kind = $2 and used_at is null and expires_at > now()\n        returning",
+        "and kind = $2 and expires_at > now()\n        returning",
+        (DESK + "a_claim_gives_the_key_once_and_destroys_the_copies",),
+    ),
+    Mutant(
+        "every browser sees the key", "service/orders/viewing.py",
+        "return bool(browser) and hmac.compare_digest(digest, order.browser_digest)",
+        "return bool(digest)",
+        (SETTLE + "another_browser_sees_the_order_and_no_key",),
+    ),
+]  # fmt: skip
+MUTANTS = [*FENCE, *ENDS, *HELD, *CAPS, *MOVES, *BOOKS, *GATEWAY, *ARITHMETIC, *SHOP]
