@@ -36,8 +36,8 @@ WHY: dict[Outcome, str] = {
     " output until then are charged.",
     Outcome.OUT_OF_BALANCE: "The answer was ended where the balance ended. The input and the output"
     " until then are charged.",
-    Outcome.CAP_REACHED: "The answer was ended where the key's cap ended. The input and the output"
-    " until then are charged.",
+    Outcome.CAP_REACHED: "The answer was ended where the key reached its cap. The input and the"
+    " output until then are charged.",
     Outcome.KEY_DISABLED: "The answer was ended because the key was frozen or revoked. The input"
     " and the output until then are charged.",
     Outcome.LEDGER_UNAVAILABLE: "The ledger did not answer midway, so the answer was ended. The"
