@@ -168,10 +168,13 @@ class Weather(Shop):
             await self.payments.control.do("trouble", {"service": one.name, "times": 0})
             one.hooks.release()
         await asyncio.sleep(0.3)
-        await self.fetch("update shop_order set next_check_at = now()")
-        desk = self.desk
-        while await service.tick(desk):
-            pass
+        # Twice: what a reversal took must be in the books before it can be given again.
+        for _ in range(2):
+            await self.drain()
+            await self.fetch("update shop_order set next_check_at = now()")
+            desk = self.desk
+            while await service.tick(desk):
+                pass
 
     def paid(self) -> dict[str, int]:
         """What each order's payments are worth in the end, by the services' own record."""
