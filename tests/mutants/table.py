@@ -604,7 +604,7 @@ SHOP = [
         "a link opens twice", "books/shop/links.py",
         "and kind = $2 and used_at is null and expires_at > now()\n        returning",
         "and kind = $2 and expires_at > now()\n        returning",
-        (DESK + "a_claim_gives_the_key_once_and_destroys_the_copies",),
+        (DESK + "a_link_is_used_once_and_in_its_time",),
     ),
     Mutant(
         "every browser sees the key", "service/orders/viewing.py",

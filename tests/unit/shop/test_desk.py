@@ -8,6 +8,7 @@ import pytest
 
 from corvus_proxy import clock
 from corvus_proxy.books.db import Books
+from corvus_proxy.books.shop import links
 from corvus_proxy.sealing import seal
 from corvus_proxy.service import keys
 from corvus_proxy.service import orders as service
@@ -194,6 +195,17 @@ async def test_a_claim_gives_the_key_once_and_destroys_the_copies(shop: Shop) ->
     assert looked.state == "used"
     assert await service.claim_view(shop.desk, "another token") is None
     assert isinstance(await service.claim(shop.desk, "another token"), Problem)
+
+
+async def test_a_link_is_used_once_and_in_its_time(shop: Shop) -> None:
+    soon, past = [clock.utc_now() + timedelta(hours=hours) for hours in (1, -1)]
+    async with shop.stores.books.connection() as connection:
+        for digest, ends in (("fresh", soon), ("stale", past)):
+            await links.insert(connection, digest, "claim", ends, order_id="ord_1")
+        assert await links.use(connection, "fresh", "login") is None
+        assert await links.use(connection, "stale", "claim") is None
+        found = [await links.use(connection, "fresh", "claim") for _ in range(3)]
+    assert [one.order_id if one else "" for one in found] == ["ord_1", "", ""]
 
 
 async def test_copies_are_destroyed_after_their_days(shop: Shop) -> None:

@@ -146,6 +146,7 @@ async def test_an_answer_that_was_overtaken_is_dropped(
     monkeypatch.setattr(shop.card, "standing", real)
     shop.card.say(placed.order_id, "settled", paid(20 * USD, "reversed"))
     await settle(shop.desk.means, placed.order_id, via="poll")
+    await shop.drain()
     gate.set()
     await old
     row = await shop.row(placed.order_id)
