@@ -3,6 +3,7 @@ application over real stores."""
 
 import re
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from html import unescape
 
 import httpx
@@ -10,14 +11,16 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
-from corvus_proxy import sealing
+from corvus_proxy import clock, sealing
 from corvus_proxy.books import people
 from corvus_proxy.books.db import Books
+from corvus_proxy.books.shop import orders
 from corvus_proxy.service import keys, owner, sessions
 from corvus_proxy.service.sessions import Session
 from corvus_proxy.service.stores import Stores
 from corvus_proxy.settings import BrandSettings, MailSettings, Settings
 from corvus_proxy.shop import mail
+from corvus_proxy.shop.delivering import TOKEN
 from corvus_proxy.site.account import live
 from corvus_proxy.site.app import create
 from corvus_proxy.site.front import Front
@@ -423,3 +426,34 @@ async def test_figures_stream_until_the_log_in_ends(
     assert "event: ended" in await streams[1].next()
     views.leave()
     assert await streams[2].next() in ("", "event: ended\ndata: {}\n\n")
+
+
+# -- open orders ----------------------------------------------------------------------------------
+
+
+@pytest.mark.anyio
+async def test_open_orders_are_told_and_their_address_stands_on_no_page(
+    stores: Stores, made: keys.Created, client: httpx.AsyncClient
+) -> None:
+    """The owner's own, until they are paid; the way to one is a form; a stranger's is not shown."""
+    soon = clock.utc_now() + timedelta(minutes=30)
+    async with stores.books.connection() as connection:
+        for name, by_owner in (("own", True), ("strange", False)):
+            new = orders.NewOrder(
+                f"ord_{name}", sealing.token_digest(PEPPER, name),
+                sealing.seal(PEPPER, TOKEN, name), "", None, "stripe", 5_000_000_000, 0, 0, 5_000_000_000, made.wallet, made.key_id,
+                False, by_owner, "", soon, soon, soon,
+            )  # fmt: skip
+            await orders.insert(connection, new)
+    await log_in(client, made.secret)
+    page = (await client.get("/dashboard")).text
+    assert "ord_own" in page
+    assert "ord_strange" not in page
+    assert "/orders/" not in page.replace("/dashboard/orders", "")
+    answer = await client.post("/dashboard/orders", data={"order_id": "ord_own"})
+    assert answer.headers["location"] == "/orders/own"
+    answer = await client.post("/dashboard/orders", data={"order_id": "ord_strange"})
+    assert answer.headers["location"] == "/dashboard"
+    async with stores.books.connection() as connection:
+        await orders.change(connection, "ord_own", status="expired")
+    assert "ord_own" not in (await client.get("/dashboard")).text

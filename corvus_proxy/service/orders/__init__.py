@@ -15,6 +15,7 @@ from corvus_proxy.service.orders.types import (
     ClaimView,
     Form,
     Offer,
+    OpenOrder,
     OrderView,
     PaymentView,
     Placed,
@@ -23,7 +24,7 @@ from corvus_proxy.service.orders.types import (
     RefundView,
     StepView,
 )
-from corvus_proxy.service.orders.viewing import view
+from corvus_proxy.service.orders.viewing import open_of, token_of, view
 from corvus_proxy.service.orders.watching import tick, webhook
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "Finding",
     "Form",
     "Offer",
+    "OpenOrder",
     "OrderView",
     "PaymentView",
     "Placed",
@@ -52,12 +54,14 @@ __all__ = [
     "listing",
     "offer",
     "open_desk",
+    "open_of",
     "place",
     "quote_typed",
     "refund",
     "refundable",
     "resend",
     "tick",
+    "token_of",
     "view",
     "webhook",
 ]

@@ -117,6 +117,16 @@ class RefundView(NamedTuple):
     ended_at: datetime | None
 
 
+class OpenOrder(NamedTuple):
+    """An order that still waits, in its owner's list."""
+
+    order_id: str
+    status: str
+    provider: str
+    amount_nanos: int
+    expires_at: datetime
+
+
 class OrderView(NamedTuple):
     """An order as its page shows it."""
 

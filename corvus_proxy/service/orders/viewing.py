@@ -7,10 +7,16 @@ from corvus_proxy.books.shop import orders, owners, payments, refunds
 from corvus_proxy.books.shop.orders import OrderRow
 from corvus_proxy.sealing import token_digest, unseal
 from corvus_proxy.service.orders.desk import Desk
-from corvus_proxy.service.orders.types import OrderView, PaymentView, RefundView, StepView
-from corvus_proxy.shop.delivering import RECOVERY, SECRET
+from corvus_proxy.service.orders.types import (
+    OpenOrder,
+    OrderView,
+    PaymentView,
+    RefundView,
+    StepView,
+)
+from corvus_proxy.shop.delivering import RECOVERY, SECRET, TOKEN
 from corvus_proxy.shop.settle import bring, settle
-from corvus_proxy.shop.states import PAID
+from corvus_proxy.shop.states import AWAITING, PAID, SEEN
 from corvus_proxy.till.client import TillUnavailable
 
 
@@ -51,6 +57,30 @@ async def _bring(desk: Desk, order_id: str) -> None:
         waits = await owners.waiting(connection, wallet) if wallet else []
     if wallet and waits:
         await bring(desk.means, wallet)
+
+
+async def open_of(desk: Desk, wallet: str) -> list[OpenOrder]:
+    """Orders of a wallet's owner that still wait for their money or its confirmation. Raises
+    BooksUnavailable."""
+    return [
+        OpenOrder(one.order_id, one.status, one.provider, one.amount_nanos, one.expires_at)
+        for one in await _open_rows(desk, wallet)
+    ]
+
+
+async def token_of(desk: Desk, wallet: str, order_id: str) -> str | None:
+    """The page's token of one of these. Raises BooksUnavailable."""
+    for one in await _open_rows(desk, wallet):
+        if one.order_id == order_id:
+            return unseal(desk.stores.pepper, TOKEN, one.token_sealed)
+    return None
+
+
+async def _open_rows(desk: Desk, wallet: str) -> list[OrderRow]:
+    async with desk.stores.books.connection() as connection:
+        found = await orders.of_wallet(connection, wallet)
+    # What a stranger has ordered for this key is theirs to look at.
+    return [one for one in found if one.by_owner and one.status in (AWAITING, SEEN)]
 
 
 def owns(desk: Desk, order: OrderRow, browser: str) -> bool:

@@ -4,7 +4,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from corvus_proxy.service import account, recovery
+from corvus_proxy.service import account, alarms, orders, recovery
 from corvus_proxy.service.sessions import Session
 from corvus_proxy.site import charts, render
 from corvus_proxy.site.account.live import Live
@@ -37,9 +37,23 @@ class Overview:
             calls=self._front.calls,
             has_requests="/dashboard/requests" in self._front.built,
             charts=drawn,
+            orders=await self._orders(session) if listing else [],
+            alarms=await alarms.list_of(stores, session.wallet) if listing and session.main else [],
             recoveries=await recovery.waiting(stores, session.wallet) if listing else [],
             **view._asdict(),
         )
+
+    async def _orders(self, session: Session) -> list[orders.OpenOrder]:
+        if not session.main:
+            return []
+        return await orders.open_of(self._front.desk, session.wallet)
+
+    async def order(self, request: Request, session: Session) -> Response:
+        """`POST /dashboard/orders`: to the page of an open order. Its address is a secret, so no
+        page but its own holds it."""
+        fields = await self._front.fields(request)
+        token = await orders.token_of(self._front.desk, session.wallet, fields.get("order_id", ""))
+        return render.redirect("/dashboard" if token is None else f"/orders/{token}")
 
     async def twin(self, request: Request, session: Session) -> Response:
         """`GET /dashboard.json`; `?part=figures` leaves out what the books would be asked for."""
@@ -67,5 +81,6 @@ def routes(front: Front) -> list[Route]:
     return [
         Route("/dashboard", front.guarded(views.page)),
         Route("/dashboard.json", front.guarded(views.twin)),
+        Route("/dashboard/orders", front.guarded(views.order, main=True), methods=["POST"]),
         Route("/dashboard/events", front.guarded(live.events)),
     ]
