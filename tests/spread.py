@@ -12,13 +12,13 @@ PROCESSES = 3
 """At once, whatever the machine: most tests wait for servers and for time, not for a core."""
 
 ALONE = (
-    "tests/flow/test_away.py::",
+    "tests/flow/test_away.py::test_redis_is_away",
     "tests/flow/test_crash.py::",
     "tests/flow/test_drill.py::",
-    "tests/flow/test_promise.py::",
-    "tests/unit/dev/test_providers.py::",
-    "tests/unit/ops/test_door.py::",
-    "tests/unit/wire/test_media.py::",
+    "tests/unit/dev/test_providers.py::test_default_answer_is_quick",
+    "tests/unit/ops/test_door.py::test_the_second_start_of_the_door_costs_milliseconds",
+    "tests/unit/wire/test_media.py::test_work_on_hostile_headers_is_bounded",
+    "tests/unit/wire/test_media.py::test_a_body_of_20_mb_is_read_quickly",
 )
 """Beginnings of the ids of tests that measure time, or load the whole machine and time limits."""
 _ALONE = "alone"

@@ -47,14 +47,16 @@ def free_port(besides: Container[int] = ()) -> int:
     """A port that nobody listens on at the moment, and none of `besides`.
 
     By chance, and below those that kernels give to outgoing connections: in the moment until a
-    server listens on it neither a connection nor another process that asks takes it.
+    server listens on it neither a connection nor another process that asks takes it. Raises
+    ConfigurationError where there is none.
     """
-    while True:
+    for _ in range(1000):
         port = _PORTS.start + secrets.randbelow(len(_PORTS))
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             if port not in besides:
                 return port
+    raise ConfigurationError("No free port on 127.0.0.1")
 
 
 def _package_folder(name: str) -> Path | None:

@@ -31,7 +31,7 @@ def balance(opening_nanos: int, steps: Sequence[tuple[datetime, int]]) -> Markup
         f" first, {format_usd(steps[-1][1])} USD at last, {format_usd(highest)} USD at most"
     )
     return Markup(
-        '<svg class="steps" viewBox="0 0 {} {}" preserveAspectRatio="none" role="img"'
+        '<svg class="level" viewBox="0 0 {} {}" preserveAspectRatio="none" role="img"'
         ' aria-label="{}"><path class="ground" d="M0 {}H{}"/><path class="line" d="{}"/></svg>'
     ).format(WIDTH, HEIGHT + 4, label, HEIGHT + 3, WIDTH, "".join(path))
 

@@ -32,6 +32,8 @@ HEADERS = {
     "cross-origin-opener-policy": "same-origin",
 }
 PRIVATE = {**HEADERS, "cache-control": "no-store", "x-robots-tag": "noindex"}
+TOKEN_PAGE = {**PRIVATE, "referrer-policy": "strict-origin"}
+"""Of pages whose address is a secret: it stands in no `Referer`, ours included."""
 KINDS = {
     "app.css": "text/css; charset=utf-8",
     "app.js": "text/javascript; charset=utf-8",

@@ -39,6 +39,8 @@ async def people(stack: RunningStack) -> AsyncIterator[People]:
     till = Till.open(stack.facts["redis"], timeout_ms=2000)
     books = Books(stack.facts["postgres"])
     pepper = (stack.state / "pepper").read_text().encode()
-    yield People(stack, Stores(till, books, pepper))
+    found = People(stack, Stores(till, books, pepper))
+    yield found
+    await found.close()
     await till.close()
     await books.close()

@@ -25,18 +25,24 @@ async def test_a_page(
     async with visit(browser, site) as seen:
         await row.arrive(seen, people)
         assert seen.status == row.status
-        outline = await seen.outline()
+        outline, cookies, address = await seen.outline(), await seen.cookies(), seen.page.url
         await seen.weigh()
         audited: set[str] = set()
         for screen in screens:
             await seen.show(screen)
             await seen.picture(f"{row.name}-{screen}")
+            await seen.unfold()
+            await seen.show(screen)
             if screen.theme not in audited:
                 # A theme changes colours and nothing else.
                 await seen.audit(screen, colours_alone=bool(audited) and not every)
                 audited.add(screen.theme)
     async with visit(browser, site, scripted=False) as plain:
-        await row.arrive(plain, people)
+        if row.posted:
+            await row.arrive(plain, people)
+        else:
+            await plain.take(cookies)
+            await plain.goto(address)
         assert plain.status == row.status
         await plain.show(screens[0])
         await plain.picture(f"{row.name}-plain")

@@ -8,10 +8,11 @@ file.
 """
 
 import os
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, ConsoleMessage, Page, Request
@@ -36,6 +37,21 @@ _WIDER = """() => {
             found.push(`<${one.tagName.toLowerCase()} class="${one.getAttribute("class") ?? ""}">`
                 + ` ${one.textContent.trim().slice(0, 40)}`);
     return found;
+}"""
+_OVERFLOW = """() => {
+    const found = [];
+    for (const one of document.querySelectorAll("main, main :is(section, article, header, form,"
+            + " fieldset, div, dl, ol, ul, li, dd, p, table, td, th)")) {
+        const style = getComputedStyle(one);
+        if (style.display.startsWith("inline") || style.overflowY !== "visible") continue;
+        const box = one.getBoundingClientRect();
+        const ends = [...one.children].map(inner => inner.getBoundingClientRect().bottom);
+        const over = Math.round(Math.max(...ends) - box.bottom);
+        if (over > 4 && !style.position.match("absolute|fixed"))
+            found.push(`<${one.tagName.toLowerCase()} class="${one.getAttribute("class") ?? ""}">`
+                + ` by ${over} px: ${one.textContent.trim().slice(0, 30)}`);
+    }
+    return found.slice(0, 5);
 }"""
 _OUTLINE = """() => [...document.querySelectorAll("h1, h2, h3, label, th[scope=col], dt, "
     + "button[type=submit], summary, a.button")]
@@ -67,8 +83,14 @@ class Visit:
     def __init__(self, page: "Page", site: str, *, scripted: bool) -> None:
         self.page = page
         self.site = site
+        self.titles: list[str] = []
+        """Of every page that stood there."""
+        self.asked: list[Request] = []
+        """Every request of this window."""
         self._scripted = scripted
         self.problems: list[str] = []
+        self.clicks = 0
+        """What a person had to press."""
         self.status = 0
         """Of the page that stands there now; an answer that is no success is not loaded again."""
         self._loaded: list[Request] = []
@@ -95,6 +117,7 @@ class Visit:
         if request.is_navigation_request() and request.frame == self.page.main_frame:
             self._loaded = []
         self._loaded.append(request)
+        self.asked.append(request)
 
     async def goto(self, path: str) -> None:
         """Opens an address of the site, or a whole one."""
@@ -106,15 +129,51 @@ class Visit:
         control = self.page.get_by_role("button", name=name, exact=True).or_(
             self.page.get_by_role("link", name=name, exact=True)
         )
+        self.clicks += 1
         async with self.page.expect_navigation():
             await control.first.click()
         await self.settle()
 
+    async def choose(self, name: str) -> None:
+        """Chooses a radio button by its label."""
+        self.clicks += 1
+        await self.page.get_by_label(name, exact=True).check()
+
+    async def copy(self, name: str) -> str:
+        """Presses the button that copies the snippet of that name; what can be pasted then."""
+        self.clicks += 1
+        text = self.page.locator(f'[data-snippet="{name}"]')
+        await text.locator("..").get_by_role("button").click()
+        pasted: str = await self.page.evaluate("() => navigator.clipboard.readText()")
+        return pasted
+
+    async def text(self, selector: str) -> str:
+        """What stands there, without white space; waits until it is there."""
+        return "".join((await self.page.locator(selector).first.inner_text()).split())
+
     async def log_in(self, key: str) -> None:
         """By the form, as a person does."""
         await self.goto("/login")
-        await self.page.get_by_label("Key", exact=True).fill(key)
+        await self.page.get_by_label("Key or read-only token").fill(key)
         await self.press("Open dashboard")
+
+    async def cookies(self) -> list[Any]:
+        """What this window knows."""
+        return list(await self.page.context.cookies())
+
+    async def take(self, cookies: list[Any]) -> None:
+        """Knows what another window knew."""
+        await self.page.context.add_cookies(cookies)
+
+    async def own(self, order: str) -> None:
+        """Becomes the browser that has ordered: `order` is its token."""
+        await self.take([{"name": "order", "value": order, "url": self.site}])
+
+    async def unfold(self) -> None:
+        """Opens whatever can be opened."""
+        await self.page.evaluate(
+            "() => document.querySelectorAll('details').forEach(one => one.open = true)"
+        )
 
     async def settle(self) -> None:
         """Until the page is loaded and drawn."""
@@ -123,6 +182,7 @@ class Visit:
         for request in self._loaded:
             if request.is_navigation_request() and (answer := await request.response()):
                 self.status = answer.status
+        self.titles.append(await self.page.title())
 
     async def _drawn(self) -> None:
         if self._scripted:  # without script nobody is called back
@@ -149,13 +209,15 @@ class Visit:
                 self.problems.append(f"{found} {name}, at most {most}")
 
     async def show(self, screen: Screen) -> None:
-        """The same page on another screen: does it fit?"""
+        """The same page on another screen: does it fit, and all in it?"""
         await self.page.set_viewport_size({"width": screen.width, "height": screen.height})
         await self.page.emulate_media(color_scheme=screen.theme)  # type: ignore[arg-type]
         await self._drawn()
         wider = await self.page.evaluate(_WIDER)
         if wider:
             self.problems.append(f"{screen}: scrolls sideways: {'; '.join(wider)}")
+        for one in await self.page.evaluate(_OVERFLOW):
+            self.problems.append(f"{screen}: more in it than fits, {one}")
 
     async def audit(self, screen: Screen, *, colours_alone: bool = False) -> None:
         """What axe finds on the screen that is shown, or in its colours."""
@@ -172,7 +234,7 @@ class Visit:
     async def outline(self) -> list[str]:
         """Headings, labels and buttons that can be seen, in their order."""
         found: list[str] = await self.page.evaluate(_OUTLINE)
-        return found
+        return [re.sub(r"key_\w+", "key_…", one) for one in found]
 
     async def picture(self, name: str) -> None:
         """Keeps what it looks like in the folder that CORVUS_SCREENSHOTS names."""
@@ -189,6 +251,7 @@ async def visit(browser: "Browser", site: str, *, scripted: bool = True) -> Asyn
         viewport={"width": GATE[0].width, "height": GATE[0].height}, java_script_enabled=scripted
     )
     context.set_default_timeout(WAIT_MS)
+    await context.grant_permissions(["clipboard-read", "clipboard-write"])
     try:
         page = await context.new_page()
         session = await context.new_cdp_session(page)

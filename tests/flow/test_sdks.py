@@ -1,65 +1,22 @@
-"""The official Python packages, unmodified: streams, tool loops, an empty balance, a top-up.
-
-They are imported where they are used: it takes seconds, and every process reads every file.
-"""
+"""The official Python packages, unmodified: streams, tool loops, an empty balance, a top-up."""
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import httpx2
 import pytest
 
+from tests.sdks import anthropic_client, openai_client
 from tests.stack import RunningStack
-
-if TYPE_CHECKING:
-    import anthropic
-    import openai
 
 CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 CHAT_TOOLS: Any = [{"type": "function", "function": {"name": "weather", "parameters": CITY}}]
 MESSAGES_TOOLS: Any = [{"name": "weather", "description": "the weather", "input_schema": CITY}]
 
 
-class Counting(httpx2.HTTPTransport):
-    """Counts the HTTP calls that an SDK really makes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.calls = 0
-
-    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        self.calls += 1
-        return super().handle_request(request)
-
-
-def openai_client(stack: RunningStack, key: str | None = None) -> "tuple[openai.OpenAI, Counting]":
-    import openai
-
-    counting = Counting()
-    return openai.OpenAI(
-        base_url=f"{stack.api}/v1",
-        api_key=key or stack.demo_key,
-        http_client=httpx2.Client(transport=counting),
-    ), counting
-
-
-def anthropic_client(
-    stack: RunningStack, key: str | None = None
-) -> "tuple[anthropic.Anthropic, Counting]":
-    import anthropic
-
-    counting = Counting()
-    return anthropic.Anthropic(
-        base_url=stack.api,
-        api_key=key or stack.demo_key,
-        http_client=httpx2.Client(transport=counting),
-    ), counting
-
-
 @pytest.mark.parametrize("slug", ["gpt-5.5", "glm-5.3", "gpt-4o-mini"])
 def test_openai_streams_a_tool_loop(stack: RunningStack, slug: str) -> None:
     """Two turns, streamed, with a tool call in between; usage only where it was asked for."""
-    client, _ = openai_client(stack)
+    client, _ = openai_client(stack.api, stack.demo_key)
     messages: list[Any] = [{"role": "user", "content": "use the weather tool"}]
     parts = list(
         client.chat.completions.create(
@@ -102,7 +59,7 @@ def test_openai_streams_a_tool_loop(stack: RunningStack, slug: str) -> None:
 
 def test_anthropic_streams_a_tool_loop(stack: RunningStack) -> None:
     """Two turns through the SDK's own accumulator, with thinking and a tool call."""
-    client, _ = anthropic_client(stack)
+    client, _ = anthropic_client(stack.api, stack.demo_key)
     messages: list[Any] = [{"role": "user", "content": "use the weather tool"}]
     with client.messages.stream(
         model="claude-opus-5-5",
@@ -136,10 +93,10 @@ def test_anthropic_streams_a_tool_loop(stack: RunningStack) -> None:
 
 def test_models_are_listed_in_either_shape(stack: RunningStack) -> None:
     """Both SDKs read the list and one row."""
-    chat, _ = openai_client(stack)
+    chat, _ = openai_client(stack.api, stack.demo_key)
     assert "gpt-5.5" in [model.id for model in chat.models.list()]
     assert chat.models.retrieve("claude-opus-5-5").id == "claude-opus-5-5"
-    messages, _ = anthropic_client(stack)
+    messages, _ = anthropic_client(stack.api, stack.demo_key)
     assert "claude-opus-5-5" in [model.id for model in messages.models.list()]
     assert messages.models.retrieve("glm-5.3").id == "glm-5.3"
 
@@ -151,7 +108,7 @@ def test_a_small_key_is_served_until_empty_and_revived_by_a_credit(stack: Runnin
     import openai
 
     key = stack.new_key("0.004")
-    client, calls = openai_client(stack, key["secret"])
+    client, calls = openai_client(stack.api, key["secret"])
 
     def ask() -> Any:
         return client.chat.completions.create(
@@ -174,7 +131,7 @@ def test_a_small_key_is_served_until_empty_and_revived_by_a_credit(stack: Runnin
     assert error.response.headers["x-should-retry"] == "false"
     assert error.response.headers["retry-after"] == "61"
     assert 0 <= stack.standing(key["key_id"])["balance_nanos"] < 4_000_000
-    other, other_calls = anthropic_client(stack, key["secret"])
+    other, other_calls = anthropic_client(stack.api, key["secret"])
     with pytest.raises(anthropic.RateLimitError) as second:
         other.messages.create(
             model="claude-opus-5-5",
@@ -193,12 +150,12 @@ def test_a_slug_on_the_wrong_path_names_the_right_one(stack: RunningStack) -> No
     import anthropic
     import openai
 
-    chat, calls = openai_client(stack)
+    chat, calls = openai_client(stack.api, stack.demo_key)
     with pytest.raises(openai.BadRequestError, match="/v1/messages"):
         chat.chat.completions.create(
             model="claude-opus-5-5", messages=[{"role": "user", "content": "hi"}]
         )
-    messages, _ = anthropic_client(stack)
+    messages, _ = anthropic_client(stack.api, stack.demo_key)
     with pytest.raises(anthropic.BadRequestError, match="/v1/chat/completions"):
         messages.messages.create(
             model="gpt-5.5", max_tokens=10, messages=[{"role": "user", "content": "hi"}]

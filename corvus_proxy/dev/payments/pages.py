@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 STYLE = (
     ":root{color-scheme:light dark;font:16px/1.5 system-ui,sans-serif}"
+    "html{background:Canvas;color:CanvasText}a{color:LinkText}"
     "body{margin:0 auto;max-width:34rem;padding:1.5rem 1rem}"
     "h1{font-size:1.3rem}.amount{font-size:2rem;font-weight:650;margin:.2rem 0 1rem}"
     "button{font:inherit;padding:.6rem 1rem;min-height:44px;border-radius:.5rem;"
@@ -39,7 +40,8 @@ def headers(sheet: Sheet) -> list[tuple[str, str]]:
     """The page's own policy: its style, its forms, and the way back."""
     origin = "/".join(sheet.back.split("/")[:3])
     policy = (
-        f"default-src 'none'; style-src 'sha256-{_HASH}'; form-action 'self' {origin};"
+        f"default-src 'none'; style-src 'sha256-{_HASH}'; img-src data:;"
+        f" form-action 'self' {origin};"
         " frame-ancestors 'none'; base-uri 'none'"
     )
     return [

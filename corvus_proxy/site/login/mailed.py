@@ -87,6 +87,7 @@ class MailedLogIn:
             return self._stale()
         return self._front.pages.page(
             "account/link.html",
+            headers=render.TOKEN_PAGE,
             token=request.path_params["token"],
             keys=[(facts.key_id, STATUS[facts.status]) for facts in found],
         )
@@ -115,6 +116,7 @@ class MailedLogIn:
         return self._front.pages.page(
             "message.html",
             status=410,
+            headers=render.TOKEN_PAGE,
             title="This link opens nothing any more",
             sentences=["It was used, or is too old. A link works once."],
             action=("/login/mail", "Send another"),

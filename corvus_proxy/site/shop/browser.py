@@ -1,7 +1,6 @@
 """What order pages need of a browser: the cookie that says who ordered, and stricter headers.
 
-Rule 1: addresses of these pages hold tokens, so they leave no `Referer` but the origin. (With
-`no-referrer` browsers send `Origin: null` with our own forms.)
+Rule 1: addresses of these pages hold tokens, so all of them have `render.TOKEN_PAGE`'s headers.
 Rule 2: the cookie is one token a browser, whatever number of orders it makes; the books know its
 digest.
 """
@@ -15,8 +14,6 @@ from starlette.responses import Response
 from corvus_proxy.site import render
 
 COOKIE_S = 30 * 86_400
-TOKEN_PAGE = {**render.PRIVATE, "referrer-policy": "strict-origin"}
-"""Headers of pages whose address is a secret."""
 
 
 class Browsers:
@@ -48,7 +45,7 @@ def may_lead_to(origins: Iterable[str]) -> dict[str, str]:
     policy = render.HEADERS["content-security-policy"]
     allowed = " ".join(["form-action 'self'", *sorted(filter(None, origins))])
     return {
-        **TOKEN_PAGE,
+        **render.TOKEN_PAGE,
         "content-security-policy": policy.replace("form-action 'self'", allowed),
     }
 

@@ -10,10 +10,9 @@ from starlette.routing import Route
 
 from corvus_proxy.service import orders
 from corvus_proxy.service.orders import Problem
-from corvus_proxy.site import forms
+from corvus_proxy.site import forms, render
 from corvus_proxy.site.front import Front
 from corvus_proxy.site.shop import snippets
-from corvus_proxy.site.shop.browser import TOKEN_PAGE
 from corvus_proxy.site.shop.order import given
 
 CLAIMS_MAX, CLAIMS_S = 20, 600
@@ -44,7 +43,7 @@ class Claim:
         return self._front.pages.page(
             "shop/claim.html",
             status=200 if found.state == "open" else 410,
-            headers=TOKEN_PAGE,
+            headers=render.TOKEN_PAGE,
             order_id=found.order_id,
             problem=_GONE.get(found.state, "").format(at=at),
             open=found.state == "open",
@@ -63,7 +62,7 @@ class Claim:
         api = self._front.settings.brand.api_url
         return self._front.pages.page(
             "shop/claimed.html",
-            headers=TOKEN_PAGE,
+            headers=render.TOKEN_PAGE,
             claimed=found,
             **given(api, self._slugs, found.secret),
         )
@@ -72,7 +71,7 @@ class Claim:
         return self._front.pages.page(
             "shop/claim.html",
             status=status,
-            headers=TOKEN_PAGE,
+            headers=render.TOKEN_PAGE,
             order_id="",
             problem=sentence,
             open=False,

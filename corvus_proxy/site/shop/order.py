@@ -23,7 +23,7 @@ from corvus_proxy.site import forms, render
 from corvus_proxy.site.front import Front, View
 from corvus_proxy.site.sessions import device
 from corvus_proxy.site.shop import scan, snippets, words
-from corvus_proxy.site.shop.browser import TOKEN_PAGE, Browsers
+from corvus_proxy.site.shop.browser import Browsers
 from corvus_proxy.site.shop.trial import Trial, run
 
 TRIALS_MAX, TRIALS_S = 5, 60
@@ -68,7 +68,7 @@ class Orders:
                 "stand": _stand(view),
                 "settled": view.status == "paid_confirmed" and view.mail_state in _MAIL_ENDS,
             },
-            headers=TOKEN_PAGE,
+            headers=render.TOKEN_PAGE,
         )
 
     async def check(self, request: Request) -> Response:
@@ -138,7 +138,7 @@ class Orders:
             raise HTTPException(404)
         return self._front.pages.page(
             "shop/code.html",
-            headers=TOKEN_PAGE,
+            headers=render.TOKEN_PAGE,
             key_id=view.key_id,
             recovery=view.recovery,
             back=f"/orders/{request.path_params['token']}",
@@ -185,7 +185,7 @@ class Orders:
         return self._front.pages.page(
             "shop/order.html",
             status=status,
-            headers=TOKEN_PAGE,
+            headers=render.TOKEN_PAGE,
             view=view,
             told=words.tell(view),
             steps=words.timeline(view),

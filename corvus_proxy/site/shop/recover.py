@@ -16,7 +16,6 @@ from corvus_proxy.service.sessions import Session
 from corvus_proxy.site import forms, render
 from corvus_proxy.site.front import Front
 from corvus_proxy.site.shop import snippets
-from corvus_proxy.site.shop.browser import TOKEN_PAGE
 from corvus_proxy.site.shop.order import given
 
 TRIES_MAX, TRIES_S = 6, 600
@@ -89,7 +88,7 @@ class Recover:
         if found is None:
             raise HTTPException(404)
         return self._front.pages.page(
-            "shop/recovery.html", headers=TOKEN_PAGE, pending=found, stopping=False
+            "shop/recovery.html", headers=render.TOKEN_PAGE, pending=found, stopping=False
         )
 
     async def finish(self, request: Request) -> Response:
@@ -107,7 +106,7 @@ class Recover:
         if found is None:
             raise HTTPException(404)
         return self._front.pages.page(
-            "shop/recovery.html", headers=TOKEN_PAGE, pending=found, stopping=True
+            "shop/recovery.html", headers=render.TOKEN_PAGE, pending=found, stopping=True
         )
 
     async def stop(self, request: Request) -> Response:
@@ -126,7 +125,7 @@ class Recover:
         api = self._front.settings.brand.api_url
         return self._front.pages.page(
             "shop/recovered.html",
-            headers=TOKEN_PAGE,
+            headers=render.TOKEN_PAGE,
             found=found,
             **given(api, self._slugs, found.secret),
         )
