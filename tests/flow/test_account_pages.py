@@ -441,7 +441,8 @@ async def test_open_orders_are_told_and_their_address_stands_on_no_page(
         for name, by_owner in (("own", True), ("strange", False)):
             new = orders.NewOrder(
                 f"ord_{name}", sealing.token_digest(PEPPER, name),
-                sealing.seal(PEPPER, TOKEN, name), "", None, "stripe", 5_000_000_000, 0, 0, 5_000_000_000, made.wallet, made.key_id,
+                sealing.seal(PEPPER, TOKEN, name), "", None, "stripe", 5_000_000_000, 0, 0,
+                5_000_000_000, made.wallet, made.key_id,
                 False, by_owner, "", soon, soon, soon,
             )  # fmt: skip
             await orders.insert(connection, new)
