@@ -613,4 +613,41 @@ SHOP = [
         (SETTLE + "another_browser_sees_the_order_and_no_key",),
     ),
 ]  # fmt: skip
-MUTANTS = [*FENCE, *ENDS, *HELD, *CAPS, *MOVES, *BOOKS, *GATEWAY, *ARITHMETIC, *SHOP]
+STRIPE = "tests/unit/shop/services/test_stripe.py::test_"
+BTCPAY = "tests/unit/shop/services/test_btcpay.py::test_"
+SERVICES = [
+    Mutant(
+        "an empty secret signs for BTCPay", "shop/services/btcpay.py",
+        "if not self._webhook_secret or not hmac", "if not hmac",
+        (BTCPAY + "without_a_secret_nothing_is_believed",),
+    ),
+    Mutant(
+        "a message to Stripe's address may be of any age", "shop/services/stripe.py",
+        "self._webhook_secret, TOLERANCE_S", "self._webhook_secret, 10**9",
+        (STRIPE + "forged_messages",),
+    ),
+    Mutant(
+        "a late payment has its old quote", "shop/services/btcpay.py",
+        'late = int(row["receivedDate"]) > int(invoice["expirationTime"])',
+        'late = int(row["receivedDate"]) > int(invoice["monitoringExpiration"])',
+        (BTCPAY + "late_is_worth_what_it_is_worth_now",),
+    ),
+    Mutant(
+        "an invoice marked invalid keeps its payments", "shop/services/btcpay.py",
+        'if state == "confirmed" and invoice["status"] == "Invalid":',
+        'if state == "confirmed" and invoice["status"] == "Void":',
+        (BTCPAY + "standings",),
+    ),
+    Mutant(
+        "our own refund counts as taken back", "shop/services/stripe.py",
+        'return not any((row.get("metadata") or {}).get("refund_id") for row in found["data"])',
+        'return bool(found["data"])',
+        (STRIPE + "our_own_refund_is_no_reversal",),
+    ),
+    Mutant(
+        "a dispute leaves the payment confirmed", "shop/services/stripe.py",
+        'if charge.get("disputed"):', 'if charge.get("refunded"):',
+        (STRIPE + "standings",),
+    ),
+]  # fmt: skip
+MUTANTS = [*FENCE, *ENDS, *HELD, *CAPS, *MOVES, *BOOKS, *GATEWAY, *ARITHMETIC, *SHOP, *SERVICES]
