@@ -190,9 +190,9 @@ async def test_by_message_alone_an_order_is_credited(market: Market, provider: s
 @pytest.mark.parametrize("provider", ["stripe", "btcpay"])
 async def test_a_lost_message_is_made_up_for_by_the_worker(market: Market, provider: str) -> None:
     """And the message that comes much later changes nothing."""
-    placed = await market.place(provider=provider)
     hooks = (market.payments.cards if provider == "stripe" else market.payments.coins).hooks
     hooks.play("drop", 20)
+    placed = await market.place(provider=provider)
     await market.act(placed, "pay")
     if provider == "btcpay":
         await market.act(placed, "confirm")
