@@ -160,7 +160,8 @@ class Weather(Shop):
         made = self.service(provider).hooks.made
         name, how = self.chance.choice(made).id, self.chance.choice(hooks.FORGERIES)
         status = await self.service(provider).hooks.again(name, how)
-        assert status == 400 if how in REFUSED[provider] else status in (200, 503)
+        # No answer in time (0) is a busy machine; whoever sent the message would send it again.
+        assert status in ((0, 400) if how in REFUSED[provider] else (0, 200, 503)), (how, status)
 
     async def calm(self) -> None:
         """The weather is over: what was held comes, and the worker asks about every order."""
