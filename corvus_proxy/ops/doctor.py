@@ -198,7 +198,7 @@ def _brand(settings: Settings, *, production: bool) -> list[Finding]:
         found.append(Finding("demo", "error", "[demo] is on"))
     found += [
         Finding("brand", "error", f"brand.{name} is not set")
-        for name in ("support", "independence")
+        for name in ("support", "independence", "refunds")
         if not getattr(settings.brand, name)
     ]
     return found

@@ -20,8 +20,8 @@ from corvus_proxy.service.keys.types import ENDED_MS, NotAllowed
 from corvus_proxy.service.stores import Stores
 
 __all__ = [
-    "Recovered", "change_code", "freeze", "new_code", "owner_of", "parse_code", "recover",
-    "recover_wallet", "set_code", "unfreeze", "unfreeze_wallet",
+    "Recovered", "change_code", "freeze", "give_code", "new_code", "owner_of", "parse_code",
+    "recover", "recover_wallet", "set_code", "unfreeze", "unfreeze_wallet",
 ]  # fmt: skip
 
 
@@ -121,6 +121,16 @@ async def change_code(stores: Stores, wallet: str, old: str, *, actor: str) -> s
             return None
         await set_code(connection, stores.pepper, wallet, code)
         await audit(connection, actor, "owner.change_code", wallet)
+    return code
+
+
+async def give_code(stores: Stores, wallet: str, *, actor: str) -> str:
+    """A new recovery code by the operator's hand, for a wallet that has none or whose owner has
+    lost it. Raises BooksUnavailable."""
+    code = new_code()
+    async with stores.books.transaction() as connection:
+        await set_code(connection, stores.pepper, wallet, code)
+        await audit(connection, actor, "owner.give_code", wallet)
     return code
 
 

@@ -208,7 +208,7 @@ async def test_the_ledger_adds_up(
         assert balances[at] - amounts[at] == balances[at + 1]
     assert "a &lt;b&gt; &amp; a &#39;c&#39;" in page
     first = (await client.get("/dashboard/ledger")).text
-    assert 'class="steps"' in first
+    assert 'class="level"' in first
     assert f"At last {format_usd(state.balance_nanos)} USD" in plain(first)
     for link in re.findall(r'<a href="([^"]+)" download>', first):
         answer = await client.get(unescape(link))
@@ -245,7 +245,7 @@ async def test_a_sub_key_sees_itself_alone(
     page = (await client.get("/dashboard/ledger")).text
     assert column(page, "Amount, USD") == [-(await account_rows(stores, made))[0].charge_nanos]
     assert "Balance, USD" not in page
-    assert 'class="steps"' not in page
+    assert 'class="level"' not in page
 
 
 @pytest.mark.parametrize(

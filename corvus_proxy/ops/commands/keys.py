@@ -62,7 +62,26 @@ def create(
             stores, credit_nanos=parse_usd(credit), label=label, reason=reason
         ),
     )
-    say(common, *_shown(made))
+    document, text = _shown(made)
+    document.pop("recovery_code")  # programs that make keys ask for it by `keys code`
+    say(common, document, text)
+
+
+@app.command
+def code(key_id: str, *, common: Common | None = None) -> None:
+    """A new recovery code for a key's wallet; the one before it is worth nothing any more."""
+    from corvus_proxy.service import keys as service
+    from corvus_proxy.service import owner
+
+    common = common or Common()
+
+    async def give(stores: Any) -> str:
+        return await owner.give_code(
+            stores, (await service.show(stores, key_id)).wallet, actor="cli"
+        )
+
+    found = on_stores(common, give)
+    say(common, {"key_id": key_id, "recovery_code": found}, found)
 
 
 def _limits(cap: str, period: str, expires: datetime | None) -> dict[str, Any]:
