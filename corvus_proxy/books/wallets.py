@@ -51,7 +51,8 @@ class Standing(NamedTuple):
 
     status: int
     frozen_by: str
-    """`owner`, `operator` or `chargeback`; empty: nobody, or its events are in quarantine."""
+    """`owner`, `operator`, `chargeback` or `owner+chargeback`; empty: nobody, or its events are in
+    quarantine."""
     quarantined: bool
 
 

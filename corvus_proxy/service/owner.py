@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from corvus_proxy import secret
 from corvus_proxy.books import wallets
+from corvus_proxy.books.people import alarms
 from corvus_proxy.sealing import token_digest
 from corvus_proxy.secret import new_code, parse_code
 from corvus_proxy.service.keys.managing import set_frozen
@@ -100,6 +101,8 @@ async def recover_wallet(
             code = new_code()
             await set_code(connection, stores.pepper, wallet, code)
         sessions = await wallets.end_access(connection, wallet, keep_email=keep_email)
+        # They tell where the money goes, and a thief may have set them.
+        await alarms.remove_webhooks(connection, wallet)
         stopped = await _open(connection, wallet, main)
         row = await changed(connection, wallet, main.key_id, "owner.recover")
         await audit(connection, actor, "owner.recover", wallet, frozen=subs, sessions=sessions)
@@ -143,8 +146,9 @@ async def freeze(stores: Stores, key_id: str, *, actor: str, reason: str = "") -
             raise NotAllowed("a revoked key stays revoked")
         if key.main:
             standing = await wallets.lock(connection, key.wallet)
-            if standing.status == 1:
-                await wallets.set_status(connection, key.wallet, 0, frozen_by="owner")
+            by = {"": "owner", "chargeback": "owner+chargeback"}.get(standing.frozen_by)
+            if by and (standing.status == 1 or standing.frozen_by):
+                await wallets.set_status(connection, key.wallet, 0, frozen_by=by)
             row = await changed(connection, key.wallet, key_id, "owner.freeze")
             await audit(connection, actor, "owner.freeze", key_id, reason=reason)
     if key.main:
@@ -181,6 +185,9 @@ async def _open(connection: Any, wallet: str, main: wallets.WalletKey | None) ->
     if standing.status != 1:
         if standing.frozen_by == "owner" and not standing.quarantined:
             await wallets.set_status(connection, wallet, 1)
+        elif standing.frozen_by == "owner+chargeback":
+            await wallets.set_status(connection, wallet, 0, frozen_by="chargeback")
+            stopped = "chargeback"
         else:
             stopped = "chargeback" if standing.frozen_by == "chargeback" else "operator"
     if main is not None and main.status == 0:

@@ -119,6 +119,20 @@ async def remove_all(connection: Any, wallet: str) -> None:
     await connection.execute("delete from alarm where wallet = $1", wallet)
 
 
+async def remove_webhooks(connection: Any, wallet: str) -> None:
+    """No alarm of a wallet calls an address any more, queued notices included: those that also send
+    mail stay without it, the others go."""
+    await connection.execute("delete from alarm where wallet = $1 and not email", wallet)
+    await connection.execute(
+        "update alarm set webhook_url = '', webhook_secret_sealed = '' where wallet = $1", wallet
+    )
+    await connection.execute(
+        "update notice set state = 'failed', problem = 'the wallet was recovered', ended_at = now()"
+        " where wallet = $1 and state = 'queued'",
+        wallet,
+    )
+
+
 async def watched(connection: Any, *, after: str, limit: int) -> list[Watched]:
     """Alarms in the order of their ids, from the one behind `after` on."""
     rows = await connection.fetch(WATCHED, after, limit)

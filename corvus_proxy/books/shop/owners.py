@@ -30,16 +30,23 @@ BY_DIGEST = f"""{_TARGET} where k.key_id = (
     select key_id from key_secret
     where digest = $1 and (valid_until_ms = 0 or valid_until_ms > $2))
 """  # noqa: S608
-FREEZE = """
-update wallet set status = 0, frozen_by = 'chargeback', version = version + 1
-where wallet = $1 and (status = 1 or frozen_by = 'owner') returning version
-"""
-THAW = """
-update wallet set status = 1, frozen_by = '', version = version + 1
-where wallet = $1 and status = 0 and frozen_by = 'chargeback' and receivable_nanos = 0
+_QUARANTINED = """exists (
+    select from quarantine q where q.wallet = w.wallet and q.released_at is null)"""
+FREEZE = f"""
+update wallet w set status = 0, version = version + 1,
+    frozen_by = case frozen_by when 'owner' then 'owner+chargeback' else 'chargeback' end
+where wallet = $1 and (status = 1 or frozen_by = 'owner' or frozen_by = '' and {_QUARANTINED})
+returning version
+"""  # noqa: S608 - a text of ours
+THAW = f"""
+update wallet w set version = version + 1,
+    status = case when frozen_by = 'chargeback' and not {_QUARANTINED} then 1 else 0 end,
+    frozen_by = case frozen_by when 'owner+chargeback' then 'owner' else '' end
+where wallet = $1 and status = 0 and frozen_by in ('chargeback', 'owner+chargeback')
+    and receivable_nanos = 0
     and not exists (select from shop_order where wallet = $1 and disputed and order_id <> $2)
 returning version
-"""
+"""  # noqa: S608 - a text of ours
 
 
 async def by_id(connection: Any, key_id: str) -> Target | None:
@@ -79,15 +86,17 @@ async def correct_email(connection: Any, wallet: str, old: str, new: str) -> Non
 
 
 async def freeze(connection: Any, wallet: str) -> int | None:
-    """Stops a wallet because its payment was taken back; its new version, or None where it is
-    stopped already."""
+    """Stops a wallet because its payment was taken back; its new version, or None where the
+    operator has stopped it already, or another such payment. That its owner had stopped it stays
+    known."""
     found = await connection.fetchval(FREEZE, wallet)
     return None if found is None else int(found)
 
 
 async def thaw(connection: Any, wallet: str, order_id: str) -> int | None:
-    """Opens a wallet again that a taken back payment had stopped, unless it still owes or another
-    order than this is disputed; its new version, or None."""
+    """Takes back the stop for a payment that was taken back, unless the wallet still owes or
+    another order than this is disputed; its new version, or None. It opens where nothing else stops
+    it: its owner's freeze stays, and so does that of events in quarantine."""
     found = await connection.fetchval(THAW, wallet, order_id)
     return None if found is None else int(found)
 

@@ -8,6 +8,7 @@ import pytest
 from corvus_proxy import clock, secret
 from corvus_proxy.books import wallets
 from corvus_proxy.books.db import Books
+from corvus_proxy.books.people import alarms
 from corvus_proxy.service import keys, owner
 from corvus_proxy.service.stores import Stores
 from corvus_proxy.till.client import Till
@@ -111,6 +112,35 @@ async def test_a_thief_with_the_key_cannot_lock_out_the_holder_of_the_code(
     assert await status(stores, theirs) == "revoked"
     with pytest.raises(keys.NotAllowed, match="revoked"):
         await keys.set_frozen(stores, theirs.key_id, frozen=False)
+
+
+@pytest.mark.parametrize("keep_email", [True, False])
+async def test_a_recovery_takes_away_where_alarms_call(stores: Stores, keep_email: bool) -> None:
+    """A thief may have set them; another wallet's stay, and so does the mail of an alarm."""
+    made, other = [await keys.create(stores, credit_nanos=0) for _ in range(2)]
+    async with stores.books.transaction() as connection:
+        for at, (name, wallet, email) in enumerate(
+            [
+                ("both", made.wallet, True),
+                ("hook", made.wallet, False),
+                ("else", other.wallet, False),
+            ]
+        ):
+            row = alarms.AlarmRow(
+                name, wallet, "balance", at + 1, email, "https://thief.example", "sealed", False
+            )
+            await alarms.insert(connection, row)
+            await alarms.insert_notice(connection, f"n-{name}", row, "{}")
+    await owner.recover_wallet(stores, made.wallet, actor="code", keep_email=keep_email)
+    async with stores.books.transaction() as connection:
+        left = [
+            (one.alarm_id, one.webhook_url, one.webhook_secret_sealed)
+            for wallet in (made.wallet, other.wallet)
+            for one in await alarms.alarms(connection, wallet)
+        ]
+        queued = await alarms.due(connection, limit=9, lease_s=1)
+    assert left == [("both", "", ""), ("else", "https://thief.example", "sealed")]
+    assert [one.notice_id for one in queued] == ["n-else"]
 
 
 async def test_the_code_is_changed_by_the_code(stores: Stores) -> None:

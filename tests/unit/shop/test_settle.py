@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from corvus_proxy import secret
+from corvus_proxy.books import quarantine, release
 from corvus_proxy.books.db import Books
 from corvus_proxy.ledger import outbox
+from corvus_proxy.money.event import Poison, partition_of
 from corvus_proxy.sealing import token_digest
-from corvus_proxy.service import keys
+from corvus_proxy.service import keys, owner
 from corvus_proxy.service import orders as service
 from corvus_proxy.shop import settle as settling
 from corvus_proxy.shop.provider import Standing
@@ -315,6 +317,85 @@ async def test_a_reversal_takes_what_is_free_and_freezes_and_a_won_dispute_gives
         assert accounts["cash:stripe"] == -20 * USD
         assert (accounts["chargebacks"], accounts[f"receivable:{wallet}"]) == (0, 0)
     assert not (await shop.view(placed)).disputed
+
+
+async def disputed(shop: Shop) -> tuple[str, str, str]:
+    """An order that was paid for a new key: its id, its wallet and its key."""
+    placed = await shop.place()
+    shop.card.say(placed.order_id, "settled", paid(20 * USD))
+    view = await shop.view(placed)
+    return placed.order_id, (await shop.row(placed.order_id)).wallet or "", view.key_id
+
+
+async def dispute(shop: Shop, order_id: str, state: str) -> None:
+    shop.card.say(order_id, "settled", paid(20 * USD, state))
+    await settle(shop.desk.means, order_id, via="webhook")
+    await shop.drain()
+
+
+async def stands(shop: Shop, key_id: str) -> tuple[int, str, str]:
+    """A wallet in the books, and its key in Redis."""
+    [row] = await shop.fetch("select status, frozen_by from wallet")
+    return (*row, (await keys.show(shop.stores, key_id)).status)
+
+
+@pytest.mark.parametrize("before", [True, False])
+async def test_a_won_dispute_leaves_the_wallet_as_its_owner_had_frozen_it(
+    shop: Shop, before: bool
+) -> None:
+    """Before the dispute or during it; the owner's code opens what nothing else stops."""
+    order_id, wallet, key_id = await disputed(shop)
+    if before:
+        await owner.freeze(shop.stores, key_id, actor=key_id)
+    await dispute(shop, order_id, "reversed")
+    if not before:
+        await owner.freeze(shop.stores, key_id, actor=key_id)
+    assert await stands(shop, key_id) == (0, "owner+chargeback", "frozen")
+    await dispute(shop, order_id, "confirmed")
+    assert await stands(shop, key_id) == (0, "owner", "frozen")
+    assert await owner.unfreeze_wallet(shop.stores, wallet, actor="code") == ""
+    assert await stands(shop, key_id) == (1, "", "active")
+
+
+async def test_an_owner_s_way_out_does_not_open_a_disputed_wallet(shop: Shop) -> None:
+    order_id, wallet, key_id = await disputed(shop)
+    await owner.freeze(shop.stores, key_id, actor=key_id)
+    await dispute(shop, order_id, "reversed")
+    assert await owner.unfreeze_wallet(shop.stores, wallet, actor="code") == "chargeback"
+    assert await stands(shop, key_id) == (0, "chargeback", "frozen")
+    await dispute(shop, order_id, "confirmed")
+    assert await stands(shop, key_id) == (1, "", "active")
+
+
+async def test_a_won_dispute_opens_no_key_that_was_frozen_alone(shop: Shop) -> None:
+    order_id, _, key_id = await disputed(shop)
+    await keys.set_frozen(shop.stores, key_id, frozen=True)
+    await dispute(shop, order_id, "reversed")
+    await dispute(shop, order_id, "confirmed")
+    assert await stands(shop, key_id) == (1, "", "frozen")
+
+
+@pytest.mark.parametrize("before", [True, False])
+async def test_a_won_dispute_does_not_open_a_wallet_in_quarantine(shop: Shop, before: bool) -> None:
+    """Each stop ends by itself. What is taken back while a wallet is in quarantine is not booked,
+    so its win waits for the quarantine's end, too."""
+    order_id, wallet, key_id = await disputed(shop)
+    bad = Poison(partition_of(wallet), 1, 9_000, wallet, {"t": "S", "id": "bad"}, "unreadable")
+    if not before:
+        await dispute(shop, order_id, "reversed")
+    async with shop.stores.books.transaction() as connection:
+        await quarantine.insert(connection, [bad])
+    if before:
+        await dispute(shop, order_id, "reversed")
+    assert (await stands(shop, key_id))[:2] == (0, "chargeback")
+    await dispute(shop, order_id, "confirmed")
+    kept = "chargeback" if before else ""
+    assert await stands(shop, key_id) == (0, kept, "frozen")
+    async with shop.stores.books.transaction() as connection:
+        await release.release(connection, wallet)
+    assert (await stands(shop, key_id))[:2] == ((0, "chargeback") if before else (1, ""))
+    await dispute(shop, order_id, "confirmed")
+    assert (await stands(shop, key_id))[:2] == (1, "")
 
 
 async def test_a_dispute_that_is_won_before_it_is_booked_waits(shop: Shop) -> None:
