@@ -139,7 +139,7 @@ class Weather(Shop):
         kind = self.chance.choice(("visit", "poll", "again", "again", "release", "trouble", "wait"))
         if kind == "visit":
             answer = await self.browser.get(f"/orders/{placed.token}")
-            assert answer.status_code == 200
+            assert answer.status_code in (200, 503)  # 503: the books did not answer in time
         elif kind == "poll":
             await self.fetch(
                 "update shop_order set next_check_at = now() where order_id = $1", placed.order_id
