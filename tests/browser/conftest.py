@@ -11,6 +11,7 @@ from corvus_proxy.books.db import Books
 from corvus_proxy.service.stores import Stores
 from corvus_proxy.till.client import Till
 from tests.browser.people import People
+from tests.browser.watch import Windows
 from tests.stack import RunningStack
 
 if TYPE_CHECKING:
@@ -44,3 +45,11 @@ async def people(stack: RunningStack) -> AsyncIterator[People]:
     await found.close()
     await till.close()
     await books.close()
+
+
+@pytest.fixture(scope="session")
+async def windows(browser: "Browser", stack: RunningStack) -> AsyncIterator[Windows]:
+    """Those in which the site's pages are looked at."""
+    found = Windows(browser, stack.facts["site"])
+    yield found
+    await found.close()

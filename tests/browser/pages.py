@@ -25,6 +25,8 @@ class Row(NamedTuple):
     """Of its answer."""
     posted: bool = False
     """It answers a form: it has no address at which it can be opened again."""
+    rare: bool = False
+    """Looked at with `--all` alone: made of the same parts as others."""
 
 
 def opened(path: str) -> Arrive:
@@ -173,31 +175,32 @@ ROWS = (
     Row("nowhere", "", opened("/nowhere"), 404),
     # The counter.
     Row("checkout", "/checkout", opened("/checkout")),
-    Row("checkout-top-up", "/checkout", opened("/checkout?key=key_000000000000")),
+    Row("checkout-top-up", "/checkout", opened("/checkout?key=key_000000000000"), rare=True),
     Row("checkout-mistaken", "/checkout", filled(
         "/checkout", "Or another amount, in US dollars", "12,x", "Continue to payment"), 422, True),
     Row("pay-by-card", "/demo/pay/{name}", paying("stripe")),
-    Row("pay-by-coin", "/demo/pay/{name}", paying("btcpay")),
-    Row("order-card-awaited", "/orders/{token}", ordered("stripe")),
+    Row("pay-by-coin", "/demo/pay/{name}", paying("btcpay"), rare=True),
+    Row("order-card-awaited", "/orders/{token}", ordered("stripe"), rare=True),
     Row("order-coin-awaited", "/orders/{token}", ordered("btcpay", email=MAILED)),
     Row("order-coin-seen", "/orders/{token}", ordered("btcpay", "pay")),
     Row("order-coin-under", "/orders/{token}", ordered("btcpay", "under")),
-    Row("order-coin-over", "/orders/{token}", ordered("btcpay", "over", "confirm")),
-    Row("order-coin-late", "/orders/{token}", ordered("btcpay", "late", "confirm")),
-    Row("order-coin-reversed", "/orders/{token}", ordered("btcpay", "pay", "reverse")),
+    Row("order-coin-over", "/orders/{token}", ordered("btcpay", "over", "confirm"), rare=True),
+    Row("order-coin-late", "/orders/{token}", ordered("btcpay", "late", "confirm"), rare=True),
+    Row("order-coin-reversed", "/orders/{token}", ordered("btcpay", "pay", "reverse"), rare=True),
     Row("order-expired", "/orders/{token}", ordered("btcpay", "expire")),
     Row("order-paid", "/orders/{token}", ordered("stripe", "pay", email=MAILED)),
-    Row("order-paid-elsewhere", "/orders/{token}", ordered("stripe", "pay", own=False)),
-    Row("order-topped-up", "/orders/{token}", ordered("stripe", "pay", key="newcomer")),
-    Row("order-disputed", "/orders/{token}", ordered("stripe", "pay", "reverse", until="invalid")),
+    Row("order-paid-elsewhere", "/orders/{token}", ordered("stripe", "pay", own=False), rare=True),
+    Row("order-topped-up", "/orders/{token}", ordered("stripe", "pay", key="newcomer"), rare=True),
+    Row("order-disputed", "/orders/{token}",
+        ordered("stripe", "pay", "reverse", until="invalid"), rare=True),
     Row("order-refunded", "/orders/{token}", refunded),
     Row("order-code", "/orders/{token}/code", ordered("stripe", "pay", rest="/code")),
     Row("claim", "/claim/{token}", claimable),
     Row("claim-done", "/claim/{token}", claimed, posted=True),
-    Row("claim-used", "/claim/{token}", claimed_before, 410),
+    Row("claim-used", "/claim/{token}", claimed_before, 410, rare=True),
     Row("recover", "/recover", opened("/recover")),
     Row("recover-mistaken", "/recover", filled(
-        "/recover", "Recovery code", "rc-nonsense", "Get a new secret"), 401, True),
+        "/recover", "Recovery code", "rc-nonsense", "Get a new secret"), 401, True, rare=True),
     Row("recover-done", "/recover", recovered, posted=True),
     Row("recover-waits", "/recover/{token}", recovery_waits),
     Row("recover-stop", "/recover/stop/{token}", recovery_can_be_stopped),
@@ -207,32 +210,34 @@ ROWS = (
         "/login", "Key or read-only token", "sk-ant-another", "Open dashboard"), 401, True),
     Row("login-mail", "/login/mail", opened("/login/mail")),
     Row("login-mail-sent", "/login/mail", filled(
-        "/login/mail", "Mail address", "nobody@demo.example", "Send the link"), posted=True),
+        "/login/mail", "Mail address", "nobody@demo.example", "Send the link"),
+        posted=True, rare=True),
     Row("login-link", "/login/{token}", login_link),
     # The account.
     Row("dashboard-newcomer", "/dashboard", logged_in("newcomer")),
     Row("dashboard-regular", "/dashboard", logged_in("regular")),
     Row("dashboard-poor", "/dashboard", logged_in("poor")),
-    Row("dashboard-frozen", "/dashboard", logged_in("frozen")),
-    Row("dashboard-colleague", "/dashboard", logged_in("colleague")),
-    Row("dashboard-accountant", "/dashboard", logged_in("accountant")),
+    Row("dashboard-frozen", "/dashboard", logged_in("frozen"), rare=True),
+    Row("dashboard-colleague", "/dashboard", logged_in("colleague"), rare=True),
+    Row("dashboard-accountant", "/dashboard", logged_in("accountant"), rare=True),
     Row("requests", "/dashboard/requests", logged_in("regular", "/dashboard/requests")),
-    Row("requests-none", "/dashboard/requests", logged_in("newcomer", "/dashboard/requests")),
+    Row("requests-none", "/dashboard/requests",
+        logged_in("newcomer", "/dashboard/requests"), rare=True),
     Row("requests-no-match", "/dashboard/requests",
-        logged_in("regular", f"/dashboard/requests?model={NOTHING}")),
+        logged_in("regular", f"/dashboard/requests?model={NOTHING}"), rare=True),
     Row("request", "/dashboard/requests/{request_id}", one_request),
     Row("request-unknown", "/dashboard/requests/{request_id}",
-        logged_in("regular", "/dashboard/requests/req_0"), 404),
+        logged_in("regular", "/dashboard/requests/req_0"), 404, rare=True),
     Row("ledger", "/dashboard/ledger", logged_in("regular", "/dashboard/ledger")),
     Row("keys", "/dashboard/keys", logged_in("owner", "/dashboard/keys")),
     Row("keys-mistaken", "/dashboard/keys", filled(
         "/dashboard/keys", "Cap in USD (empty: none)", "x", "Make the sub-key", name="newcomer"),
-        400, True),
+        400, True, rare=True),
     Row("keys-secret", "/dashboard/keys", filled(
         "/dashboard/keys", "Name", "A program", "Make the sub-key", name="newcomer"), posted=True),
-    Row("keys-colleague", "/dashboard/keys", logged_in("colleague", "/dashboard/keys")),
+    Row("keys-colleague", "/dashboard/keys", logged_in("colleague", "/dashboard/keys"), rare=True),
     Row("alarms", "/dashboard/alarms", logged_in("owner", "/dashboard/alarms")),
     Row("security", "/dashboard/security", logged_in("owner", "/dashboard/security")),
     Row("security-accountant", "/dashboard/security",
-        logged_in("accountant", "/dashboard/security")),
+        logged_in("accountant", "/dashboard/security"), rare=True),
 )  # fmt: skip

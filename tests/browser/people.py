@@ -34,8 +34,8 @@ class People:
         self.stores = stores
         self.cookies: dict[str, list[Any]] = {}
         """Of those who have logged in."""
-        settings = load(stack.state / "up.toml", {})
-        self._desk = orders.open_desk(settings, stores, providers(settings))
+        self.settings = load(stack.state / "up.toml", {})
+        self._desk = orders.open_desk(self.settings, stores, providers(self.settings))
         self._known: dict[str, keys.Created] = {}
         self._addresses = 0
 

@@ -1,28 +1,47 @@
 """Every page in every state: quiet, within its policy and its budget, on every screen, for all."""
 
-from typing import TYPE_CHECKING
+import re
 
 import pytest
+from starlette.routing import Route
 
+from corvus_proxy.site.app import create
 from tests.browser.pages import ROWS, Row
 from tests.browser.people import People
-from tests.browser.watch import EVERY, GATE, Visit, visit
+from tests.browser.watch import EVERY, GATE, Visit, Windows
 
-if TYPE_CHECKING:
-    from playwright.async_api import Browser
+ALL = [pytest.param(row, id=row.name, marks=pytest.mark.slow if row.rare else ()) for row in ROWS]
+
+NO_PAGE = re.compile(
+    r"/$|/livez|/readyz|/static/|/v1/|/webhooks?/|/dashboard/events|/dashboard/ledger\.\{|.*\.json$"
+)
+"""Routes that answer a browser's GET with something else than a page."""
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+async def test_every_page_has_a_row(people: People) -> None:
+    """A route that answers GET is in the table, and the gate looks at one of its states."""
+    app = create(people.stores, people.settings)
+    paths = {
+        route.path
+        for route in app.routes
+        if isinstance(route, Route) and "GET" in (route.methods or ())
+    }
+    pages = {path for path in paths if not NO_PAGE.match(path)}
+    assert pages - {row.route for row in ROWS if not row.rare} == set()
+    assert {row.route for row in ROWS} - pages == {""}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("row", ALL)
 async def test_a_page(
-    row: Row, browser: "Browser", people: People, request: pytest.FixtureRequest
+    row: Row, windows: Windows, people: People, request: pytest.FixtureRequest
 ) -> None:
     """No error, nothing blocked, no sideways scroll, nothing for axe to find, small; and without
-    JavaScript it says the same and offers the same. `--all` takes every screen."""
+    JavaScript it says the same and offers the same. `--all` takes every state on every screen."""
     every = request.config.getoption("--all")
     screens = EVERY if every else GATE
-    site = people.stack.facts["site"]
-    async with visit(browser, site) as seen:
+    async with windows.visit(scripted=True) as seen:
         await row.arrive(seen, people)
         assert seen.status == row.status
         outline, cookies, address = await seen.outline(), await seen.cookies(), seen.page.url
@@ -32,19 +51,19 @@ async def test_a_page(
             await seen.show(screen)
             await seen.picture(f"{row.name}-{screen}")
             await seen.unfold()
-            await seen.show(screen)
+            await seen.judge(screen)
             if screen.theme not in audited:
                 # A theme changes colours and nothing else.
                 await seen.audit(screen, colours_alone=bool(audited) and not every)
                 audited.add(screen.theme)
-    async with visit(browser, site, scripted=False) as plain:
+    async with windows.visit(scripted=False) as plain:
         if row.posted:
             await row.arrive(plain, people)
         else:
             await plain.take(cookies)
             await plain.goto(address)
         assert plain.status == row.status
-        await plain.show(screens[0])
+        await plain.judge(screens[0])
         await plain.picture(f"{row.name}-plain")
         assert await plain.outline() == outline
     assert "\n".join(seen.problems + without_script(plain)) == ""

@@ -45,9 +45,11 @@ _OVERFLOW = """() => {
         const style = getComputedStyle(one);
         if (style.display.startsWith("inline") || style.overflowY !== "visible") continue;
         const box = one.getBoundingClientRect();
-        const ends = [...one.children].map(inner => inner.getBoundingClientRect().bottom);
+        const flowing = [...one.children].filter(
+            inner => !getComputedStyle(inner).position.match("absolute|fixed"));
+        const ends = flowing.map(inner => inner.getBoundingClientRect().bottom);
         const over = Math.round(Math.max(...ends) - box.bottom);
-        if (over > 4 && !style.position.match("absolute|fixed"))
+        if (over > 4)
             found.push(`<${one.tagName.toLowerCase()} class="${one.getAttribute("class") ?? ""}">`
                 + ` by ${over} px: ${one.textContent.trim().slice(0, 30)}`);
     }
@@ -94,10 +96,19 @@ class Visit:
         self.status = 0
         """Of the page that stands there now; an answer that is no success is not loaded again."""
         self._loaded: list[Request] = []
-        page.on("console", self._hear)
-        page.on("pageerror", lambda error: self.problems.append(f"script failed: {error}"))
-        page.on("requestfailed", self._failed)
-        page.on("request", self._asked)
+        self._ears: dict[str, Any] = {
+            "console": self._hear,
+            "pageerror": lambda error: self.problems.append(f"script failed: {error}"),
+            "requestfailed": self._failed,
+            "request": self._asked,
+        }
+        for event, ear in self._ears.items():
+            page.on(event, ear)  # type: ignore[call-overload]
+
+    def end(self) -> None:
+        """Hears nothing any more."""
+        for event, ear in self._ears.items():
+            self.page.remove_listener(event, ear)
 
     def _hear(self, message: "ConsoleMessage") -> None:
         told = message.text.startswith("Failed to load resource")
@@ -209,10 +220,13 @@ class Visit:
                 self.problems.append(f"{found} {name}, at most {most}")
 
     async def show(self, screen: Screen) -> None:
-        """The same page on another screen: does it fit, and all in it?"""
+        """The same page on another screen."""
         await self.page.set_viewport_size({"width": screen.width, "height": screen.height})
         await self.page.emulate_media(color_scheme=screen.theme)  # type: ignore[arg-type]
         await self._drawn()
+
+    async def judge(self, screen: Screen) -> None:
+        """Does the page fit this screen, and everything the place that it is in?"""
         wider = await self.page.evaluate(_WIDER)
         if wider:
             self.problems.append(f"{screen}: scrolls sideways: {'; '.join(wider)}")
@@ -244,18 +258,54 @@ class Visit:
             await self.page.screenshot(path=path, full_page=True)
 
 
-@asynccontextmanager
-async def visit(browser: "Browser", site: str, *, scripted: bool = True) -> AsyncIterator[Visit]:
-    """A new small window without cookies and without a cache."""
+async def _window(browser: "Browser", *, scripted: bool) -> "Page":
     context = await browser.new_context(
         viewport={"width": GATE[0].width, "height": GATE[0].height}, java_script_enabled=scripted
     )
     context.set_default_timeout(WAIT_MS)
     await context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page = await context.new_page()
+    session = await context.new_cdp_session(page)
+    await session.send("Network.setCacheDisabled", {"cacheDisabled": True})
+    return page
+
+
+@asynccontextmanager
+async def visit(browser: "Browser", site: str) -> AsyncIterator[Visit]:
+    """A new small window without cookies and without a cache."""
+    page = await _window(browser, scripted=True)
     try:
-        page = await context.new_page()
-        session = await context.new_cdp_session(page)
-        await session.send("Network.setCacheDisabled", {"cacheDisabled": True})
-        yield Visit(page, site, scripted=scripted)
+        yield Visit(page, site, scripted=True)
     finally:
-        await context.close()
+        await page.context.close()
+
+
+class Windows:
+    """Two windows, with script and without, used for one page after the other: a new one for each
+    would cost more than the page."""
+
+    def __init__(self, browser: "Browser", site: str) -> None:
+        self._browser = browser
+        self._site = site
+        self._pages: dict[bool, Page] = {}
+
+    @asynccontextmanager
+    async def visit(self, *, scripted: bool) -> AsyncIterator[Visit]:
+        """A visit as in a new window: nothing of the one before is known."""
+        if scripted not in self._pages:
+            self._pages[scripted] = await _window(self._browser, scripted=scripted)
+        page = self._pages[scripted]
+        await page.goto("about:blank")
+        await page.context.clear_cookies()
+        await page.set_viewport_size({"width": GATE[0].width, "height": GATE[0].height})
+        await page.emulate_media(color_scheme="light")
+        one = Visit(page, self._site, scripted=scripted)
+        try:
+            yield one
+        finally:
+            one.end()
+
+    async def close(self) -> None:
+        """Closes both."""
+        for page in self._pages.values():
+            await page.context.close()
