@@ -44,7 +44,8 @@ update wallet w set version = version + 1,
     frozen_by = case frozen_by when 'owner+chargeback' then 'owner' else '' end
 where wallet = $1 and status = 0 and frozen_by in ('chargeback', 'owner+chargeback')
     and receivable_nanos = 0
-    and not exists (select from shop_order where wallet = $1 and disputed and order_id <> $2)
+    and not exists (select from shop_order where wallet = $1 and order_id <> $2
+                    and disputed and (new_key or by_owner))
 returning version
 """  # noqa: S608 - a text of ours
 
@@ -95,8 +96,9 @@ async def freeze(connection: Any, wallet: str) -> int | None:
 
 async def thaw(connection: Any, wallet: str, order_id: str) -> int | None:
     """Takes back the stop for a payment that was taken back, unless the wallet still owes or
-    another order than this is disputed; its new version, or None. It opens where nothing else stops
-    it: its owner's freeze stays, and so does that of events in quarantine."""
+    another order of its owner's is disputed (a stranger's stops nobody); its new version, or None.
+    It opens where nothing else stops it: its owner's freeze stays, and so does that of events in
+    quarantine."""
     found = await connection.fetchval(THAW, wallet, order_id)
     return None if found is None else int(found)
 

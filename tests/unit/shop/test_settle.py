@@ -327,8 +327,8 @@ async def disputed(shop: Shop) -> tuple[str, str, str]:
     return placed.order_id, (await shop.row(placed.order_id)).wallet or "", view.key_id
 
 
-async def dispute(shop: Shop, order_id: str, state: str) -> None:
-    shop.card.say(order_id, "settled", paid(20 * USD, state))
+async def dispute(shop: Shop, order_id: str, state: str, *, reference: str = "pi_1") -> None:
+    shop.card.say(order_id, "settled", paid(20 * USD, state, reference=reference))
     await settle(shop.desk.means, order_id, via="webhook")
     await shop.drain()
 
@@ -355,6 +355,21 @@ async def test_a_won_dispute_leaves_the_wallet_as_its_owner_had_frozen_it(
     assert await stands(shop, key_id) == (0, "owner", "frozen")
     assert await owner.unfreeze_wallet(shop.stores, wallet, actor="code") == ""
     assert await stands(shop, key_id) == (1, "", "active")
+
+
+async def test_a_strangers_dispute_stops_nobody_and_keeps_nobody_stopped(shop: Shop) -> None:
+    """Who pays for a key of which he knows the id alone takes his money back, and no more."""
+    order_id, wallet, key_id = await disputed(shop)
+    gift = await shop.place(target="existing", key=key_id)
+    await dispute(shop, gift.order_id, "confirmed", reference="pi_gift")
+    assert await shop.balance(wallet) == 40 * USD
+    await dispute(shop, gift.order_id, "reversed", reference="pi_gift")
+    assert await stands(shop, key_id) == (1, "", "active")
+    await dispute(shop, order_id, "reversed")
+    assert await stands(shop, key_id) == (0, "chargeback", "frozen")
+    await dispute(shop, order_id, "confirmed")
+    assert await stands(shop, key_id) == (1, "", "active")
+    assert await shop.balance(wallet) == 20 * USD
 
 
 async def test_an_owner_s_way_out_does_not_open_a_disputed_wallet(shop: Shop) -> None:
