@@ -15,7 +15,7 @@ from typing import Any, cast
 import msgspec
 
 from corvus_proxy.errors import ConfigurationError
-from corvus_proxy.settings.secrets import read_file
+from corvus_proxy.settings.secrets import Named, read_file, read_secret
 from corvus_proxy.settings.sections import (
     ConsoleSettings,
     DatabaseSettings,
@@ -91,19 +91,11 @@ class Credential(msgspec.Struct, frozen=True):
 
     def secret(self) -> str:
         """The upstream's key. Raises ConfigurationError."""
-        if self.secret_env and self.secret_file:
-            raise ConfigurationError(f"credential {self.name}: give secret_env or secret_file")
-        if self.secret_env:
-            text = os.environ.get(self.secret_env, "")
-        elif self.secret_file:
-            text = read_file(Path(self.secret_file), f"credential {self.name}").decode()
-        else:
-            text = ""
-        if not text.strip():
-            raise ConfigurationError(
-                f"credential {self.name}: no key in {self.secret_env or self.secret_file or 'it'}"
-            )
-        return text.strip()
+        option = f"credential {self.name}"
+        text = read_secret(Named(option, self.secret_env, self.secret_file))
+        if not text:
+            raise ConfigurationError(f"{option}: name secret_env or secret_file")
+        return text
 
 
 class Upstream(msgspec.Struct, frozen=True):

@@ -21,7 +21,7 @@ def read_secret(named: Named) -> str:
     if not named.env and not named.file:
         return ""
     if named.env and named.file:
-        raise ConfigurationError(f"{named.option}: give {named.option}_env or {named.option}_file")
+        raise ConfigurationError(f"{named.option}: name a variable or a file, not both")
     if named.env:
         text = os.environ.get(named.env, "")
     else:
