@@ -10,7 +10,7 @@ function followSum(form) {
     const answer = await fetch(`/checkout/price.json?amount=${encodeURIComponent(amount)}`);
     const view = await answer.json();
     const note = form.querySelector("[data-line-note]");
-    form.elements.amount.toggleAttribute("aria-invalid", Boolean(view.problem));
+    form.elements.amount.setAttribute("aria-invalid", String(Boolean(view.problem)));
     if (view.problem) return void (note.textContent = view.problem);
     note.textContent = "The next page shows the sum again before you pay.";
     for (const place of form.querySelectorAll("[data-line]")) place.textContent = view[place.dataset.line];
