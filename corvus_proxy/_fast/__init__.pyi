@@ -60,9 +60,14 @@ class StreamMeter:
     events: int
     """Events that had data."""
     started: bool
-    """The upstream has begun the answer: message_start, or a chunk with choices."""
+    """The upstream has begun the answer: message_start, a chunk with choices, or an event of a
+    response."""
+    committed: bool
+    """Something of the answer itself has come. Up to there a response has only been announced, and
+    what came may be held back for another try; elsewhere it is what `started` is."""
     ended: bool
-    """The terminal event has come: message_stop, or [DONE]."""
+    """The terminal event has come: message_stop, [DONE], response.completed, .incomplete or
+    .failed."""
     finished: bool
     """A finish or stop reason has come."""
     reason: str
@@ -78,18 +83,24 @@ class StreamMeter:
     usage_start: bytes
     """The usage object of message_start, as it came; empty when there was none."""
     usage_last: bytes
-    """The latest usage object of a message_delta, or of a chat chunk."""
+    """The latest usage object of a message_delta, of a chat chunk, or of a response's end."""
+    tool_usage: bytes
+    """The object of that name beside a response's usage."""
+    sequence: int
+    """The latest `sequence_number` of a response's events, or -1."""
     error: bytes
-    """The member `error` of the latest error event, as it came: an object, rarely a string."""
+    """The member `error` of the latest error event, as it came: an object, rarely a string. Of a
+    response's event without one its `code`."""
     upstream_id: str
     """The answer's id and model; empty until they come. With message_start they begin anew."""
     model: str
     service_tier: str
-    """The last `service_tier` at the top of a chat chunk; empty where none came. Messages name it
-    inside their usage."""
+    """The last `service_tier` at the top of a chat chunk, or that of a response's end; empty where
+    none came. Messages name it inside their usage."""
 
     def __init__(self, dialect: str, strip_usage: bool) -> None:
-        """`dialect`: chat or messages; ValueError for another. Only chat has chunks to cut out."""
+        """`dialect`: chat, messages or responses; ValueError for another. Only chat has chunks to cut
+        out."""
 
     def feed(self, chunk: bytes) -> bytes:
         """What to forward: the same object, unless a usage-only chunk is held back or cut out."""
