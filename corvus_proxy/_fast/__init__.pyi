@@ -99,7 +99,7 @@ class StreamMeter:
     none came. Messages name it inside their usage."""
 
     def __init__(self, dialect: str, strip_usage: bool) -> None:
-        """`dialect`: chat, messages or responses; ValueError for another. Only chat has chunks to cut
+        """`dialect`: chat, messages or responses; ValueError for another. Only of chat are chunks cut
         out."""
 
     def feed(self, chunk: bytes) -> bytes:

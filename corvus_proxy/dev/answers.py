@@ -30,12 +30,17 @@ class Tool(NamedTuple):
 
     name: str
     pieces: list[str]
+    kind: str = "function"
+    """`function`, or `custom` where the arguments are text of any form."""
+    namespace: str = ""
 
 
 class Plan(NamedTuple):
     """One answer before it is framed. Each of `choices` answers is the same."""
 
     family: str
+    dialect: str
+    """`messages`, `chat` or `responses`."""
     model: str
     answer_id: str
     stream: bool
@@ -55,6 +60,8 @@ class Plan(NamedTuple):
     """OpenAI's service tier, or Anthropic's speed, that serves; empty where none is told."""
     geo: str = ""
     """Anthropic's place of inference."""
+    stored: bool = False
+    """Whether the provider was left to store the answer (responses)."""
 
     @property
     def reasoning_tokens(self) -> int:
@@ -76,8 +83,17 @@ class Model:
         self._cache = Cache()
         self._serial = 0
 
-    def plan(self, family: str, body: Mapping[str, Any], asked: Asked, credential: str) -> Plan:
-        """The answer to `body`, which has passed `refusals.judge`."""
+    def plan(
+        self,
+        family: str,
+        body: Mapping[str, Any],
+        asked: Asked,
+        credential: str,
+        *,
+        dialect: str = "",
+    ) -> Plan:
+        """The answer to `body`, which has passed `refusals.judge`; of a response's request it is the
+        chat that says the same (`openai.asked`)."""
         self._serial += 1
         source = random.Random(f"{self._seed}/{json.dumps(body, sort_keys=True)}")  # noqa: S311
         model = str(body["model"])
@@ -89,12 +105,13 @@ class Model:
             text = [source.choice(WORDS) + " " for _ in range(min(asked.tokens, room))]
             finish = "length" if room < asked.tokens else "stop"
         elif len(tool.pieces) > room:
-            tool, finish = Tool(tool.name, tool.pieces[:room]), "length"
+            tool, finish = tool._replace(pieces=tool.pieces[:room]), "length"
         if asked.refusal:
             finish = "refusal"
         options = body.get("stream_options") or {}
         return Plan(
             family=family,
+            dialect=dialect or ("messages" if family == "anthropic" else "chat"),
             model=model,
             answer_id=f"{source.getrandbits(88):022x}{self._serial:x}",
             stream=bool(body.get("stream")),
@@ -144,7 +161,10 @@ def _reasoning(family: str, body: Mapping[str, Any], asked: Asked, limit: int) -
 
 def _called(body: Mapping[str, Any], source: random.Random) -> Tool | None:
     """A call where one is required or plainly asked for, unless the last message is a result."""
-    tools = [tool.get("function") or tool for tool in body.get("tools") or []]
+    tools = [
+        tool.get("function") or {**tool, **(tool.get("custom") or {})}
+        for tool in body.get("tools") or []
+    ]
     choice = body.get("tool_choice") or "auto"
     kind = choice if isinstance(choice, str) else choice.get("type", "auto")
     last = body["messages"][-1]
@@ -156,14 +176,22 @@ def _called(body: Mapping[str, Any], source: random.Random) -> Tool | None:
     wanted = (
         ""
         if isinstance(choice, str)
-        else (choice.get("name") or (choice.get("function") or {}).get("name") or "")
+        else (
+            choice.get("name")
+            or (choice.get("function") or choice.get("custom") or {}).get("name")
+            or ""
+        )
     )
     found = next((tool for tool in tools if tool.get("name") == wanted), tools[0])
+    name, namespace = str(found.get("name", "tool")), str(found.get("namespace", ""))
+    if found.get("type") == "custom":
+        return Tool(name, [source.choice(WORDS) + " " for _ in range(4)], "custom", namespace)
     filled = schema.arguments(found.get("parameters") or found.get("input_schema") or {}, source)
     return Tool(
-        str(found.get("name", "tool")),
+        name,
         [
             filled[at : at + ARGUMENT_CHARACTERS]
             for at in range(0, len(filled), ARGUMENT_CHARACTERS)
         ],
+        namespace=namespace,
     )

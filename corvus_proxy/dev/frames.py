@@ -287,6 +287,9 @@ def _told_tier(plan: Plan) -> dict[str, str]:
 
 def _call(plan: Plan, arguments: str) -> dict[str, Any]:
     name = plan.tool.name if plan.tool else ""
+    if plan.tool and plan.tool.kind == "custom":
+        custom = {"name": name, "input": arguments}
+        return {"id": f"call_{plan.answer_id}", "type": "custom", "custom": custom}
     return {
         "id": f"call_{plan.answer_id}",
         "type": "function",
@@ -344,8 +347,10 @@ def _openai(plan: Plan, index: int) -> Iterator[Frame]:
                 "refusal": None,
             }
         )
+        custom = plan.tool.kind == "custom"
         for piece in plan.tool.pieces:
-            yield delta({"tool_calls": [{"index": 0, "function": {"arguments": piece}}]}, tokens=1)
+            told = {"custom": {"input": piece}} if custom else {"function": {"arguments": piece}}
+            yield delta({"tool_calls": [{"index": 0, **told}]}, tokens=1)
     else:
         yield delta({"role": "assistant", "content": "", "refusal": None})
         for piece in plan.text:

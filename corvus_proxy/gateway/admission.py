@@ -84,9 +84,16 @@ def check_encoding(headers: Headers) -> None:
 
 def paths_of(model: Model, serves: Serves) -> list[str]:
     """Our paths on which a model is served."""
-    if model.embeddings:
-        return []
-    return [path for path, dialect in PATHS.items() if serves(model.family, dialect)]
+    return [
+        path
+        for path, dialect in PATHS.items()
+        if _speaks(model, dialect) and serves(model.family, dialect)
+    ]
+
+
+def _speaks(model: Model, dialect: Dialect) -> bool:
+    """A model for embeddings makes nothing else, and nothing else makes embeddings."""
+    return model.embeddings == (dialect is Dialect.EMBEDDINGS)
 
 
 def find_model(book: Book, serves: Serves, name: str, dialect: Dialect) -> Model:
@@ -100,10 +107,10 @@ def find_model(book: Book, serves: Serves, name: str, dialect: Dialect) -> Model
             param="model",
         )
     paths = paths_of(model, serves)
-    if not paths and not model.embeddings:
+    if not paths:
         raise Unpriced(f"{model.slug} has no upstream here at the moment.")
-    if model.embeddings or not serves(model.family, dialect):
-        hint = " or ".join(f"use POST {path}" for path in paths) or "it is not served yet"
+    if not _speaks(model, dialect) or not serves(model.family, dialect):
+        hint = " or ".join(f"use POST {path}" for path in paths)
         raise WrongDialect(f"{model.slug} is not served on this path: {hint}.", param="model")
     return model
 

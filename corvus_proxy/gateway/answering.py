@@ -37,6 +37,7 @@ from corvus_proxy.wire import headers, refusal
 from corvus_proxy.wire.answer import Whole, text_of
 from corvus_proxy.wire.answer import read_whole as read_answer
 from corvus_proxy.wire.dialect import Dialect
+from corvus_proxy.wire.openai.failed import NOTHING_TOLD, Told
 
 ANSWER_BYTES_MAX = 256 * 1024 * 1024
 """A whole answer larger than this is no answer of any model."""
@@ -103,11 +104,12 @@ def _no_answer(stop: Stop) -> RequestError:
 
 
 def _seen(exchange: Exchange, whole: Whole, factors: HoldSettings) -> Seen:
-    report = Report(exchange.dialect, None, whole.usage, whole.model, whole.tier)
+    report = Report(exchange.dialect, None, whole.usage, whole.model, whole.tier, whole.tool_usage)
     found = read(report, wanted(exchange), has_output=whole.has_output)
     usage = found.usage
     counted, most = 0, None
-    if usage is None or _is_odd(usage, whole):
+    embeds = exchange.dialect is Dialect.EMBEDDINGS  # nothing is generated, whatever is reported
+    if not embeds and (usage is None or _is_odd(usage, whole)):
         text = text_of(exchange.dialect, whole.part)
         size = text.letters + text.symbols + text.non_ascii
         counted = output_at_least(Dialect.MESSAGES, int(whole.has_output), size)
@@ -147,6 +149,9 @@ def own_headers(exchange: Exchange) -> Headers:
     ]
     if exchange.dialect is Dialect.MESSAGES:
         found.append((b"request-id", rid))
+    if exchange.asked.removed_tools:
+        names = ", ".join(exchange.asked.removed_tools)
+        found.append((b"x-corvus-removed-tools", names.encode("ascii", "replace")))
     if exchange.limit_tokens is not None:
         found.append((b"x-corvus-max-tokens", b"%d" % exchange.limit_tokens))
     return found
@@ -178,7 +183,7 @@ async def finish(exchange: Exchange, settled: Settled | None, settings: Settings
         await client.end(exchange.answer_body)
         return
     last = b""
-    if ending.error is not None:
+    if ending.error is not None and not exchange.told.failed:
         closing = b"" if exchange.boundary else b"\n\n"
         last = closing + refusal.in_band(
             exchange.dialect,
@@ -186,6 +191,7 @@ async def finish(exchange: Exchange, settled: Settled | None, settings: Settings
             exchange.request_id,
             settings.brand.site_url,
             charged_nanos=charged,
+            told=exchange.told,
         )
     elif not exchange.boundary:
         last = b"\n\n"
@@ -205,12 +211,14 @@ async def refuse(
     dialect: Dialect,
     request_id: str,
     site_url: str,
+    told: Told = NOTHING_TOLD,
 ) -> None:
     """Answers with the error in the caller's dialect, in-band when the head has gone out."""
     if client.gone:
         return
     if client.head_sent:
-        await client.end(b"\n\n" + refusal.in_band(dialect, error, request_id, site_url))
+        last = refusal.in_band(dialect, error, request_id, site_url, told=told)
+        await client.end(b"\n\n" + last)
         return
     if isinstance(error, Relayed):
         status, body = error.upstream_status, error.upstream_body

@@ -11,6 +11,7 @@ from corvus_proxy.money.usage import Usage
 from corvus_proxy.till.holds import Hold
 from corvus_proxy.upstream.pool import Lease
 from corvus_proxy.wire.dialect import Dialect
+from corvus_proxy.wire.openai.failed import NOTHING_TOLD
 from corvus_proxy.wire.request import Asked
 
 
@@ -70,6 +71,7 @@ class Exchange:
         "quote",
         "request_id",
         "started_s",
+        "told",
         "upstream_request_id",
         "wallet",
     )
@@ -104,6 +106,8 @@ class Exchange:
         self.ending: Ending
         self.boundary = True
         """A stream stands between two events, where we may write."""
+        self.told = NOTHING_TOLD
+        """What the client has read of a response."""
         self.answer_head: Headers = []
         self.answer_body = b""
         """A whole answer, kept until `settle` has replied."""

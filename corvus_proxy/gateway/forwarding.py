@@ -25,6 +25,7 @@ from corvus_proxy.till.reply import Ask
 from corvus_proxy.upstream.faults import TimedOut, UpstreamBroke
 from corvus_proxy.upstream.transport import Answer
 from corvus_proxy.wire import edits, headers, request
+from corvus_proxy.wire.dialect import Dialect
 
 ERROR_BYTES_MAX = 1024 * 1024
 """An error body longer than this is not relayed."""
@@ -86,9 +87,9 @@ def edited_body(exchange: Exchange) -> bytes:
     member = asked.limit_member
     if model.completion_tokens_only and member == "max_tokens":
         member = "max_completion_tokens"
-    elif model.family == "glm":
+    elif model.family == "glm" and asked.dialect is Dialect.CHAT:
         member = "max_tokens"  # the only one that Z.AI documents
-    splices = request.model_splices(asked, model.upstream_model)
+    splices = [*asked.splices, *request.model_splices(asked, model.upstream_model)]
     splices += request.usage_splices(asked, body)
     if exchange.limit_tokens is not None:
         splices += request.limit_splices(asked, body, exchange.limit_tokens, member)

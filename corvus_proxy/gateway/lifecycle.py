@@ -90,6 +90,7 @@ async def serve(exchange: Exchange, using: Resources) -> None:
             dialect=exchange.dialect,
             request_id=exchange.request_id,
             site_url=using.settings.brand.site_url,
+            told=exchange.told,
         )
 
 

@@ -17,6 +17,8 @@ _PPM = 1_000_000
 _PATHS = {
     ("anthropic", Dialect.MESSAGES): "/v1/messages",
     ("openai", Dialect.CHAT): "/v1/chat/completions",
+    ("openai", Dialect.RESPONSES): "/v1/responses",
+    ("openai", Dialect.EMBEDDINGS): "/v1/embeddings",
     ("glm", Dialect.CHAT): "/chat/completions",
     ("glm", Dialect.MESSAGES): "/v1/messages",
 }
@@ -35,9 +37,12 @@ class Lease(NamedTuple):
     base_path: str
     transport: Transport
 
-    def request(self, headers: list[tuple[bytes, bytes]], body: bytes) -> Request:
-        """The request as it goes out, with this credential's own headers."""
-        target = self.base_path + _PATHS[self.family, self.dialect]
+    def request(
+        self, headers: list[tuple[bytes, bytes]], body: bytes, *, below: str = ""
+    ) -> Request:
+        """The request as it goes out, with this credential's own headers; `below` is a path below
+        the dialect's own."""
+        target = self.base_path + _PATHS[self.family, self.dialect] + below
         auth = (
             (b"x-api-key", self.secret)
             if self.family == "anthropic"

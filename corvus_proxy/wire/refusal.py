@@ -9,9 +9,11 @@ from typing import Any
 
 import msgspec
 
+from corvus_proxy import clock
 from corvus_proxy.errors import CapReached, OutOfBalance, RequestError, UpstreamOverloaded
 from corvus_proxy.money.amount import format_usd
 from corvus_proxy.wire.dialect import Dialect
+from corvus_proxy.wire.openai import failed
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -108,11 +110,16 @@ def in_band(
     request_id: str,
     site_url: str,
     charged_nanos: int = 0,
+    told: failed.Told = failed.NOTHING_TOLD,
 ) -> bytes:
     """The error as the last event of a stream that had begun; no terminal event follows it.
 
-    Without it, every SDK takes a stream that just ends for a whole answer.
+    Without it, every SDK takes a stream that just ends for a whole answer. `told` is what the
+    client has read of a response.
     """
+    if dialect is Dialect.RESPONSES:
+        found = error_object(dialect, error, request_id, site_url, charged_nanos)["error"]
+        return failed.event(told, found, request_id, clock.wall_s())
     data = body(dialect, error, request_id, site_url, charged_nanos)
     event = b"event: error\n" if dialect is Dialect.MESSAGES else b""
     return event + b"data: " + data + b"\n\n"

@@ -7,7 +7,8 @@ Rule 2: a field whose cost is unbounded or unpriced, or that reaches state on th
 """
 
 import re
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -18,6 +19,7 @@ from corvus_proxy.wire import media
 from corvus_proxy.wire.dialect import Dialect
 from corvus_proxy.wire.edits import Splice, first_member
 from corvus_proxy.wire.media import Size
+from corvus_proxy.wire.openai import embeddings, responses
 from corvus_proxy.wire.terms import GEOS, MODES
 
 
@@ -53,6 +55,10 @@ class Edit(msgspec.Struct):
 
 class ContextManagement(msgspec.Struct):
     edits: list[Edit] | None = None
+
+
+class _Model(msgspec.Struct):
+    model: str
 
 
 class _Messages(msgspec.Struct):
@@ -94,11 +100,26 @@ class Asked(msgspec.Struct, frozen=True):
     """Thinking is asked for, of which an answer shows a summary or nothing (messages)."""
     prediction: BodyScan | None = None
     """Of the member that predicts the answer (chat)."""
+    splices: tuple[Splice, ...] = ()
+    """Edits that the dialect needs, whatever the model."""
+    removed_tools: tuple[str, ...] = ()
+    """Types of tools that these take out, to be told in a header (responses)."""
 
 
+class Counted(NamedTuple):
+    """A request whose input is to be counted."""
+
+    dialect: Dialect
+    model: str
+    scan: BodyScan
+
+
+_COUNTED = msgspec.json.Decoder(_Model)
 _DECODERS: dict[Dialect, Any] = {
     Dialect.CHAT: msgspec.json.Decoder(_Chat),
     Dialect.MESSAGES: msgspec.json.Decoder(_Messages),
+    Dialect.RESPONSES: msgspec.json.Decoder(responses.Request),
+    Dialect.EMBEDDINGS: msgspec.json.Decoder(embeddings.Request),
 }
 
 REFUSED: dict[Dialect, dict[str, tuple[bytes, ...]]] = {
@@ -117,6 +138,18 @@ REFUSED: dict[Dialect, dict[str, tuple[bytes, ...]]] = {
         "mcp_servers": (b"[]",),
         "thread": (),
     },
+    Dialect.RESPONSES: {
+        "background": (b"false",),
+        "container": (),
+        "context_management": (b"[]",),
+        "conversation": (),
+        "generate": (b"true",),
+        "modalities": (b'["text"]',),
+        "previous_response_id": (),
+        "prompt": (),
+        "stream_id": (),
+    },
+    Dialect.EMBEDDINGS: {},
 }
 """Fields with unpriced or unbounded cost, or with state on the upstream account: 400, by name."""
 
@@ -148,21 +181,31 @@ def read(dialect: Dialect, body: bytes) -> Asked:
         name = scan.duplicates[0]
         raise InvalidRequest(f"The member {name!r} stands more than once in the body.", param=name)
     _refuse_fields(dialect, body, scan)
-    for tool in request.tools or ():
-        if tool.type is not None and not tool.type.startswith(SERVED_TOOLS[dialect]):
-            raise InvalidRequest(
-                f"The tool type {tool.type!r} runs at the upstream, at a cost not priced here;"
-                " tools that your client runs itself are served.",
-                param="tools",
-            )
-    asked = (_chat if dialect is Dialect.CHAT else _messages)(request, body, scan)
+    asked = _READERS[dialect](request, body, scan)
     sizes = [media.image_size(body, start, end) for start, end in scan.image_places]
-    limit = _scan_of(asked.limit_member, scan, body)
+    limit = _scan_of(asked.limit_member, scan, body) if asked.limit_member else None
     return msgspec.structs.replace(
         asked,
         limit_quarter_tokens=limit.quarter_tokens if limit else 0,
         image_sizes=tuple(size for size in sizes if size is not None),
     )
+
+
+def read_counted(dialect: Dialect, body: bytes) -> Counted:
+    """The same for a request whose input is only counted: it needs no output limit. Raises
+    InvalidRequest."""
+    try:
+        model = _COUNTED.decode(body).model
+        scan = scan_body(body)
+    except RecursionError:
+        raise InvalidRequest("The request body is nested too deeply.") from None
+    except (msgspec.DecodeError, ValueError) as error:
+        raise InvalidRequest(f"The request body is not valid: {error}.") from None
+    if scan.duplicates:
+        name = scan.duplicates[0]
+        raise InvalidRequest(f"The member {name!r} stands more than once in the body.", param=name)
+    _refuse_fields(dialect, body, scan)
+    return Counted(dialect, model, scan)
 
 
 def _scan_of(member: str, scan: BodyScan, body: bytes) -> BodyScan | None:
@@ -222,7 +265,7 @@ def _limit_splices(asked: Asked, body: bytes, member: str, value: bytes) -> list
     return [Splice(name_start, name_end, b'"%s"' % member.encode()), Splice(start, end, value)]
 
 
-def model_splices(asked: Asked, upstream_model: str) -> list[Splice]:
+def model_splices(asked: Asked | Counted, upstream_model: str) -> list[Splice]:
     """The edit that names the upstream's model; empty when the client wrote just that."""
     if asked.model == upstream_model:
         return []
@@ -264,15 +307,31 @@ def _terms(dialect: Dialect, body: bytes, scan: BodyScan) -> Terms:
     return Terms(*found)
 
 
-def _chat(request: _Chat, body: bytes, scan: BodyScan) -> Asked:
-    if request.modalities and request.modalities != ["text"]:
-        raise InvalidRequest("Only the modality 'text' is served.", param="modalities")
+def _refuse_tools(dialect: Dialect, tools: list[Tool] | None) -> None:
+    for tool in tools or ():
+        if tool.type is not None and not tool.type.startswith(SERVED_TOOLS[dialect]):
+            raise InvalidRequest(
+                f"The tool type {tool.type!r} runs at the upstream, at a cost not priced here;"
+                " tools that your client runs itself are served.",
+                param="tools",
+            )
+
+
+def _refuse_media(body: bytes, scan: BodyScan, param: str) -> None:
+    """What OpenAI's dialects may carry and no price here covers."""
     if scan.audio:
-        raise InvalidRequest("Audio input is not priced here and not served.", param="messages")
+        raise InvalidRequest("Audio input is not priced here and not served.", param=param)
     if b'"12h"' in body and _LONG_CACHE.search(body):
         raise InvalidRequest(
             "A prompt cache of 12h is not priced here; 30m is served.", param="prompt_cache_options"
         )
+
+
+def _chat(request: _Chat, body: bytes, scan: BodyScan) -> Asked:
+    _refuse_tools(Dialect.CHAT, request.tools)
+    if request.modalities and request.modalities != ["text"]:
+        raise InvalidRequest("Only the modality 'text' is served.", param="modalities")
+    _refuse_media(body, scan, "messages")
     options = scan.members.get("stream_options")
     if options is not None and body[options[1] : options[1] + 1] == b"{":
         _refuse_twice(body, options, "stream_options")
@@ -301,6 +360,7 @@ def _chat(request: _Chat, body: bytes, scan: BodyScan) -> Asked:
 
 
 def _messages(request: _Messages, body: bytes, scan: BodyScan) -> Asked:
+    _refuse_tools(Dialect.MESSAGES, request.tools)
     place = scan.members.get("thinking")
     if place is not None and body[place[1] : place[1] + 1] == b"{":
         _refuse_twice(body, place, "thinking")
@@ -329,6 +389,56 @@ def _messages(request: _Messages, body: bytes, scan: BodyScan) -> Asked:
         terms=_terms(Dialect.MESSAGES, body, scan),
         vendor_tools=sum(tool.type not in (None, "custom") for tool in request.tools or ()),
     )
+
+
+def _responses(request: responses.Request, body: bytes, scan: BodyScan) -> Asked:
+    _refuse_media(body, scan, "input")
+    for name in ("reasoning", "prompt_cache_options"):
+        place = scan.members.get(name)
+        if place is not None and body[place[1] : place[1] + 1] == b"{":
+            _refuse_twice(body, place, name)
+    responses.check(request)
+    gone = responses.removed(request, body, scan.members.get("tools"))
+    limit = _limit(request.max_output_tokens, "max_output_tokens", least=1)
+    if request.prompt_cache_options and request.prompt_cache_options.prewarm:
+        limit = 0  # the prompt goes into the cache, and nothing is made
+    return Asked(
+        dialect=Dialect.RESPONSES,
+        model=request.model,
+        stream=bool(request.stream),
+        limit_tokens=limit,
+        limit_member="max_output_tokens",
+        choices=1,
+        thinking_budget_tokens=0,
+        include_usage=True,
+        scan=scan,
+        terms=_terms(Dialect.RESPONSES, body, scan),
+        splices=responses.store_splices(body, scan.members.get("store")) + gone.splices,
+        removed_tools=gone.tools,
+    )
+
+
+def _embeddings(request: embeddings.Request, body: bytes, scan: BodyScan) -> Asked:
+    embeddings.check(request)
+    return Asked(
+        dialect=Dialect.EMBEDDINGS,
+        model=request.model,
+        stream=False,
+        limit_tokens=None,
+        limit_member="",
+        choices=1,
+        thinking_budget_tokens=0,
+        include_usage=True,
+        scan=scan,
+    )
+
+
+_READERS: dict[Dialect, Callable[..., Asked]] = {
+    Dialect.CHAT: _chat,
+    Dialect.MESSAGES: _messages,
+    Dialect.RESPONSES: _responses,
+    Dialect.EMBEDDINGS: _embeddings,
+}
 
 
 def _refuse_twice(body: bytes, place: tuple[int, int, int], name: str) -> None:

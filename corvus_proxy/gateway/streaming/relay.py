@@ -37,8 +37,11 @@ from corvus_proxy.upstream.transport import Answer
 from corvus_proxy.wire import refusal
 from corvus_proxy.wire.answer import decode_counts
 from corvus_proxy.wire.dialect import Dialect
+from corvus_proxy.wire.openai.failed import Told
 
 _BLANK_LINE = re.compile(rb"\n\r?\n")
+_ERROR = re.compile(rb'"error"\s*:\s*(?!null)|"type"\s*:\s*"error"')
+_SEQUENCE = re.compile(rb'"sequence_number"\s*:\s*(\d{1,12})')
 AFTER_TERMINAL_S = 1.0
 """How long an upstream may keep its connection open after the terminal event."""
 
@@ -75,6 +78,8 @@ class Stream:
             slice_tokens=hold.slice_tokens,
         )
         self._stop: Stop | None = None
+        self._kept_sequence: int | None = None
+        """The sequence number that the client read last, where not all that came went to it."""
         self._torn = False
         """What was written last ends inside an event, whatever the meter has read since."""
         self._writing_since_s = 0.0
@@ -105,6 +110,7 @@ class Stream:
             self._allowance.close()
             self._exchange.hold.progress = None
         self._exchange.boundary = self.meter.boundary and not self._torn
+        self._exchange.told = self._told()
         return self._conclude(stop)
 
     async def _pump(self) -> Stop:
@@ -123,13 +129,17 @@ class Stream:
                 return self._stop or Stop.ENDED
             if not self._exchange.first_byte_s:
                 self._exchange.first_byte_s = self._loop.time()
+            sequence = meter.sequence
             chunk = meter.feed(chunk)
             tokens = self.output_at_most()
             if tokens > self._allowance.ask_at and not await self._pay(tokens):
+                self._kept_sequence = sequence
                 return self._stop or self._unpaid()
             if meter.failed and is_about_our_account(meter.error):
                 kept = before_error(chunk)
                 self._torn = kept is None
+                numbers = _SEQUENCE.findall(kept or b"")
+                self._kept_sequence = int(numbers[-1]) if numbers else sequence
                 await self._write(kept or b"")
                 answer.abort()
                 return self._stop or Stop.CUT
@@ -234,7 +244,8 @@ class Stream:
         meter, dialect = self.meter, self._exchange.dialect
         has_output = meter.deltas > 0
         start, last = decode_counts(meter.usage_start), decode_counts(meter.usage_last)
-        report = Report(dialect, start, last, meter.model, meter.service_tier)
+        tools = decode_counts(meter.tool_usage)
+        report = Report(dialect, start, last, meter.model, meter.service_tier, tools)
         found = read(report, self._wanted, has_output=has_output)
         flags = found.flags
         if meter.restarts:
@@ -255,6 +266,17 @@ class Stream:
             output_at_most=self.output_at_most() if comparable else None,
             silent=may_reason_silently(self._exchange),
             refusal=meter.reason if meter.reason in REFUSALS else "",
+        )
+
+    def _told(self) -> Told:
+        """What the client has read of a response, for whatever is to be said after it."""
+        meter, sequence = self.meter, self._kept_sequence
+        whole = sequence is None
+        return Told(
+            meter.upstream_id,
+            meter.model,
+            meter.sequence if sequence is None else sequence,
+            failed=whole and meter.ended and meter.failed and meter.boundary,
         )
 
     def checkpoint(self) -> tuple[int, bytes]:
@@ -281,7 +303,8 @@ class Stream:
 
 def before_error(chunk: bytes) -> bytes | None:
     """The part of a chunk ahead of its error event; None where that began in a chunk before."""
-    ends = [blank.end() for blank in _BLANK_LINE.finditer(chunk, 0, chunk.find(b'"error"'))]
+    found = _ERROR.search(chunk)
+    ends = [blank.end() for blank in _BLANK_LINE.finditer(chunk, 0, found.start() if found else 0)]
     if ends:
         return chunk[: ends[-1]]
     return b"" if chunk.startswith((b"event:", b"data:")) else None

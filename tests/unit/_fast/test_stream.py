@@ -13,9 +13,7 @@ from tests.oracle import stream_oracle
 from tests.recorded import Recording, recordings
 
 STREAMS = [
-    r
-    for r in recordings("anthropic", "chat", "zai-chat", "chat-other", "responses")
-    if r.is_stream
+    r for r in recordings("anthropic", "chat", "zai-chat", "chat-other", "responses") if r.is_stream
 ]
 SHORT_MAX = 12288
 FIELDS = (
