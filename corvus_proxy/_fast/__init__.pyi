@@ -99,8 +99,8 @@ class StreamMeter:
     none came. Messages name it inside their usage."""
 
     def __init__(self, dialect: str, strip_usage: bool) -> None:
-        """`dialect`: chat, messages or responses; ValueError for another. Only of chat are chunks cut
-        out."""
+        """`dialect`: chat, messages or responses; ValueError for another. Only chat has chunks to
+        cut out."""
 
     def feed(self, chunk: bytes) -> bytes:
         """What to forward: the same object, unless a usage-only chunk is held back or cut out."""

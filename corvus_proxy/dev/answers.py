@@ -92,7 +92,7 @@ class Model:
         *,
         dialect: str = "",
     ) -> Plan:
-        """The answer to `body`, which has passed `refusals.judge`; of a response's request it is the
+        """The answer to `body`, which has passed `refusals.judge`; of a response it is the
         chat that says the same (`openai.asked`)."""
         self._serial += 1
         source = random.Random(f"{self._seed}/{json.dumps(body, sort_keys=True)}")  # noqa: S311

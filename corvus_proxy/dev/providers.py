@@ -50,8 +50,8 @@ PATHS = {
 }
 """Which family answers on a path, and in which dialect."""
 COUNTED = {
-    "/v1/messages/count_tokens": "anthropic",
-    "/v1/responses/input_tokens": "openai",
+    "/v1/messages/count_tokens": ("anthropic", "messages"),
+    "/v1/responses/input_tokens": ("openai", "responses"),
 }
 LISTED = {
     "anthropic": ("claude-opus-5-5", "claude-sonnet-5-5", "claude-haiku-5-5"),
@@ -86,6 +86,8 @@ class Served(msgspec.Struct):
     """The whole answer was handed to the socket while the peer was there."""
     tag: str = ""
     """The client's own word for its request, from a directive."""
+    body_sha256: str = ""
+    """Of the request's body as it came."""
     outcome: str = "refused"
     """completed · cut, failed, ended (on request) · aborted (by the peer) · refused · replayed."""
 
@@ -123,7 +125,7 @@ class Providers:
         elif path in PATHS and exchange.method == "POST":
             await self._infer(exchange, *PATHS[path])
         elif path in COUNTED and exchange.method == "POST":
-            exchange.json(*_counted(exchange, COUNTED[path]))
+            await self._count(exchange, *COUNTED[path])
         elif path.startswith("/v1/models") and exchange.method == "GET":
             exchange.json(*_models(exchange, path.removeprefix("/v1/models").strip("/")))
         else:
@@ -150,6 +152,7 @@ class Providers:
         served = Served(
             clock.wall_ms(), family, credential, f"req_{self._seed:04x}{self._serial:012x}", dialect
         )
+        served.body_sha256 = hashlib.sha256(exchange.body).hexdigest()
         exchange.extra = frames.headers(family, served.request_id)
         try:
             await self._answer(exchange, served, secret)
@@ -301,6 +304,30 @@ class Providers:
             return "ended"
         return ""
 
+    async def _count(self, exchange: Exchange, family: str, dialect: str) -> None:
+        """How many tokens the prompt of a request has; no row of the log."""
+        served = Served(clock.wall_ms(), family, "", f"req_{self._seed:04x}count", dialect)
+        exchange.extra = frames.headers(family, served.request_id)
+        refused = refusals.of_key(family, _secret(exchange))
+        try:
+            body = _object(exchange.body)
+            chat = _as_chat(dialect, body)
+            asked = faults.asked(chat, exchange.headers.get("x-simulate", ""), {})
+        except ValueError as error:
+            exchange.json(*(refused or refusals.refusal(family, 400, "", str(error))))
+            return
+        if refused is None and asked.replay:
+            await self._replay(exchange, served, asked)
+            return
+        if family == "anthropic":
+            limitless = {**body, "max_tokens": 1, "thinking": None}
+            refused = refused or refusals.judge(family, limitless, asked)
+            exchange.json(*(refused or (200, {"input_tokens": prompt.count(body)})))
+            return
+        refused = refused or refusals.judge_response(body, chat, asked)
+        counted = {"object": "response.input_tokens", "input_tokens": prompt.count(chat)}
+        exchange.json(*(refused or (200, counted)))
+
     async def _replay(self, exchange: Exchange, served: Served, asked: Asked) -> None:
         try:
             recording = replay.load(self._replay_root, asked.replay, served.dialect)
@@ -376,23 +403,6 @@ def _judge(
 def _form(plan: Plan) -> Any:
     """The module that has a plan's dialect: `usage`, `whole` and `stream`."""
     return responses if plan.dialect == "responses" else frames
-
-
-def _counted(exchange: Exchange, family: str) -> refusals.Refusal:
-    refused = refusals.of_key(family, _secret(exchange))
-    if refused is not None:
-        return refused
-    try:
-        body = _object(exchange.body)
-    except ValueError as error:
-        return refusals.refusal(family, 400, "", str(error))
-    if family == "openai":
-        chat = openai_asked.as_chat(body)
-        refused = refusals.judge_response(body, chat, Asked())
-        counted = {"object": "response.input_tokens", "input_tokens": prompt.count(chat)}
-        return refused or (200, counted)
-    refused = refusals.judge("anthropic", {**body, "max_tokens": 1, "thinking": None}, Asked())
-    return refused or (200, {"input_tokens": prompt.count(body)})
 
 
 def _models(exchange: Exchange, name: str) -> refusals.Refusal:

@@ -123,7 +123,7 @@ async def send(
     if 200 <= answer.status < 300:
         return answer
     async with answer:
-        raise await _fault(answer)
+        raise await fault(answer)
 
 
 @asynccontextmanager
@@ -162,7 +162,7 @@ def is_event_stream(answer: Answer) -> bool:
     return value.partition(b";")[0].strip().lower() == b"text/event-stream"
 
 
-async def _fault(answer: Answer) -> UpstreamFault:
+async def fault(answer: Answer) -> UpstreamFault:
     """Whose fault an error status is, and what the client may read of it."""
     status = answer.status
     if status in RELAYED:

@@ -1,0 +1,93 @@
+"""Counting the input of a request: free, and never refused for want of balance.
+
+The upstream that would serve the request is asked, with the body as the client wrote it. A model
+whose upstream counts nothing in this dialect is counted by the documented estimate, and a header
+says so: agents only draw their context's fill by it.
+"""
+
+import msgspec
+
+from corvus_proxy.catalogue.book import Model
+from corvus_proxy.errors import (
+    InvalidRequest,
+    KeyDisabled,
+    NotFound,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
+from corvus_proxy.gateway import admission, forwarding
+from corvus_proxy.gateway.front.client import Client, Headers
+from corvus_proxy.gateway.front.endpoints import Reply
+from corvus_proxy.gateway.lifecycle import Resources
+from corvus_proxy.gateway.quoting import input_estimate
+from corvus_proxy.till.reply import Look
+from corvus_proxy.upstream.faults import TimedOut, UpstreamBroke
+from corvus_proxy.wire import edits, headers, request
+from corvus_proxy.wire.dialect import COUNTING, Dialect
+
+_BELOW = {
+    ("anthropic", Dialect.MESSAGES): "/count_tokens",
+    ("openai", Dialect.RESPONSES): "/input_tokens",
+}
+"""Which family's upstream counts in which dialect, and the path below the dialect's own."""
+COUNT_BYTES_MAX = 1024 * 1024
+"""A larger answer is no count."""
+
+
+async def count(client: Client, look: Look, using: Resources) -> Reply:
+    """The answer to a request on one of `COUNTING`. Raises RequestError, ClientGone."""
+    if look.status != "active":
+        raise KeyDisabled(f"This key is {look.status}.")
+    dialect = COUNTING[client.path]
+    admission.check_encoding(client.headers)
+    limits = using.settings.gateway
+    body = await client.body(limits.body_bytes_max, limits.body_timeout_s)
+    counted = request.read_counted(dialect, body)
+    model = _model(using, counted.model)
+    below = _BELOW.get((model.family, dialect))
+    if below is None or not using.pool.serves(model.family, dialect):
+        return _estimated(dialect, counted)
+    lease = using.pool.choose(model.family, dialect)
+    sent = lease.request(
+        headers.to_upstream(client.headers),
+        edits.apply(body, request.model_splices(counted, model.upstream_model)),
+        below=below,
+    )
+    try:
+        answer = await lease.transport.open(lease.origin, sent, timeouts=using.settings.timeouts)
+        async with answer:
+            if not 200 <= answer.status < 300:
+                raise await forwarding.fault(answer)
+            found = await answer.read(COUNT_BYTES_MAX)
+    except TimedOut:
+        raise UpstreamTimeout("The upstream did not count in time.", retry_after_s=2) from None
+    except UpstreamBroke:
+        raise UpstreamUnavailable("The upstream did not count.", retry_after_s=2) from None
+    return Reply(found, headers=_passed(answer.headers))
+
+
+def _model(using: Resources, name: str) -> Model:
+    model = using.book.find(name)
+    if model is None:
+        raise NotFound(
+            f"The model {name!r} does not exist here; GET /v1/models lists those that do.",
+            param="model",
+        )
+    if model.embeddings:
+        raise InvalidRequest(
+            f"{model.slug} makes embeddings; its input is not counted here.", param="model"
+        )
+    return model
+
+
+def _passed(found: Headers) -> Headers:
+    """The upstream's headers that pass; the content type is our own to say."""
+    return [pair for pair in headers.to_client(found) if pair[0] != b"content-type"]
+
+
+def _estimated(dialect: Dialect, counted: request.Counted) -> Reply:
+    tokens = input_estimate(counted.scan)
+    answer: dict[str, object] = {"input_tokens": tokens}
+    if dialect is Dialect.RESPONSES:
+        answer["object"] = "response.input_tokens"
+    return Reply(msgspec.json.encode(answer), headers=[(b"x-corvus-estimated", b"true")])
