@@ -172,6 +172,9 @@ def _of_request(sold: Sold, ask: Ask, given: _Body, body: bytes) -> dict[str, An
     dialect = Dialect(choice(ask, "dialect", _DIALECTS, _dialect(book, ask, given).value))
     asked = requests.read(dialect, body)
     model = admission.find_model(book, sold.serves, asked.model, dialect)
+    asked = admission.in_upstreams_words(
+        body, asked, model, sold.serves, request_id="", created_s=0
+    ).asked
     admission.check_terms(asked, model.price)
     clamps = admission.clamps(ask.client)
     found = quoting.quote(asked, model, sold.settings.hold, clamp=clamps)

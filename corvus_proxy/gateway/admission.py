@@ -19,9 +19,14 @@ from corvus_proxy.errors import (
     WrongDialect,
 )
 from corvus_proxy.gateway.front.client import Client, Headers
+from corvus_proxy.gateway.quoting import input_estimate
 from corvus_proxy.money.price import Price
+from corvus_proxy.wire import request as requests
+from corvus_proxy.wire import translate
 from corvus_proxy.wire.dialect import PATHS, Dialect
 from corvus_proxy.wire.request import Asked
+from corvus_proxy.wire.translate import Translation
+from corvus_proxy.wire.translate.reply import Reply
 
 Serves = Callable[[str, Dialect], bool]
 """Whether an upstream speaks a dialect for a family."""
@@ -83,17 +88,17 @@ def check_encoding(headers: Headers) -> None:
 
 
 def paths_of(model: Model, serves: Serves) -> list[str]:
-    """Our paths on which a model is served."""
-    return [
-        path
-        for path, dialect in PATHS.items()
-        if _speaks(model, dialect) and serves(model.family, dialect)
-    ]
+    """Our paths on which a model is served, be it by translation."""
+    return [path for path, dialect in PATHS.items() if asked_in(model, serves, dialect)]
 
 
-def _speaks(model: Model, dialect: Dialect) -> bool:
-    """A model for embeddings makes nothing else, and nothing else makes embeddings."""
-    return model.embeddings == (dialect is Dialect.EMBEDDINGS)
+def asked_in(model: Model, serves: Serves, dialect: Dialect) -> Dialect | None:
+    """The dialect in which the model's upstream is asked for a client of `dialect`: that one, or
+    one that it is translated to. None where the model is not served so: one for embeddings makes
+    nothing else, and nothing else makes embeddings."""
+    if model.embeddings != (dialect is Dialect.EMBEDDINGS):
+        return None
+    return translate.upstream_dialect(lambda one: serves(model.family, one), dialect)
 
 
 def find_model(book: Book, serves: Serves, name: str, dialect: Dialect) -> Model:
@@ -109,10 +114,39 @@ def find_model(book: Book, serves: Serves, name: str, dialect: Dialect) -> Model
     paths = paths_of(model, serves)
     if not paths:
         raise Unpriced(f"{model.slug} has no upstream here at the moment.")
-    if not _speaks(model, dialect) or not serves(model.family, dialect):
+    if asked_in(model, serves, dialect) is None:
         hint = " or ".join(f"use POST {path}" for path in paths)
         raise WrongDialect(f"{model.slug} is not served on this path: {hint}.", param="model")
     return model
+
+
+class Read(NamedTuple):
+    """A request as its upstream is asked, and how the answer is told."""
+
+    body: bytes
+    asked: Asked
+    translation: Translation | None
+
+
+def in_upstreams_words(
+    body: bytes, asked: Asked, model: Model, serves: Serves, *, request_id: str, created_s: int
+) -> Read:
+    """The same request where the upstream speaks its dialect, else a translation of it. Raises
+    InvalidRequest with the member that has no counterpart."""
+    caller, upstream = asked.dialect, asked_in(model, serves, asked.dialect)
+    if upstream is None or upstream is caller:
+        return Read(body, asked, None)
+    body = translate.request(caller, upstream, body, model)
+    theirs = requests.read(upstream, body)
+    reply = Reply(
+        model.slug,
+        request_id,
+        created_s,
+        include_usage=asked.include_usage,
+        input_estimate=input_estimate(theirs.scan),
+        thinks=asked.thinks,
+    )
+    return Read(body, theirs, Translation(caller, upstream, reply))
 
 
 def check_terms(asked: Asked, price: Price) -> None:

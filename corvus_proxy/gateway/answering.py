@@ -71,7 +71,7 @@ async def read_whole(
     except Cut:
         stop = Stop.SHUTDOWN if stopping.over else Stop.CUT
     exchange.first_byte_s = loop.time()
-    whole = read_answer(exchange.dialect, body)
+    whole = read_answer(exchange.asked.dialect, body)
     if exchange.client.gone:
         stop = Stop.CLIENT_GONE
     elif stop is not Stop.ENDED or whole is None or whole.is_error:
@@ -80,6 +80,8 @@ async def read_whole(
     if whole is not None and not whole.is_error:
         seen = _seen(exchange, whole, settings.hold)
         exchange.upstream_request_id = exchange.upstream_request_id or whole.id
+        if exchange.translation is not None:
+            body = exchange.translation.whole(body)
     exchange.answer_body = body
     exchange.answer_head = [*headers.to_client(answer.headers), *own_headers(exchange)]
     exchange.ending = conclude(
@@ -104,13 +106,14 @@ def _no_answer(stop: Stop) -> RequestError:
 
 
 def _seen(exchange: Exchange, whole: Whole, factors: HoldSettings) -> Seen:
-    report = Report(exchange.dialect, None, whole.usage, whole.model, whole.tier, whole.tool_usage)
+    dialect = exchange.asked.dialect
+    report = Report(dialect, None, whole.usage, whole.model, whole.tier, whole.tool_usage)
     found = read(report, wanted(exchange), has_output=whole.has_output)
     usage = found.usage
     counted, most = 0, None
-    embeds = exchange.dialect is Dialect.EMBEDDINGS  # nothing is generated, whatever is reported
+    embeds = dialect is Dialect.EMBEDDINGS  # nothing is generated, whatever is reported
     if not embeds and (usage is None or _is_odd(usage, whole)):
-        text = text_of(exchange.dialect, whole.part)
+        text = text_of(dialect, whole.part)
         size = text.letters + text.symbols + text.non_ascii
         counted = output_at_least(Dialect.MESSAGES, int(whole.has_output), size)
         if not counts_other_turns(whole.usage):

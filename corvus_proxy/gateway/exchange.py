@@ -13,6 +13,7 @@ from corvus_proxy.upstream.pool import Lease
 from corvus_proxy.wire.dialect import Dialect
 from corvus_proxy.wire.openai.failed import NOTHING_TOLD
 from corvus_proxy.wire.request import Asked
+from corvus_proxy.wire.translate import Translation
 
 
 class Quote(NamedTuple):
@@ -72,6 +73,7 @@ class Exchange:
         "request_id",
         "started_s",
         "told",
+        "translation",
         "upstream_request_id",
         "wallet",
     )
@@ -89,6 +91,9 @@ class Exchange:
         self.model: Model
         self.book: Book
         """Where prices of other models are pinned, together with the model's own."""
+        self.translation: Translation | None = None
+        """Where the upstream speaks another dialect than the client: `body` and `asked` are then
+        what the upstream is asked, and `asked.dialect` is what its answer is read in."""
         # quote
         self.quote: Quote
         # reserve

@@ -26,6 +26,7 @@ from corvus_proxy.upstream.faults import TimedOut, UpstreamBroke
 from corvus_proxy.upstream.transport import Answer
 from corvus_proxy.wire import edits, headers, request
 from corvus_proxy.wire.dialect import Dialect
+from corvus_proxy.wire.translate import HEADERS
 
 ERROR_BYTES_MAX = 1024 * 1024
 """An error body longer than this is not relayed."""
@@ -107,7 +108,10 @@ async def send(
     come soon after.
     """
     lease = exchange.lease
-    sent = lease.request(headers.to_upstream(exchange.client.headers), edited_body(exchange))
+    passed = headers.to_upstream(exchange.client.headers)
+    if exchange.translation is not None:
+        passed = HEADERS[exchange.asked.dialect]
+    sent = lease.request(passed, edited_body(exchange))
     try:
         async with _while_wanted(exchange, cancel_drain_s, stopping):
             answer = await lease.transport.open(lease.origin, sent, timeouts=timeouts)
@@ -123,7 +127,7 @@ async def send(
     if 200 <= answer.status < 300:
         return answer
     async with answer:
-        raise await fault(answer)
+        raise _in_callers_words(exchange, await fault(answer))
 
 
 @asynccontextmanager
@@ -181,6 +185,14 @@ async def fault(answer: Answer) -> UpstreamFault:
     return UpstreamUnavailable(
         "The upstream failed before it answered; nothing was charged.", retry_after_s=2
     )
+
+
+def _in_callers_words(exchange: Exchange, fault: UpstreamFault) -> UpstreamFault:
+    if exchange.translation is None or not isinstance(fault, Relayed):
+        return fault
+    status = fault.upstream_status
+    told = exchange.translation.error(status, fault.upstream_body)
+    return Relayed(status, fault.upstream_headers, told)
 
 
 def is_about_our_account(error: bytes) -> bool:

@@ -95,8 +95,8 @@ async def serve(exchange: Exchange, using: Resources) -> None:
 
 
 async def admit(exchange: Exchange, using: Resources) -> None:
-    """Who asks, and for what: secret, body, model. Raises the refusal of the first check that
-    fails."""
+    """Who asks, and for what: secret, body, model, and in whose words. Raises the refusal of the
+    first check that fails."""
     client = exchange.client
     who = admission.caller(client.headers, using.pepper)
     exchange.wallet, exchange.digest = who
@@ -108,6 +108,14 @@ async def admit(exchange: Exchange, using: Resources) -> None:
     exchange.book = using.book
     exchange.model = admission.find_model(
         exchange.book, using.pool.serves, exchange.asked.model, exchange.dialect
+    )
+    exchange.body, exchange.asked, exchange.translation = admission.in_upstreams_words(
+        exchange.body,
+        exchange.asked,
+        exchange.model,
+        using.pool.serves,
+        request_id=exchange.request_id,
+        created_s=clock.wall_ms() // 1000,
     )
     admission.check_terms(exchange.asked, exchange.model.price)
 
@@ -138,7 +146,7 @@ async def reserve(exchange: Exchange, using: Resources) -> Hold:
 
 async def route(exchange: Exchange, using: Resources) -> Answer:
     """Sends the edited body with one of the pool's credentials; the answer's head has come."""
-    exchange.lease = using.pool.choose(exchange.model.family, exchange.dialect)
+    exchange.lease = using.pool.choose(exchange.model.family, exchange.asked.dialect)
     exchange.attempts += 1
     settings = using.settings
     return await forwarding.send(

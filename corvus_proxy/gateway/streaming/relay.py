@@ -69,6 +69,8 @@ class Stream:
         self._task = asyncio.current_task()
         strip = asked.dialect is Dialect.CHAT and not asked.include_usage
         self.meter = StreamMeter(asked.dialect.value, strip)
+        translation = exchange.translation
+        self._translated = None if translation is None else translation.stream()
         self._limit = output_limit(exchange)
         self._allowance = Allowance(
             exchange.hold,
@@ -109,7 +111,7 @@ class Stream:
         finally:
             self._allowance.close()
             self._exchange.hold.progress = None
-        self._exchange.boundary = self.meter.boundary and not self._torn
+        self._exchange.boundary = self._between_events and not self._torn
         self._exchange.told = self._told()
         return self._conclude(stop)
 
@@ -122,10 +124,11 @@ class Stream:
             except TimedOut:
                 return self._stop or Stop.TIMED_OUT
             except Cut:
-                meter.finish()  # a last event without its empty line still tells what it tells
+                # A last event without its empty line still tells what it tells.
+                await self._write(self._last(meter.finish(), cut=True))
                 return self._stop or (Stop.ENDED if ended else Stop.CUT)
             if chunk is None:
-                await self._write(meter.finish())
+                await self._write(self._last(meter.finish()))
                 return self._stop or Stop.ENDED
             if not self._exchange.first_byte_s:
                 self._exchange.first_byte_s = self._loop.time()
@@ -136,20 +139,38 @@ class Stream:
                 self._kept_sequence = sequence
                 return self._stop or self._unpaid()
             if meter.failed and is_about_our_account(meter.error):
-                kept = before_error(chunk)
-                self._torn = kept is None
-                numbers = _SEQUENCE.findall(kept or b"")
+                kept = self._before_error(chunk)
+                numbers = _SEQUENCE.findall(kept)
                 self._kept_sequence = int(numbers[-1]) if numbers else sequence
-                await self._write(kept or b"")
+                await self._write(kept)
                 answer.abort()
                 return self._stop or Stop.CUT
-            await self._write(chunk)
+            await self._write(chunk if self._translated is None else self._translated.feed(chunk))
             if meter.ended and not ended:
                 ended = True
                 self._loop.call_later(AFTER_TERMINAL_S, answer.abort)
                 if self._client.gone:
                     answer.abort()
                     return self._stop or Stop.ENDED
+
+    def _last(self, held: bytes, *, cut: bool = False) -> bytes:
+        """What is still to be sent of an answer whose bytes have ended."""
+        if self._translated is None:
+            return b"" if cut else held
+        return self._translated.finish()
+
+    def _before_error(self, chunk: bytes) -> bytes:
+        """What may be sent of a chunk with an error that speaks of the operator's account."""
+        if self._translated is not None:
+            return self._translated.feed(chunk)  # it tells no error of an upstream's
+        kept = before_error(chunk)
+        self._torn = kept is None
+        return kept or b""
+
+    @property
+    def _between_events(self) -> bool:
+        """A word of our own may be written now; what is translated leaves in whole events."""
+        return self._translated is not None or self.meter.boundary
 
     def _unpaid(self) -> Stop:
         if self._allowance.away:
@@ -225,7 +246,7 @@ class Stream:
                 self._end(self._unpaid())  # no chunk need come that could tell
                 return
         self._deltas_at_tick = self.meter.deltas
-        if now_s - self._written_s > self._relay.keepalive_s and self.meter.boundary:
+        if now_s - self._written_s > self._relay.keepalive_s and self._between_events:
             self._written_s = now_s
             self._keepalive = asyncio.ensure_future(
                 self._client.write(refusal.keepalive(self._exchange.dialect))
@@ -241,7 +262,7 @@ class Stream:
 
     def seen(self) -> Seen:
         """What has passed so far."""
-        meter, dialect = self.meter, self._exchange.dialect
+        meter, dialect = self.meter, self._exchange.asked.dialect
         has_output = meter.deltas > 0
         start, last = decode_counts(meter.usage_start), decode_counts(meter.usage_last)
         tools = decode_counts(meter.tool_usage)

@@ -1,0 +1,28 @@
+"""What the telling of an answer needs to know of its request."""
+
+from typing import NamedTuple, Protocol
+
+
+class Reply(NamedTuple):
+    """Facts of a request that its translated answer shows."""
+
+    slug: str
+    request_id: str
+    created_s: int
+    """Seconds since 1970."""
+    include_usage: bool = True
+    """The client asked for usage in its stream (chat)."""
+    input_estimate: int = 0
+    """Tokens of input, told until the upstream tells them."""
+    thinks: bool = False
+    """The client asked for thinking (Messages): only then it is shown."""
+
+
+class Translated(Protocol):
+    """A stream in the caller's dialect, made from the upstream's bytes as they come."""
+
+    def feed(self, chunk: bytes) -> bytes:
+        """What to send on: whole events, or nothing."""
+
+    def finish(self) -> bytes:
+        """What to send on where the upstream's bytes have ended."""
