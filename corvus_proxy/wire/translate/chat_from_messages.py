@@ -139,6 +139,8 @@ class Stream:
         return b"".join(self._event(decoded(data)) for data in self._events.finish())
 
     def _event(self, event: Json) -> bytes:
+        if self._ended:
+            return b""
         match event.get("type"):
             case "message_start":
                 return self._start(_object(event.get("message")))
@@ -182,8 +184,9 @@ class Stream:
         match delta.get("type"):
             case "text_delta" if delta.get("text"):
                 return self._chunk({"content": delta["text"]})
-            case "input_json_delta" if delta.get("partial_json"):
-                return self._argue(str(delta["partial_json"]))
+            case "input_json_delta" if self._open.get("type") == "tool_use":
+                given = str(delta.get("partial_json") or "")  # of a call that is the client's
+                return self._argue(given) if given else b""
             case "thinking_delta" if delta.get("thinking"):
                 thought = str(delta["thinking"])
                 self._open["thinking"] = str(self._open.get("thinking") or "") + thought
@@ -207,8 +210,6 @@ class Stream:
         return b""
 
     def _end(self) -> bytes:
-        if self._ended:
-            return b""
         self._ended = True
         told = self._chunk({}, FINISH.get(self._stop_reason, "stop"))
         if self._reply.include_usage:
