@@ -402,11 +402,14 @@ def test_recorded_messages_streams_become_chat(recording: recorded.Recording) ->
     if not ends:
         return
     found = completion_of(events)
+    theirs = theirs[: [event["type"] for event in theirs].index("message_stop")]
     deltas = [event["delta"] for event in theirs if event["type"] == "content_block_delta"]
     assert found["content"].endswith("".join(delta.get("text") or "" for delta in deltas))
     assert found["reasoning"] == "".join(delta.get("thinking") or "" for delta in deltas)
-    if found["finish"] == "tool_calls":  # else the last one may be cut short
-        assert all(isinstance(json.loads(call[2]), dict) for call in found["calls"].values())
+    blocks = [one["content_block"] for one in theirs if one["type"] == "content_block_start"]
+    called = [(block["id"], block["name"]) for block in blocks if block["type"] == "tool_use"]
+    assert [(call[0], call[1]) for call in found["calls"].values()] == called
+    assert all(call[2].startswith("{") for call in found["calls"].values())
 
 
 @pytest.mark.parametrize("recording", streams("chat", "zai-chat"))

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from corvus_proxy.catalogue import book
@@ -431,8 +431,12 @@ def test_every_member_that_the_vendors_sdks_know_has_a_fate() -> None:
 
     for dialect, fates, params, refused in (
         (CHAT, chat_to_messages.FATES, CompletionCreateParamsBase, {"moderation", "seed"}),
-        (MESSAGES, messages_to_chat.FATES, MessageCreateParamsBase,
-             {"diagnostics", "user_profile_id", "workspace_id"}),
+        (
+            MESSAGES,
+            messages_to_chat.FATES,
+            MessageCreateParamsBase,
+            {"diagnostics", "user_profile_id", "workspace_id"},
+        ),
     ):
         named = fates.carried | fates.dropped | set(fates.neutral)
         named |= set(requests.REFUSED[dialect])
@@ -441,17 +445,18 @@ def test_every_member_that_the_vendors_sdks_know_has_a_fate() -> None:
         assert not (fates.carried | fates.dropped) & set(fates.neutral)
 
 
-words = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
-objects = st.dictionaries(words, st.one_of(words, st.integers(-9, 9), st.booleans()), max_size=3)
+words = st.text('a"\\\n\u00e9\U0001f600{ ', min_size=1, max_size=5)
+objects = st.dictionaries(words, st.one_of(words, st.integers(-9, 9), st.booleans()), max_size=2)
+QUICKLY = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @st.composite
 def histories(draw: st.DrawFn) -> list[dict[str, Any]]:
     """Rounds of a chat: a question, perhaps calls with their results, an answer."""
     history: list[dict[str, Any]] = []
-    for turn in range(draw(st.integers(1, 3))):
+    for turn in range(draw(st.integers(1, 2))):
         history.append({"role": "user", "content": draw(words)})
-        names = [f"call_{turn}_{n}" for n in range(draw(st.integers(0, 3)))]
+        names = [f"call_{turn}_{n}" for n in range(draw(st.integers(0, 2)))]
         if names:
             said = draw(st.none() | words)
             calls = [call(json.dumps(draw(objects)), name) for name in names]
@@ -463,6 +468,7 @@ def histories(draw: st.DrawFn) -> list[dict[str, Any]]:
     return history
 
 
+@QUICKLY
 @given(histories())
 def test_a_history_survives_both_ways(history: list[dict[str, Any]]) -> None:
     """Chat, told as Messages, told as chat again, is what it was; turns alternate between."""
@@ -473,6 +479,7 @@ def test_a_history_survives_both_ways(history: list[dict[str, Any]]) -> None:
     assert back["messages"] == history
 
 
+@QUICKLY
 @given(histories(), words)
 def test_a_longer_history_begins_with_the_shorter_one(
     history: list[dict[str, Any]], more: str
