@@ -3,6 +3,7 @@
 Rule 1: one delta, one token. Text is a word of four letters and a space; a tool call's arguments
         come in pieces of five characters. What is streamed is what usage says, beside OpenAI's
         reasoning, which nobody sees. (Z.AI sends a tool call's tokens in one delta.)
+        A message that is `run` and a line for a shell calls the tool that takes such a line with it.
 Rule 2: an answer never exceeds the request's limit; one that the limit ends says so.
 """
 
@@ -22,6 +23,7 @@ SHOWN_REASONING_TOKENS = 8
 ARGUMENT_CHARACTERS = 5
 _REASONS = re.compile(r"(gpt-[5-9]|o\d)")
 _CHARGES_WRITES = re.compile(r"gpt-(5\.[6-9]|[6-9])")
+_RUNS = re.compile(r"run (\S[^\n]*)", re.IGNORECASE)
 _ASKS_FOR_TOOL = re.compile(r"\b(use|call|run|weather|tool)\b", re.IGNORECASE)
 
 
@@ -167,12 +169,15 @@ def _called(body: Mapping[str, Any], source: random.Random) -> Tool | None:
     ]
     choice = body.get("tool_choice") or "auto"
     kind = choice if isinstance(choice, str) else choice.get("type", "auto")
-    last = body["messages"][-1]
+    last = _last(body["messages"])
     text = json.dumps(last.get("content", ""))
     if not tools or kind == "none" or last.get("role") == "tool" or '"tool_result"' in text:
         return None
     if kind == "auto" and not _ASKS_FOR_TOOL.search(text):
         return None
+    running = _running(tools, last.get("content"), source) if isinstance(choice, str) else None
+    if running:
+        return running
     wanted = (
         ""
         if isinstance(choice, str)
@@ -195,3 +200,30 @@ def _called(body: Mapping[str, Any], source: random.Random) -> Tool | None:
         ],
         namespace=namespace,
     )
+
+
+def _last(messages: list[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The last message that is no instruction: agents repeat theirs behind what a person says."""
+    told = (one for one in reversed(messages) if one.get("role") not in ("system", "developer"))
+    return next(told, messages[-1])
+
+
+def _running(
+    tools: list[Mapping[str, Any]], content: Any, source: random.Random
+) -> Tool | None:
+    """The call that runs what the message says, where it says so and a tool can."""
+    parts = content if isinstance(content, list) else [{"text": content}]
+    texts = [str(part.get("text") or "").strip("\"'` \n") for part in parts]
+    found = next(filter(None, map(_RUNS.fullmatch, texts)), None)
+    for tool in tools if found else ():
+        schemed = tool.get("parameters") or tool.get("input_schema") or {}
+        filled = schema.command(schemed, found[1], source)
+        if filled:
+            return Tool(str(tool.get("name", "tool")), _pieces(filled))
+    return None
+
+
+def _pieces(filled: str) -> list[str]:
+    return [
+        filled[at : at + ARGUMENT_CHARACTERS] for at in range(0, len(filled), ARGUMENT_CHARACTERS)
+    ]

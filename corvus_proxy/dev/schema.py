@@ -29,6 +29,8 @@ WORDS = (
     "sand",
     "tide",
 )
+COMMANDS = ("command", "cmd")
+"""Names under which the tools of agents take a line for a shell."""
 _FORMATS = {
     "date": "2026-10-21",
     "date-time": "2026-10-21T12:00:00Z",
@@ -44,6 +46,20 @@ def arguments(schema: Mapping[str, Any], source: random.Random) -> str:
     """JSON text of an object that fits `schema`."""
     filled = fill(schema or {"type": "object"}, source, schema)
     return json.dumps(filled if isinstance(filled, dict) else {}, separators=(",", ":"))
+
+
+def command(schema: Mapping[str, Any], text: str, source: random.Random) -> str:
+    """JSON text of arguments that run `text`, a line for a shell; empty where the tool has no
+    argument that takes one."""
+    properties = schema.get("properties") or {}
+    for name in COMMANDS:
+        wanted = _resolved(properties.get(name), schema).get("type")
+        if wanted in ("string", "array"):
+            line = text if wanted == "string" else ["bash", "-lc", text]
+            others = {**schema, "required": schema.get("required") or []}
+            filled = {**fill(others, source, schema), name: line}
+            return json.dumps(filled, separators=(",", ":"))
+    return ""
 
 
 def fill(schema: Any, source: random.Random, root: Mapping[str, Any], depth: int = 0) -> Any:
