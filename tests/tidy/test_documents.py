@@ -18,7 +18,8 @@ from corvus_proxy.money.usage import COUNTS
 from corvus_proxy.settings import reference
 from corvus_proxy.shop.states import STATES, STEPS
 from corvus_proxy.wire import refusal
-from corvus_proxy.wire.dialect import Dialect
+from corvus_proxy.wire.dialect import COUNTING, PATHS, Dialect
+from corvus_proxy.wire.openai import responses
 
 ROOT = Path(__file__).parents[2]
 
@@ -49,6 +50,16 @@ def rows(document: str) -> list[str]:
     """The rows of a document's tables."""
     text = (ROOT / "docs" / document).read_text()
     return [line for line in text.splitlines() if line.startswith("| `")]
+
+
+def test_every_endpoint_and_tool_of_the_dialects_is_told() -> None:
+    """`docs/dialects.md` has a row for each, and none for what is not there."""
+    found = [line.split(" | ") for line in rows("dialects.md")]
+    told = {cells[0].strip("| `"): cells[1] for cells in found if "POST" in cells[0]}
+    served = {**PATHS, **COUNTING}
+    assert told == {f"POST {path}": dialect.value for path, dialect in served.items()}
+    tools = [cells[0].strip("| `") for cells in found if "POST" not in cells[0]]
+    assert tools == [*responses.SERVED_TOOLS, *responses.REMOVABLE_TOOLS]
 
 
 def test_every_metric_is_ours_by_name_and_told() -> None:

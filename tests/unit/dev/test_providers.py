@@ -194,6 +194,27 @@ async def test_tool_calls_and_their_results(where: tuple[str, str]) -> None:
 
 
 @EVERY
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_tool_that_is_named_is_called(where: tuple[str, str], stream: bool) -> None:
+    """Not the first one, but the one that the choice names, with arguments that fit."""
+    messages = where is ANTHROPIC
+    asked = with_tool(where)
+    other: dict[str, Any] = {"name": "other", "input_schema": {"type": "object"}}
+    choice: dict[str, Any] = {"type": "tool", "name": "weather"}
+    if not messages:
+        other = {"type": "function", "function": {"name": "other", "parameters": {}}}
+        choice = {"type": "function", "function": {"name": "weather"}}
+    asked = {**asked, "tools": [other, *asked["tools"]], "tool_choice": choice}
+    async with serve(pace_ms=0) as (_, url):
+        answer = await post(url, where, body(where, stream=stream, **asked))
+    assert b'"weather"' in answer.content
+    assert b'"other"' not in answer.content
+    if not stream:
+        text = json.dumps(answer.json()).replace("\\", "")
+        assert '"city":"Oslo"' in text.replace(": ", ":")
+
+
+@EVERY
 async def test_streamed_tool_calls_are_metered(where: tuple[str, str]) -> None:
     """Streamed arguments are tokens: usage counts them and the whole JSON arrives."""
     async with serve(pace_ms=0) as (providers, url):
