@@ -105,6 +105,7 @@ class RunningStack:
 [[upstream]]
 family = "{family}"
 base_url = "{self.providers}{path}"
+messages_base_url = "{f"{self.providers}/api/anthropic" if family == "glm" else ""}"
 [[upstream.credential]]
 name = "{family}-1"
 secret_file = "{self.folder / "secret"}"

@@ -4,6 +4,7 @@
     POST /v1/chat/completions · /v1/embeddings            OpenAI
     POST /v1/responses · /v1/responses/input_tokens       OpenAI
     POST /api/paas/v4/chat/completions                    Z.AI (GLM)
+    POST /api/anthropic/v1/messages                       Z.AI (GLM)
     GET  /v1/models · /v1/models/{id}                     by `anthropic-version` in either shape
     GET  /__log · GET, POST /__control                    what was served; faults on request
 
@@ -47,6 +48,7 @@ PATHS = {
     "/v1/responses": ("openai", "responses"),
     "/v1/embeddings": ("openai", "embeddings"),
     "/api/paas/v4/chat/completions": ("glm", "chat"),
+    "/api/anthropic/v1/messages": ("glm", "messages"),
 }
 """Which family answers on a path, and in which dialect."""
 COUNTED = {
@@ -296,7 +298,7 @@ class Providers:
                 code, message = refusals.failure(asked.code)
                 exchange.write(responses.failed(plan, number, code, message))
             else:
-                exchange.write(refusals.in_stream(served.family, served.request_id, asked.code))
+                exchange.write(_error_event(served, asked))
             exchange.end()
             return "failed"
         if served.deltas_sent == asked.end_after:
@@ -355,6 +357,11 @@ class Providers:
         if self._log is not None:
             self._log.write(msgspec.json.encode(served).decode() + "\n")
             self._log.flush()
+
+
+def _error_event(served: Served, asked: Asked) -> bytes:
+    form = "anthropic" if served.dialect == "messages" else served.family
+    return refusals.in_stream(form, served.request_id, asked.code)
 
 
 def _secret(exchange: Exchange) -> str:
