@@ -3,7 +3,7 @@
 Rule 1: one delta, one token. Text is a word of four letters and a space; a tool call's arguments
         come in pieces of five characters. What is streamed is what usage says, beside OpenAI's
         reasoning, which nobody sees. (Z.AI sends a tool call's tokens in one delta.)
-        A message that is `run` and a line for a shell calls the tool that takes such a line with it.
+        A message of `run` and a line for a shell calls the tool that takes such a line.
 Rule 2: an answer never exceeds the request's limit; one that the limit ends says so.
 """
 
@@ -188,17 +188,24 @@ def _called(body: Mapping[str, Any], source: random.Random) -> Tool | None:
         )
     )
     found = next((tool for tool in tools if tool.get("name") == wanted), tools[0])
-    name, namespace = str(found.get("name", "tool")), str(found.get("namespace", ""))
     if found.get("type") == "custom":
-        return Tool(name, [source.choice(WORDS) + " " for _ in range(4)], "custom", namespace)
-    filled = schema.arguments(found.get("parameters") or found.get("input_schema") or {}, source)
+        pieces = [source.choice(WORDS) + " " for _ in range(4)]
+        return _call(found, "")._replace(kind="custom", pieces=pieces)
+    return _call(found, schema.arguments(_schema(found), source))
+
+
+def _schema(tool: Mapping[str, Any]) -> Mapping[str, Any]:
+    return tool.get("parameters") or tool.get("input_schema") or {}
+
+
+def _call(tool: Mapping[str, Any], filled: str) -> Tool:
     return Tool(
-        name,
+        str(tool.get("name", "tool")),
         [
             filled[at : at + ARGUMENT_CHARACTERS]
             for at in range(0, len(filled), ARGUMENT_CHARACTERS)
         ],
-        namespace=namespace,
+        namespace=str(tool.get("namespace", "")),
     )
 
 
@@ -208,22 +215,13 @@ def _last(messages: list[Mapping[str, Any]]) -> Mapping[str, Any]:
     return next(told, messages[-1])
 
 
-def _running(
-    tools: list[Mapping[str, Any]], content: Any, source: random.Random
-) -> Tool | None:
+def _running(tools: list[Mapping[str, Any]], content: Any, source: random.Random) -> Tool | None:
     """The call that runs what the message says, where it says so and a tool can."""
     parts = content if isinstance(content, list) else [{"text": content}]
     texts = [str(part.get("text") or "").strip("\"'` \n") for part in parts]
-    found = next(filter(None, map(_RUNS.fullmatch, texts)), None)
-    for tool in tools if found else ():
-        schemed = tool.get("parameters") or tool.get("input_schema") or {}
-        filled = schema.command(schemed, found[1], source)
+    said = next(filter(None, map(_RUNS.fullmatch, texts)), None)
+    for tool in tools if said else ():
+        filled = schema.command(_schema(tool), said[1], source)
         if filled:
-            return Tool(str(tool.get("name", "tool")), _pieces(filled))
+            return _call(tool, filled)
     return None
-
-
-def _pieces(filled: str) -> list[str]:
-    return [
-        filled[at : at + ARGUMENT_CHARACTERS] for at in range(0, len(filled), ARGUMENT_CHARACTERS)
-    ]

@@ -54,8 +54,9 @@ def command(schema: Mapping[str, Any], text: str, source: random.Random) -> str:
     properties = schema.get("properties") or {}
     for name in COMMANDS:
         wanted = _resolved(properties.get(name), schema).get("type")
-        if wanted in ("string", "array"):
-            line = text if wanted == "string" else ["bash", "-lc", text]
+        kinds = wanted if isinstance(wanted, list) else [wanted]
+        if "string" in kinds or "array" in kinds:
+            line = text if "string" in kinds else ["bash", "-lc", text]
             others = {**schema, "required": schema.get("required") or []}
             filled = {**fill(others, source, schema), name: line}
             return json.dumps(filled, separators=(",", ":"))

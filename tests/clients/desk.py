@@ -13,8 +13,6 @@ from tests.clients.tap import Tap
 from tests.stack import RunningStack
 
 PROGRAMS = Path(__file__).parent / "programs"
-PAST_THE_LOOP = 3
-"""Requests of a tool loop at most: two turns, and what an agent asks beside them."""
 
 
 class Desk:
@@ -32,7 +30,7 @@ class Desk:
         return str(self.key["secret"])
 
     def script(self, client: Client, program: str, slug: str, dialect: str) -> Any:
-        """Runs a program of ours that uses the client's packages; the value it prints at its end."""
+        """Runs a program of ours that uses the client's packages: the value that it prints last."""
         environment = {
             "CORVUS_API": self.tap.url,
             "CORVUS_KEY": self.key["secret"],

@@ -36,8 +36,8 @@ class Sandbox:
             "NO_COLOR": "1",
             "TERM": "dumb",
             "SHELL": "/bin/bash",
-            **{name: NOWHERE for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")},
-            **{name: "127.0.0.1,localhost" for name in ("NO_PROXY", "no_proxy")},
+            **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), NOWHERE),
+            **dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1,localhost"),
             **more,
         }
         with subprocess.Popen(

@@ -1,5 +1,6 @@
 """Packages of other languages and frameworks, unmodified: two streamed turns around a tool."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +21,10 @@ LOOPS = [
     (table.JAVASCRIPT, "vercel_ai.js", "chat", "gpt-5.5"),
     (table.JAVASCRIPT, "vercel_ai.js", "compatible", "glm-5.3"),
     (table.JAVASCRIPT, "vercel_ai.js", "messages", "claude-opus-5-5"),
+    (table.JAVASCRIPT, "openai_responses.js", "responses", "gpt-5.5"),
+    (table.JAVASCRIPT, "vercel_ai.js", "responses", "gpt-6.1-sol"),
+    (table.PYDANTIC_AI, "pydantic_ai_loop.py", "responses", "gpt-5.5"),
+    (table.LANGCHAIN, "langchain_loop.py", "responses", "gpt-5.5"),
     (table.PYDANTIC_AI, "pydantic_ai_loop.py", "chat", "gpt-5.5"),
     (table.PYDANTIC_AI, "pydantic_ai_loop.py", "messages", "claude-opus-5-5"),
     (table.LANGCHAIN, "langchain_loop.py", "chat", "gpt-5.5"),
@@ -31,13 +36,11 @@ LOOPS = [
 def _row(client: Client, program: str, dialect: str, slug: str) -> Any:
     marks = () if client.gate else (pytest.mark.slow,)
     return pytest.param(
-        client, program, dialect, slug, marks=marks, id=f"{program.split('.')[0]}-{dialect}-{slug}"
+        client, program, dialect, slug, marks=marks, id=f"{Path(program).stem}-{dialect}-{slug}"
     )
 
 
-@pytest.mark.parametrize(
-    ("client", "program", "dialect", "slug"), [_row(*loop) for loop in LOOPS]
-)
+@pytest.mark.parametrize(("client", "program", "dialect", "slug"), [_row(*loop) for loop in LOOPS])
 def test_a_tool_loop_is_finished(
     desk: Desk, client: Client, program: str, dialect: str, slug: str
 ) -> None:

@@ -8,7 +8,6 @@ from tests.clients.desk import Desk
 from tests.sdks import anthropic_client, openai_client
 
 
-
 @pytest.mark.parametrize(
     ("dialect", "slug"), [("chat", "gpt-5.5"), ("messages", "claude-opus-5-5")]
 )

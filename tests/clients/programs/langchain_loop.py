@@ -23,9 +23,7 @@ def model(dialect: str) -> Any:
     if dialect == "messages":
         return ChatAnthropic(model=MODEL, base_url=API, api_key=KEY)
     responses = dialect == "responses"
-    return ChatOpenAI(
-        model=MODEL, base_url=f"{API}/v1", api_key=KEY, use_responses_api=responses
-    )
+    return ChatOpenAI(model=MODEL, base_url=f"{API}/v1", api_key=KEY, use_responses_api=responses)
 
 
 def streamed(bound: Any, messages: list[Any]) -> AIMessageChunk:
@@ -45,4 +43,6 @@ for call in first.tool_calls:
     output = shell.invoke(call["args"])
     messages.append(ToolMessage(output, tool_call_id=call["id"]))
 second = streamed(bound, messages)
-print(json.dumps({"text": second.text, "output": (second.usage_metadata or {}).get("output_tokens")}))
+print(
+    json.dumps({"text": second.text, "output": (second.usage_metadata or {}).get("output_tokens")})
+)

@@ -32,7 +32,7 @@ async def main() -> None:
     async with agent.run_stream("run echo corvus") as result:
         text = await result.get_output()
     usage = result.usage() if callable(result.usage) else result.usage
-    print(json.dumps({"text": text, "output": usage.output_tokens}))  # noqa: T201
+    print(json.dumps({"text": text, "output": usage.output_tokens}))
 
 
 asyncio.run(main())

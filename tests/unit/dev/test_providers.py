@@ -193,6 +193,35 @@ async def test_tool_calls_and_their_results(where: tuple[str, str]) -> None:
         assert answered["choices"][0]["message"]["content"]
 
 
+SHELL = {"type": "object", "properties": {"command": {"type": "string"}}, "required": ["command"]}
+
+
+@EVERY
+@pytest.mark.parametrize("said", ["run echo hi", '"run echo hi"\n', "Run echo hi"])
+async def test_a_command_is_run_by_the_tool_that_takes_one(
+    where: tuple[str, str], said: str
+) -> None:
+    """Whichever tools stand ahead of it, and whatever instructions behind the message."""
+    schemas = {"weather": TOOL["schema"], "shell": SHELL}
+    asked = body(where, said)
+    if where is ANTHROPIC:
+        asked["tools"] = [{"name": name, "input_schema": one} for name, one in schemas.items()]
+    else:
+        asked["tools"] = [
+            {"type": "function", "function": {"name": name, "parameters": one}}
+            for name, one in schemas.items()
+        ]
+        asked["messages"].append({"role": "system", "content": "Be brief."})
+    async with serve(pace_ms=0) as (_, url):
+        answer = (await post(url, where, asked)).json()
+    if where is ANTHROPIC:
+        block = answer["content"][-1]
+        assert (block["name"], block["input"]) == ("shell", {"command": "echo hi"})
+    else:
+        call = answer["choices"][0]["message"]["tool_calls"][0]["function"]
+        assert (call["name"], json.loads(call["arguments"])) == ("shell", {"command": "echo hi"})
+
+
 @EVERY
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_tool_that_is_named_is_called(where: tuple[str, str], stream: bool) -> None:

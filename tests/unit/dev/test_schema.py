@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from corvus_proxy.dev.schema import arguments
+from corvus_proxy.dev.schema import arguments, command
 
 CASES: list[tuple[dict[str, Any], Any]] = [
     ({}, {}),
@@ -90,3 +90,29 @@ def test_lengths(bounds: tuple[int, int]) -> None:
     }
     text = json.loads(arguments(schema, random.Random(1)))["a"]
     assert bounds[0] <= len(text) <= bounds[1]
+
+
+@pytest.mark.parametrize(
+    ("properties", "required", "filled"),
+    [
+        ({"command": {"type": "string"}}, ["command"], {"command": "ls -l"}),
+        ({"cmd": {"type": ["string", "null"]}}, None, {"cmd": "ls -l"}),
+        ({"cmd": {"type": "string"}, "wait": {"type": "boolean"}}, ["cmd"], {"cmd": "ls -l"}),
+        (
+            {"command": {"type": "array"}, "wait": {"type": "boolean"}},
+            ["command", "wait"],
+            {"command": ["bash", "-lc", "ls -l"], "wait": True},
+        ),
+        ({"city": {"type": "string"}}, ["city"], None),
+        ({}, None, None),
+    ],
+)
+def test_a_line_for_a_shell_goes_where_a_tool_takes_one(
+    properties: dict[str, Any], required: list[str] | None, filled: dict[str, Any] | None
+) -> None:
+    """Beside it stands what the tool requires; a tool that takes no such line is not filled."""
+    schema = {"type": "object", "properties": properties}
+    if required is not None:
+        schema["required"] = required
+    text = command(schema, "ls -l", random.Random(1))
+    assert (json.loads(text) if text else None) == filled
