@@ -183,16 +183,22 @@ class UpstreamFault(RequestError):
     zero."""
 
     status, code, fault, retry = 502, "upstream_error", Fault.UPSTREAM, True
+    blame: str = "broken"
+    """Whose fault it is among request, credential, account and provider (`wire.verdict.Blame`)."""
+    wait_s: float | None = None
+    """The pause that the upstream asked for."""
 
 
 class UpstreamRefused(UpstreamFault):
     """The provider's own 4xx about the client's request; its body is relayed as it came."""
 
     status, code, fault, retry = 400, "upstream_refused", Fault.CLIENT, False
+    blame = "request"
 
 
 class UpstreamOverloaded(UpstreamFault):
     status, code = 429, "upstream_overloaded"
+    blame = "busy"
 
 
 class UpstreamUnavailable(UpstreamFault):
@@ -201,6 +207,7 @@ class UpstreamUnavailable(UpstreamFault):
 
 class UpstreamTimeout(UpstreamFault):
     status, code = 504, "upstream_timeout"
+    blame = "slow"
 
 
 class SlowReader(RequestError):

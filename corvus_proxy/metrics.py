@@ -45,6 +45,30 @@ FIRST_BYTE = Histogram(
 DURATION = Histogram(
     "corvus_request_seconds", "From the request to its settling.", ["family"], buckets=_SECONDS
 )
+CREDENTIALS = Gauge(
+    "corvus_credentials",
+    "Gateway processes in which a credential is in this state.",
+    ["family", "credential", "state"],
+    multiprocess_mode="livesum",
+)
+ATTEMPTS = Counter(
+    "corvus_upstream_attempts_total",
+    "Tries of requests with a credential, by what came of them.",
+    ["family", "credential", "result"],
+)
+PROBES = Counter(
+    "corvus_credential_probes_total",
+    "Free calls that asked whether a fallen credential is accepted again.",
+    ["family", "credential", "result"],
+)
+SESSIONS_MOVED = Counter(
+    "corvus_sessions_moved_total",
+    "Sessions that went on with another credential within the time that they are pinned for.",
+    ["family"],
+)
+RELOADS = Counter(
+    "corvus_reloads_total", "Changed configurations by what became of them.", ["result"]
+)
 HOLDS = Gauge("corvus_holds_living", "Holds of running requests.", multiprocess_mode="livesum")
 # Counts what is wrong, not what is right: every role's process starts all gauges at zero.
 JOURNALS_BROKEN = Gauge(
@@ -112,6 +136,16 @@ def flagged(family: str, flags: Iterable[str]) -> None:
     """Counts what was remarkable about one answer's counts."""
     for flag in flags:
         FLAGGED.labels(family, flag).inc()
+
+
+@cache
+def _attempts(family: str, credential: str, result: str) -> Counter:
+    return ATTEMPTS.labels(family, credential, result)
+
+
+def attempted(family: str, credential: str, result: str) -> None:
+    """Counts one try; `result` is `answered` or whose fault it was."""
+    _attempts(family, credential, result).inc()
 
 
 class _Family(NamedTuple):

@@ -9,7 +9,7 @@ from corvus_proxy.money.outcome import Outcome
 from corvus_proxy.money.pricing import Bound
 from corvus_proxy.money.usage import Usage
 from corvus_proxy.till.holds import Hold
-from corvus_proxy.upstream.pool import Lease
+from corvus_proxy.upstream.pool_members import Lease
 from corvus_proxy.wire.dialect import Dialect
 from corvus_proxy.wire.openai.failed import NOTHING_TOLD
 from corvus_proxy.wire.request import Asked
@@ -71,6 +71,7 @@ class Exchange:
         "model",
         "quote",
         "request_id",
+        "silent_s",
         "started_s",
         "told",
         "translation",
@@ -105,6 +106,8 @@ class Exchange:
         self.attempts = 0
         self.upstream_request_id = ""
         # relay
+        self.silent_s = 0.0
+        """How long an upstream that had accepted a stream said nothing before it began."""
         self.first_byte_s = 0.0
         self.gone_s = 0.0
         """When the client was seen to have gone."""

@@ -27,6 +27,7 @@ from corvus_proxy.upstream.transport import Answer
 from corvus_proxy.wire import edits, headers, request
 from corvus_proxy.wire.dialect import Dialect
 from corvus_proxy.wire.translate import HEADERS
+from corvus_proxy.wire.verdict import judge
 
 ERROR_BYTES_MAX = 1024 * 1024
 """An error body longer than this is not relayed."""
@@ -113,7 +114,7 @@ async def send(
         passed = HEADERS[exchange.asked.dialect]
     sent = lease.request(passed, edited_body(exchange))
     try:
-        async with _while_wanted(exchange, cancel_drain_s, stopping):
+        async with while_wanted(exchange, cancel_drain_s, stopping):
             answer = await lease.transport.open(lease.origin, sent, timeouts=timeouts)
     except TimedOut as error:
         raise UpstreamTimeout(
@@ -127,11 +128,11 @@ async def send(
     if 200 <= answer.status < 300:
         return answer
     async with answer:
-        raise _in_callers_words(exchange, await fault(answer))
+        raise _in_callers_words(exchange, await fault(answer, lease.family))
 
 
 @asynccontextmanager
-async def _while_wanted(
+async def while_wanted(
     exchange: Exchange, cancel_drain_s: float, stopping: Stopping
 ) -> AsyncIterator[None]:
     """Ends the block a short while after the client has gone, with ClientGone, or at once when the
@@ -166,13 +167,22 @@ def is_event_stream(answer: Answer) -> bool:
     return value.partition(b";")[0].strip().lower() == b"text/event-stream"
 
 
-async def fault(answer: Answer) -> UpstreamFault:
+async def fault(answer: Answer, family: str) -> UpstreamFault:
     """Whose fault an error status is, and what the client may read of it."""
+    try:
+        body = await answer.read(ERROR_BYTES_MAX)
+    except UpstreamBroke:
+        body = b""
+    verdict = judge(family, answer.status, answer.headers, body, wall_ms())
+    error = _fault(answer, body)
+    error.blame, error.wait_s = verdict.blame, verdict.retry_after_s
+    return error
+
+
+def _fault(answer: Answer, body: bytes) -> UpstreamFault:
     status = answer.status
     if status in RELAYED:
-        try:
-            body = await answer.read(ERROR_BYTES_MAX)
-        except UpstreamBroke:
+        if not body:
             return UpstreamUnavailable("The upstream's error could not be read.", retry_after_s=2)
         if not is_about_our_account(body):
             return Relayed(status, answer.headers, body)

@@ -25,6 +25,8 @@ from corvus_proxy.gateway import admission, answering, forwarding, quoting
 from corvus_proxy.gateway.exchange import Ending, Exchange
 from corvus_proxy.gateway.front.client import ClientGone
 from corvus_proxy.gateway.refusing import raise_refusal
+from corvus_proxy.gateway.routing.beginning import begin
+from corvus_proxy.gateway.routing.tries import Tries
 from corvus_proxy.gateway.stopping import Stopping
 from corvus_proxy.gateway.streaming.relay import Stream
 from corvus_proxy.gateway.streaming.ticker import Ticker
@@ -67,8 +69,10 @@ async def serve(exchange: Exchange, using: Resources) -> None:
         await admit(exchange, using)
         quote(exchange, using)
         async with await reserve(exchange, using) as hold, ZeroOnFault(exchange, hold):
-            async with await route(exchange, using) as answer:
-                await relay(exchange, answer, using)
+            tries = Tries(exchange, using.pool, using.settings.pool)
+            while tries.wanted:
+                async with tries, await route(exchange, using) as answer:
+                    await relay(exchange, answer, using)
             settled = await settle(exchange, hold, using)
             record(exchange, settled)
             await answering.finish(exchange, settled, using.settings)
@@ -145,9 +149,7 @@ async def reserve(exchange: Exchange, using: Resources) -> Hold:
 
 
 async def route(exchange: Exchange, using: Resources) -> Answer:
-    """Sends the edited body with one of the pool's credentials; the answer's head has come."""
-    exchange.lease = using.pool.choose(exchange.model.family, exchange.asked.dialect)
-    exchange.attempts += 1
+    """Sends the edited body with the credential of this try; the answer's head has come."""
     settings = using.settings
     return await forwarding.send(
         exchange, settings.timeouts, settings.relay.cancel_drain_s, using.stopping
@@ -162,6 +164,7 @@ async def relay(exchange: Exchange, answer: Answer, using: Resources) -> None:
         return
     if not forwarding.is_event_stream(answer):
         raise UpstreamFault("The upstream answered a streaming request with something else.")
+    answer = await begin(exchange, answer, settings, using.stopping)
     await exchange.client.head(200, answering.stream_headers(exchange, answer))
     stream = Stream(exchange, answer, relay=settings.relay, hold=settings.hold)
     with using.ticker.watching(stream), using.stopping.telling(stream.shut_down):

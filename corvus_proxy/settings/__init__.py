@@ -24,6 +24,7 @@ from corvus_proxy.settings.sections import (
     HoldSettings,
     LedgerSettings,
     MetricsSettings,
+    PoolSettings,
     PricingSettings,
     RedisSettings,
     RelaySettings,
@@ -54,6 +55,7 @@ __all__ = [
     "LedgerSettings",
     "MailSettings",
     "MetricsSettings",
+    "PoolSettings",
     "PricingSettings",
     "RedisSettings",
     "RelaySettings",
@@ -84,6 +86,8 @@ class Credential(msgspec.Struct, frozen=True):
     """Share of the traffic among the credentials of a family."""
     cost_factor: float | str = 1.0
     """Share of the official price that the operator pays."""
+    draining: bool = False
+    """Takes no new session; those that it has stay until they rest, or for `pool.drain_s`."""
 
     def cost_ppm(self) -> int:
         """`cost_factor` in millionths, so that costs stay integers."""
@@ -128,6 +132,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     worker: WorkerSettings = WorkerSettings()
     relay: RelaySettings = RelaySettings()
     timeouts: TimeoutSettings = TimeoutSettings()
+    pool: PoolSettings = PoolSettings()
     hold: HoldSettings = HoldSettings()
     ledger: LedgerSettings = LedgerSettings()
     secrets: SecretsSettings = SecretsSettings()
@@ -160,7 +165,8 @@ PLAIN_SECTIONS = tuple(
 """Sections that are one table each."""
 _ABOVE_ZERO = frozenset({
     "timeout_ms", "processes", "connect_s", "first_byte_s", "silence_s", "total_s", "lease_s",
-    "slice_tokens", "letters_per_100_tokens", "symbols_per_100_tokens", "non_ascii_per_100_tokens",
+    "slice_tokens", "tries", "strikes",
+    "cool_s", "letters_per_100_tokens", "symbols_per_100_tokens", "non_ascii_per_100_tokens",
 })  # fmt: skip
 """Options that are divided by, or without which nothing would ever be served."""
 

@@ -97,6 +97,29 @@ class TimeoutSettings(msgspec.Struct, frozen=True):
     """For a whole answer."""
 
 
+class PoolSettings(msgspec.Struct, frozen=True):
+    """Credentials that fail, sessions that stay with theirs; docs/pools.md."""
+
+    tries: int = 3
+    """Credentials that one request is tried with at most, before its client has had a byte."""
+    strikes: int = 3
+    """Failures in a row that take a credential out, where one alone says little."""
+    cool_s: float = 5.0
+    """How long a fallen credential rests at first; twice as long each time that it falls again."""
+    cool_max_s: float = 300.0
+    """How long it rests at most, whatever the upstream asks for."""
+    pin_s: float = 600.0
+    """How long a session stays with its credential after its last request. Providers keep a prompt
+    cache for five minutes to an hour."""
+    drain_s: float = 3600.0
+    """How long a draining credential keeps the sessions that are pinned to it."""
+    holdback_ms: int = 1000
+    """How long the announcement of a response is held back, so that one that fails at once can be
+    tried elsewhere."""
+    reload_s: float = 2.0
+    """How often the configuration file is looked at for changed credentials; 0: never."""
+
+
 class HoldSettings(msgspec.Struct, frozen=True):
     """How much money a request sets aside while it runs."""
 

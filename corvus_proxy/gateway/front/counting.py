@@ -57,7 +57,7 @@ async def count(client: Client, look: Look, using: Resources) -> Reply:
         answer = await lease.transport.open(lease.origin, sent, timeouts=using.settings.timeouts)
         async with answer:
             if not 200 <= answer.status < 300:
-                raise await forwarding.fault(answer)
+                raise await forwarding.fault(answer, model.family)
             found = await answer.read(COUNT_BYTES_MAX)
     except TimedOut:
         raise UpstreamTimeout("The upstream did not count in time.", retry_after_s=2) from None

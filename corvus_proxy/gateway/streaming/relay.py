@@ -85,12 +85,14 @@ class Stream:
         self._torn = False
         """What was written last ends inside an event, whatever the meter has read since."""
         self._writing_since_s = 0.0
-        self._written_s = self._loop.time()
+        self._written_s = self._loop.time() - exchange.silent_s
         self._cancelled_by_us = False
         self._unseen_tokens = predicted_tokens(asked, exchange.model, hold)
         """Output that may have been made and that no text shows."""
         self._thinks = exchange.model.silent_reasoning or asked.thinks
         self._silent_tokens_per_s = hold.silent_tokens_per_s * asked.choices
+        if self._thinks:
+            self._unseen_tokens += int(exchange.silent_s * self._silent_tokens_per_s)
         self._wanted = wanted(exchange)
         self._deltas_at_tick = 0
         self._ticked_s = self._loop.time()

@@ -1,0 +1,82 @@
+"""One request's tries: another credential takes over while its client has not had a byte.
+
+Rule 1: at most `pool.tries`, each with another credential, always the same model.
+Rule 2: whatever the tries, there is one hold and one settle; the event counts them.
+"""
+
+from types import TracebackType
+
+from corvus_proxy.errors import UpstreamFault, UpstreamOverloaded
+from corvus_proxy.gateway.exchange import Exchange
+from corvus_proxy.gateway.routing.session import is_signed, session_of
+from corvus_proxy.money.outcome import Outcome
+from corvus_proxy.settings import PoolSettings
+from corvus_proxy.upstream.pool import Pool
+from corvus_proxy.upstream.pool_members import Sought
+from corvus_proxy.upstream.pool_standing import ACTIONS
+from corvus_proxy.wire.verdict import Blame
+
+_UPSTREAMS_FAULT = {
+    Outcome.UPSTREAM_CUT: Blame.BROKEN,
+    Outcome.UPSTREAM_ERROR: Blame.BROKEN,
+    Outcome.GATEWAY_TIMEOUT: Blame.SLOW,
+}
+"""Endings of an answer that had begun and that its credential answers for."""
+
+
+class Tries:
+    """`while tries.wanted: async with tries:` … a block that ends with an upstream's fault is run
+    again with another credential where there may be a better answer."""
+
+    def __init__(self, exchange: Exchange, pool: Pool, settings: PoolSettings) -> None:
+        self._exchange = exchange
+        self._pool = pool
+        self._tries_max = settings.tries
+        self._sought = Sought(session_of(exchange), is_signed(exchange.body))
+        self._failed: UpstreamFault | None = None
+        self.wanted = True
+        """Whether the block is to be run, again."""
+
+    async def __aenter__(self) -> None:
+        """Chooses the credential. Raises the last try's fault where there is no other."""
+        exchange = self._exchange
+        try:
+            lease = self._pool.choose(exchange.model.family, exchange.dialect, self._sought)
+        except UpstreamOverloaded as none_left:
+            raise self._failed or none_left from None
+        exchange.lease = lease
+        exchange.attempts += 1
+        lease.turn.begin()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
+        exchange = self._exchange
+        turn = exchange.lease.turn
+        turn.end()
+        if error is None:
+            self.wanted = False
+            blame = _UPSTREAMS_FAULT.get(exchange.ending.outcome)
+            if blame is None:
+                turn.answered()
+            else:
+                turn.failed(blame)
+            return False
+        if not isinstance(error, UpstreamFault):
+            return False  # the client's, or ours: it says nothing about the credential
+        blame = Blame(error.blame)
+        if blame is Blame.REQUEST:
+            turn.answered()
+        else:
+            turn.failed(blame, error.wait_s)
+        client = exchange.client
+        again = ACTIONS[blame].again and exchange.attempts < self._tries_max
+        if not again or client.head_sent or client.gone:
+            return False
+        self._failed = error
+        tried = (*self._sought.tried, exchange.lease.credential.name)
+        self._sought = self._sought._replace(tried=tried)
+        return True
