@@ -144,8 +144,8 @@ def test_the_upstreams_own_report_is_billed(
     key = stack.new_key("5")
     tag, directive = tagged(tokens=40)
     text = directive + "long " * 600
-    answer = ask(stack, path, slug, text, key["secret"], stream=stream, **(
-        {"stream_options": {"include_usage": True}} if stream and path == CHAT else {}))  # fmt: skip
+    options = {"stream_options": {"include_usage": True}} if stream and path == CHAT else {}
+    answer = ask(stack, path, slug, text, key["secret"], stream=stream, **options)
     assert answer.status_code == 200, answer.text
     row = served(stack, tag)
     nanos = bill.messages_nanos if path == CHAT else bill.chat_nanos

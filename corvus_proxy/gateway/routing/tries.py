@@ -41,7 +41,7 @@ class Tries:
         """Chooses the credential. Raises the last try's fault where there is no other."""
         exchange = self._exchange
         try:
-            lease = self._pool.choose(exchange.model.family, exchange.dialect, self._sought)
+            lease = self._pool.choose(exchange.model.family, exchange.asked.dialect, self._sought)
         except UpstreamOverloaded as none_left:
             raise self._failed or none_left from None
         exchange.lease = lease
