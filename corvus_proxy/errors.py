@@ -63,6 +63,9 @@ class RequestError(CorvusError):
     fault: ClassVar[Fault] = Fault.GATEWAY
     retry: ClassVar[bool] = False
     """Whether the same request may well succeed later: sent as `x-should-retry`."""
+    retry_after_default_s: ClassVar[int | None] = None
+    """Sent as `Retry-After` where whoever raises it does not know better. Each class that says
+    retry has one, or is never raised without."""
 
     def __init__(
         self,
@@ -75,7 +78,7 @@ class RequestError(CorvusError):
         super().__init__(message)
         self.message = message
         self.param = param
-        self.retry_after_s = retry_after_s
+        self.retry_after_s = self.retry_after_default_s if retry_after_s is None else retry_after_s
         self.details = details or {}
 
 
@@ -170,12 +173,14 @@ class Unpriced(Refusal):
 
 class LedgerUnavailable(Refusal):
     status, code, fault, retry = 503, "ledger_unavailable", Fault.LEDGER, True
+    retry_after_default_s = 2
 
 
 class RecordsUnavailable(Refusal):
     """What is asked for stands in the books, and they do not answer; inference needs them not."""
 
     status, code, fault, retry = 503, "records_unavailable", Fault.GATEWAY, True
+    retry_after_default_s = 2
 
 
 class UpstreamFault(RequestError):
@@ -183,6 +188,7 @@ class UpstreamFault(RequestError):
     zero."""
 
     status, code, fault, retry = 502, "upstream_error", Fault.UPSTREAM, True
+    retry_after_default_s: ClassVar[int | None] = 2
     blame: str = "broken"
     """Whose fault it is among request, credential, account and provider (`wire.verdict.Blame`)."""
     wait_s: float | None = None
@@ -190,15 +196,22 @@ class UpstreamFault(RequestError):
 
 
 class UpstreamRefused(UpstreamFault):
-    """The provider's own 4xx about the client's request; its body is relayed as it came."""
+    """The provider's own 4xx about the client's request: `upstream_status`. Its body is relayed as
+    it came, unless it names the operator's account (`wire.refusal.Relayed`)."""
 
     status, code, fault, retry = 400, "upstream_refused", Fault.CLIENT, False
     blame = "request"
+    retry_after_default_s = None
+
+    def __init__(self, message: str, *, upstream_status: int = 400) -> None:
+        super().__init__(message)
+        self.upstream_status = upstream_status
 
 
 class UpstreamOverloaded(UpstreamFault):
     status, code = 429, "upstream_overloaded"
     blame = "busy"
+    retry_after_default_s = 5
 
 
 class UpstreamUnavailable(UpstreamFault):
@@ -220,3 +233,4 @@ class GatewayStopping(RequestError):
     """The process was told to stop, and the time that running requests have is over."""
 
     status, code, fault, retry = 503, "gateway_stopping", Fault.GATEWAY, True
+    retry_after_default_s = 1

@@ -57,8 +57,7 @@ async def quote(sold: Sold, ask: Ask) -> Reply:
     """A quote. Raises InvalidRequest, NotFound, WrongDialect, Unpriced, BodyTooLarge,
     BodyTimeout, ClientGone."""
     limits = sold.settings.gateway
-    admission.check_encoding(ask.client.headers)
-    body = await ask.client.body(limits.body_bytes_max, limits.body_timeout_s)
+    body = await admission.read_body(ask.client, limits)
     try:
         found = msgspec.json.decode(body, type=_Body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:

@@ -220,7 +220,9 @@ def _running(tools: list[Mapping[str, Any]], content: Any, source: random.Random
     parts = content if isinstance(content, list) else [{"text": content}]
     texts = [str(part.get("text") or "").strip("\"'` \n") for part in parts]
     said = next(filter(None, map(_RUNS.fullmatch, texts)), None)
-    for tool in tools if said else ():
+    if said is None:
+        return None
+    for tool in tools:
         filled = schema.command(_schema(tool), said[1], source)
         if filled:
             return _call(tool, filled)

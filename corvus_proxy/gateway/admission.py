@@ -4,6 +4,7 @@
 The key itself (unknown, frozen, over a limit) is judged in `reserve`, together with the money.
 """
 
+import asyncio
 from collections.abc import Callable
 from typing import NamedTuple
 from urllib.parse import parse_qs
@@ -15,18 +16,21 @@ from corvus_proxy.errors import (
     InvalidRequest,
     NotFound,
     Unpriced,
-    UnsupportedEncoding,
     WrongDialect,
 )
 from corvus_proxy.gateway.front.client import Client, Headers
 from corvus_proxy.gateway.quoting import input_estimate
 from corvus_proxy.money.price import Price
+from corvus_proxy.settings import GatewaySettings
+from corvus_proxy.wire import encoding, translate
 from corvus_proxy.wire import request as requests
-from corvus_proxy.wire import translate
 from corvus_proxy.wire.dialect import PATHS, Dialect
 from corvus_proxy.wire.request import Asked
 from corvus_proxy.wire.translate import Translation
 from corvus_proxy.wire.translate.reply import Reply
+
+OFF_LOOP_BYTES = 32_768
+"""Compressed bodies from this size on are decoded beside the loop: other requests go on."""
 
 Serves = Callable[[str, Dialect], bool]
 """Whether an upstream speaks a dialect for a family."""
@@ -78,13 +82,17 @@ def caller(headers: Headers, pepper: bytes) -> Caller:
     return Caller(found.wallet, secrets.digest(found.text, pepper))
 
 
-def check_encoding(headers: Headers) -> None:
-    """Refuses a compressed body by name instead of reading its bytes as text."""
-    encoding = (header(headers, b"content-encoding") or b"identity").strip().lower()
-    if encoding != b"identity":
-        raise UnsupportedEncoding(
-            f"content-encoding {encoding.decode('latin-1')!r} is not served; send it plain."
-        )
+async def read_body(client: Client, limits: GatewaySettings) -> bytes:
+    """The request's body as its client meant it, compressed or not. Raises UnsupportedEncoding
+    (before a byte is read), BodyTooLarge, BodyTimeout, InvalidRequest, ClientGone."""
+    name = encoding.of(client.headers)
+    body = await client.body(limits.body_bytes_max, limits.body_timeout_s)
+    if not name:
+        return body
+    bound = encoding.Bound(limits.body_bytes_max, limits.body_expansion_max)
+    if len(body) < OFF_LOOP_BYTES:
+        return encoding.decode(name, body, bound)
+    return await asyncio.to_thread(encoding.decode, name, body, bound)
 
 
 def paths_of(model: Model, serves: Serves) -> list[str]:

@@ -21,7 +21,7 @@ from corvus_proxy.gateway.ending import (
     text_at_most,
 )
 from corvus_proxy.gateway.exchange import Exchange
-from corvus_proxy.gateway.forwarding import Relayed
+from corvus_proxy.gateway.forwarding import fault_in
 from corvus_proxy.gateway.front.client import Client, Headers
 from corvus_proxy.gateway.quoting import input_estimate, may_reason_silently, output_limit
 from corvus_proxy.gateway.reading import Report, read, wanted
@@ -74,7 +74,9 @@ async def read_whole(
     whole = read_answer(exchange.asked.dialect, body)
     if exchange.client.gone:
         stop = Stop.CLIENT_GONE
-    elif stop is not Stop.ENDED or whole is None or whole.is_error:
+    elif whole is not None and whole.is_error:
+        raise fault_in(answer, exchange.lease.family, body)  # some say 200 and mean an error
+    elif stop is not Stop.ENDED or whole is None:
         raise _no_answer(stop)
     seen = Seen(False, False, None, None, 0, False)
     if whole is not None and not whole.is_error:
@@ -223,7 +225,7 @@ async def refuse(
         last = refusal.in_band(dialect, error, request_id, site_url, told=told)
         await client.end(b"\n\n" + last)
         return
-    if isinstance(error, Relayed):
+    if isinstance(error, refusal.Relayed):
         status, body = error.upstream_status, error.upstream_body
         head = headers.to_client(error.upstream_headers)
     else:

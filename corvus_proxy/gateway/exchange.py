@@ -13,6 +13,7 @@ from corvus_proxy.upstream.pool_members import Lease
 from corvus_proxy.wire.dialect import Dialect
 from corvus_proxy.wire.openai.failed import NOTHING_TOLD
 from corvus_proxy.wire.request import Asked
+from corvus_proxy.wire.tenancy.names import Tenant
 from corvus_proxy.wire.translate import Translation
 
 
@@ -73,6 +74,7 @@ class Exchange:
         "request_id",
         "silent_s",
         "started_s",
+        "tenant",
         "told",
         "translation",
         "upstream_request_id",
@@ -87,6 +89,7 @@ class Exchange:
         # admit
         self.wallet = ""
         self.digest = ""
+        self.tenant: Tenant
         self.body = b""
         self.asked: Asked
         self.model: Model

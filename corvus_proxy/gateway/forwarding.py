@@ -1,6 +1,7 @@
 """The upstream's side of a request: what is asked of the till, what is sent, what came back."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -8,8 +9,6 @@ from corvus_proxy.clock import wall_ms
 from corvus_proxy.errors import (
     GatewayStopping,
     UpstreamFault,
-    UpstreamOverloaded,
-    UpstreamRefused,
     UpstreamTimeout,
     UpstreamUnavailable,
 )
@@ -24,36 +23,16 @@ from corvus_proxy.settings import TimeoutSettings
 from corvus_proxy.till.reply import Ask
 from corvus_proxy.upstream.faults import TimedOut, UpstreamBroke
 from corvus_proxy.upstream.transport import Answer
-from corvus_proxy.wire import edits, headers, request
+from corvus_proxy.wire import edits, headers, refusal, request
 from corvus_proxy.wire.dialect import Dialect
+from corvus_proxy.wire.tenancy import names
 from corvus_proxy.wire.translate import HEADERS
-from corvus_proxy.wire.verdict import judge
+from corvus_proxy.wire.verdict import Blame, judge
 
 ERROR_BYTES_MAX = 1024 * 1024
 """An error body longer than this is not relayed."""
-RELAYED = frozenset({400, 404, 405, 409, 413, 415, 422})
-"""Statuses that judge the client's own request; every other error is between us and the
-upstream."""
-
-ABOUT_OUR_ACCOUNT = (
-    b"credit balance",
-    b"spend limit",
-    b"spend_limit",
-    b"insufficient_quota",
-    b"billing_",
-)
-"""Words of errors about the operator's own account, which upstreams also send with a 400. A client
-would take them for its own empty balance."""
-
-
-class Relayed(UpstreamRefused):
-    """The upstream's own refusal of the request, to be passed on as it came."""
-
-    def __init__(self, status: int, found: Headers, body: bytes) -> None:
-        super().__init__(f"The upstream refused the request with status {status}.")
-        self.upstream_status = status
-        self.upstream_headers = found
-        self.upstream_body = body
+ERROR_READ_S = 5.0
+"""An error body that takes longer is judged without."""
 
 
 def ask(exchange: Exchange) -> Ask:
@@ -93,6 +72,7 @@ def edited_body(exchange: Exchange) -> bytes:
         member = "max_tokens"  # the only one that Z.AI documents
     splices = [*asked.splices, *request.model_splices(asked, model.upstream_model)]
     splices += request.usage_splices(asked, body)
+    splices += names.splices(asked.dialect, body, asked.scan, exchange.tenant)
     if exchange.limit_tokens is not None:
         splices += request.limit_splices(asked, body, exchange.limit_tokens, member)
     else:
@@ -168,52 +148,34 @@ def is_event_stream(answer: Answer) -> bool:
 
 
 async def fault(answer: Answer, family: str) -> UpstreamFault:
-    """Whose fault an error status is, and what the client may read of it."""
-    try:
-        body = await answer.read(ERROR_BYTES_MAX)
-    except UpstreamBroke:
-        body = b""
-    verdict = judge(family, answer.status, answer.headers, body, wall_ms())
-    error = _fault(answer, body)
-    error.blame, error.wait_s = verdict.blame, verdict.retry_after_s
+    """Whose fault an error is, and what the client may read of it. Reads the answer's body."""
+    body = b""
+    with contextlib.suppress(UpstreamBroke, TimeoutError):
+        async with asyncio.timeout(ERROR_READ_S):
+            body = await answer.read(ERROR_BYTES_MAX)
+    return fault_in(answer, family, body)
+
+
+def fault_in(answer: Answer, family: str, body: bytes) -> UpstreamFault:
+    """The same for an error whose body has been read."""
+    if answer.status < 300 and b'"error"' not in body:
+        return UpstreamFault("The upstream answered with something else than was asked for.")
+    found = judge(family, answer.status, answer.headers, body, wall_ms())
+    error: UpstreamFault
+    if found.blame is Blame.REQUEST and not body:
+        error = UpstreamUnavailable("The upstream's error could not be read; nothing was charged.")
+    else:
+        error = refusal.upstream_fault(found, answer.headers, body)
+    error.blame, error.wait_s = found.blame, found.retry_after_s
     return error
 
 
-def _fault(answer: Answer, body: bytes) -> UpstreamFault:
-    status = answer.status
-    if status in RELAYED:
-        if not body:
-            return UpstreamUnavailable("The upstream's error could not be read.", retry_after_s=2)
-        if not is_about_our_account(body):
-            return Relayed(status, answer.headers, body)
-    if status in (429, 503, 529):
-        return UpstreamOverloaded(
-            "The upstream is busy; nothing was charged.", retry_after_s=_retry_after(answer)
-        )
-    if status in (408, 504):
-        return UpstreamTimeout("The upstream timed out; nothing was charged.", retry_after_s=2)
-    return UpstreamUnavailable(
-        "The upstream failed before it answered; nothing was charged.", retry_after_s=2
-    )
-
-
 def _in_callers_words(exchange: Exchange, fault: UpstreamFault) -> UpstreamFault:
-    if exchange.translation is None or not isinstance(fault, Relayed):
+    if exchange.translation is None or not isinstance(fault, refusal.Relayed):
         return fault
     status = fault.upstream_status
     told = exchange.translation.error(status, fault.upstream_body)
-    return Relayed(status, fault.upstream_headers, told)
-
-
-def is_about_our_account(error: bytes) -> bool:
-    """Whether an upstream's error speaks of the operator's own account."""
-    found = error.lower()
-    return any(word in found for word in ABOUT_OUR_ACCOUNT)
-
-
-def _retry_after(answer: Answer) -> int:
-    value = header(answer.headers, b"retry-after") or b""
-    return min(60, max(1, int(value))) if value.isdigit() else 5
+    return refusal.Relayed(status, fault.upstream_headers, told)
 
 
 def _request_id(found: Headers) -> str:

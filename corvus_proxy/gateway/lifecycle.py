@@ -18,7 +18,6 @@ from corvus_proxy.errors import (
     GatewayStopping,
     LedgerUnavailable,
     RequestError,
-    UpstreamFault,
     UpstreamRefused,
 )
 from corvus_proxy.gateway import admission, answering, forwarding, quoting
@@ -40,6 +39,7 @@ from corvus_proxy.till.reply import Settled
 from corvus_proxy.upstream.pool import Pool
 from corvus_proxy.upstream.transport import Answer
 from corvus_proxy.wire import request as requests
+from corvus_proxy.wire.tenancy.names import Tenant
 
 _log = structlog.get_logger()
 
@@ -104,9 +104,8 @@ async def admit(exchange: Exchange, using: Resources) -> None:
     client = exchange.client
     who = admission.caller(client.headers, using.pepper)
     exchange.wallet, exchange.digest = who
-    admission.check_encoding(client.headers)
-    limits = using.settings.gateway
-    exchange.body = await client.body(limits.body_bytes_max, limits.body_timeout_s)
+    exchange.tenant = Tenant(using.pepper, who.wallet)
+    exchange.body = await admission.read_body(client, using.settings.gateway)
     exchange.asked = requests.read(exchange.dialect, exchange.body)
     # Read once: everything that this request is charged by is of one book.
     exchange.book = using.book
@@ -163,7 +162,7 @@ async def relay(exchange: Exchange, answer: Answer, using: Resources) -> None:
         await answering.read_whole(exchange, answer, settings, using.stopping)
         return
     if not forwarding.is_event_stream(answer):
-        raise UpstreamFault("The upstream answered a streaming request with something else.")
+        raise await forwarding.fault(answer, exchange.lease.family)
     answer = await begin(exchange, answer, settings, using.stopping)
     await exchange.client.head(200, answering.stream_headers(exchange, answer))
     stream = Stream(exchange, answer, relay=settings.relay, hold=settings.hold)

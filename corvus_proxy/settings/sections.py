@@ -31,7 +31,9 @@ class GatewaySettings(msgspec.Struct, frozen=True):
     processes: int = 1
     """Gateway processes. One per core, less what Redis and Postgres need on the same machine."""
     body_bytes_max: int = 33_554_432
-    """Largest request body. The upstreams' own limit is 32 MB."""
+    """Largest request body, decoded where it came compressed. The upstreams' own limit is 32 MB."""
+    body_expansion_max: int = 100
+    """Times its size that a compressed body beyond 256 KB may have when decoded; past it 413."""
     body_timeout_s: int = 60
     """A body that takes longer to arrive is answered with 408."""
     drain_s: int = 600

@@ -20,6 +20,7 @@ from corvus_proxy.wire.dialect import Dialect
 from corvus_proxy.wire.edits import Splice, first_member
 from corvus_proxy.wire.media import Size
 from corvus_proxy.wire.openai import embeddings, responses
+from corvus_proxy.wire.tenancy import fields
 from corvus_proxy.wire.terms import GEOS, MODES
 
 
@@ -121,37 +122,6 @@ _DECODERS: dict[Dialect, Any] = {
     Dialect.RESPONSES: msgspec.json.Decoder(responses.Request),
     Dialect.EMBEDDINGS: msgspec.json.Decoder(embeddings.Request),
 }
-
-REFUSED: dict[Dialect, dict[str, tuple[bytes, ...]]] = {
-    # member: the values (as written in JSON) that are served; null always is.
-    Dialect.CHAT: {
-        "audio": (),
-        "background": (b"false",),
-        "store": (b"false",),
-        "web_search_options": (),
-    },
-    Dialect.MESSAGES: {
-        "billing_policy": (),
-        "container": (),
-        "fallback_credit_token": (),
-        "fallbacks": (b"[]",),
-        "mcp_servers": (b"[]",),
-        "thread": (),
-    },
-    Dialect.RESPONSES: {
-        "background": (b"false",),
-        "container": (),
-        "context_management": (b"[]",),
-        "conversation": (),
-        "generate": (b"true",),
-        "modalities": (b'["text"]',),
-        "previous_response_id": (),
-        "prompt": (),
-        "stream_id": (),
-    },
-    Dialect.EMBEDDINGS: {},
-}
-"""Fields with unpriced or unbounded cost, or with state on the upstream account: 400, by name."""
 
 SERVED_TOOLS: dict[Dialect, tuple[str, ...]] = {
     Dialect.CHAT: ("function", "custom"),
@@ -274,7 +244,7 @@ def model_splices(asked: Asked | Counted, upstream_model: str) -> list[Splice]:
 
 
 def _refuse_fields(dialect: Dialect, body: bytes, scan: BodyScan) -> None:
-    for name, served in REFUSED[dialect].items():
+    for name, served in fields.refused(dialect).items():
         place = scan.members.get(name)
         if place is None:
             continue

@@ -24,6 +24,7 @@ from corvus_proxy.till.reply import Look
 from corvus_proxy.upstream.faults import TimedOut, UpstreamBroke
 from corvus_proxy.wire import edits, headers, request
 from corvus_proxy.wire.dialect import COUNTING, Dialect
+from corvus_proxy.wire.tenancy import names
 
 _BELOW = {
     ("anthropic", Dialect.MESSAGES): "/count_tokens",
@@ -39,19 +40,20 @@ async def count(client: Client, look: Look, using: Resources) -> Reply:
     if look.status != "active":
         raise KeyDisabled(f"This key is {look.status}.")
     dialect = COUNTING[client.path]
-    admission.check_encoding(client.headers)
-    limits = using.settings.gateway
-    body = await client.body(limits.body_bytes_max, limits.body_timeout_s)
+    body = await admission.read_body(client, using.settings.gateway)
     counted = request.read_counted(dialect, body)
     model = _model(using, counted.model)
     below = _BELOW.get((model.family, dialect))
     if below is None or not using.pool.serves(model.family, dialect):
         return _estimated(dialect, counted)
     lease = using.pool.choose(model.family, dialect)
+    wallet = admission.caller(client.headers, using.pepper).wallet
+    splices = [
+        *request.model_splices(counted, model.upstream_model),
+        *names.splices(dialect, body, counted.scan, names.Tenant(using.pepper, wallet)),
+    ]
     sent = lease.request(
-        headers.to_upstream(client.headers),
-        edits.apply(body, request.model_splices(counted, model.upstream_model)),
-        below=below,
+        headers.to_upstream(client.headers), edits.apply(body, splices), below=below
     )
     try:
         answer = await lease.transport.open(lease.origin, sent, timeouts=using.settings.timeouts)

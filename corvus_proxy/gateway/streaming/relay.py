@@ -22,7 +22,7 @@ from corvus_proxy.gateway.ending import (
     text_at_most,
 )
 from corvus_proxy.gateway.exchange import Ending, Exchange
-from corvus_proxy.gateway.forwarding import is_about_our_account, meta
+from corvus_proxy.gateway.forwarding import meta
 from corvus_proxy.gateway.quoting import (
     input_estimate,
     may_reason_silently,
@@ -38,6 +38,7 @@ from corvus_proxy.wire import refusal
 from corvus_proxy.wire.answer import decode_counts
 from corvus_proxy.wire.dialect import Dialect
 from corvus_proxy.wire.openai.failed import Told
+from corvus_proxy.wire.verdict import judge_event
 
 _BLANK_LINE = re.compile(rb"\n\r?\n")
 _ERROR = re.compile(rb'"error"\s*:\s*(?!null)|"type"\s*:\s*"error"')
@@ -140,7 +141,7 @@ class Stream:
             if tokens > self._allowance.ask_at and not await self._pay(tokens):
                 self._kept_sequence = sequence
                 return self._stop or self._unpaid()
-            if meter.failed and is_about_our_account(meter.error):
+            if meter.failed and not self._may_be_told(meter.error):
                 kept = self._before_error(chunk)
                 numbers = _SEQUENCE.findall(kept)
                 self._kept_sequence = int(numbers[-1]) if numbers else sequence
@@ -173,6 +174,10 @@ class Stream:
     def _between_events(self) -> bool:
         """A word of our own may be written now; what is translated leaves in whole events."""
         return self._translated is not None or self.meter.boundary
+
+    def _may_be_told(self, error: bytes) -> bool:
+        """Whether the client may read the upstream's error event: not where it is about us."""
+        return judge_event(self._exchange.lease.family, error).relayed
 
     def _unpaid(self) -> Stop:
         if self._allowance.away:
