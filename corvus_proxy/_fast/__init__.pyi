@@ -33,6 +33,10 @@ class BodyScan:
     """A member cache_control that is not null stands somewhere."""
     thinking_history: bool
     """A content block of type thinking or redacted_thinking stands somewhere."""
+    stored: bool
+    """A turn names something that is stored at the upstream: a member `file_id` with a text in it,
+    in a content block, in its source or directly in one of its objects, or an object `audio` of a
+    turn. Never in a tool's input or schema, where it is the client's own word."""
 
 def scan_body(data: bytes) -> BodyScan:
     """Scans a body.

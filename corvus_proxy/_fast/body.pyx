@@ -59,6 +59,8 @@ cdef enum:
     W_INPUT = 17
     W_TOOLS = 18
     W_VIDEO = 19          # or a file by its address: as much as a document
+    W_FILE_ID = 20
+    W_SPOKEN = 21         # audio: an answer of before
 
     # What a container is, by the way to it.
     R_OTHER = 0
@@ -107,6 +109,7 @@ cdef struct Walk:
     Py_ssize_t places
     bint cache_control
     bint thinking_history
+    bint stored
 
 
 @cython.final
@@ -124,6 +127,7 @@ cdef class BodyScan:
     cdef readonly tuple image_places     # (start, end) of the first images
     cdef readonly bint cache_control     # a cache_control that is not null stands somewhere
     cdef readonly bint thinking_history  # a block of type (redacted_)thinking stands somewhere
+    cdef readonly bint stored            # a turn names what is stored at the upstream
 
 
 cdef int word_of(const unsigned char *data, Py_ssize_t size) noexcept nogil:
@@ -143,6 +147,8 @@ cdef int word_of(const unsigned char *data, Py_ssize_t size) noexcept nogil:
             return W_TOOLS
         if memcmp(data, b"video", 5) == 0:
             return W_VIDEO
+        if memcmp(data, b"audio", 5) == 0:
+            return W_SPOKEN
         return W_IMAGE if memcmp(data, b"image", 5) == 0 else W_OTHER
     if size == 6:
         if memcmp(data, b"source", 6) == 0:
@@ -172,6 +178,8 @@ cdef int word_of(const unsigned char *data, Py_ssize_t size) noexcept nogil:
         return W_URL
     if same(data, size, b"content", 7):
         return W_CONTENT
+    if same(data, size, b"file_id", 7):
+        return W_FILE_ID
     if same(data, size, b"input_file", 10):
         return W_DOCUMENT
     if same(data, size, b"cache_control", 13):
@@ -288,6 +296,15 @@ cdef inline void take_member(Frame *frame) noexcept nogil:
         frame.has_media = True
 
 
+cdef bint in_turn(Walk *walk) noexcept nogil:
+    """Whether a member stands in a turn, a content block or what is directly in one."""
+    cdef int role = walk.frames[walk.depth].role
+    if role == R_OTHER:
+        role = walk.frames[walk.depth - 1].role
+        return role == R_TURN or role == R_BLOCK
+    return role == R_TURN or role == R_BLOCK or role == R_SOURCE or role == R_INNER
+
+
 cdef void take_string(
     Walk *walk, const unsigned char *data, Py_ssize_t at, Py_ssize_t size
 ) noexcept nogil:
@@ -297,6 +314,8 @@ cdef void take_string(
     cdef int name = frame.name
     if name == W_TYPE:
         take_type(walk, frame, word_in(data + at, size))
+    elif name == W_FILE_ID:
+        walk.stored |= in_turn(walk)
     elif name == W_DATA and (frame.role == R_SOURCE or frame.role == R_INNER):
         if size >= BASE64_MIN and is_base64(data + at, size):
             offset = 0
@@ -343,6 +362,7 @@ cdef void enter(Walk *walk, bint is_object) noexcept nogil:
     frame.name = frame.type = W_OTHER
     frame.is_text = frame.has_type = frame.has_media = frame.twice = False
     frame.media_at = -1
+    walk.stored |= is_object and outer.role == R_TURN and outer.name == W_SPOKEN
     walk.depth += 1
 
 
@@ -496,7 +516,7 @@ cdef void begin(Walk *walk) noexcept nogil:
     walk.classes.letters = walk.classes.symbols = walk.classes.non_ascii = 0
     walk.images = walk.documents = walk.audio = walk.media_bytes = 0
     walk.places = walk.quarter_tokens = 0
-    walk.cache_control = walk.thinking_history = False
+    walk.cache_control = walk.thinking_history = walk.stored = False
 
 
 def scan_body(bytes data not None):
@@ -528,6 +548,7 @@ def scan_body(bytes data not None):
     ])
     scan.cache_control = walk.cache_control
     scan.thinking_history = walk.thinking_history
+    scan.stored = walk.stored
     return scan
 
 

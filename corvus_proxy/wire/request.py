@@ -244,17 +244,19 @@ def model_splices(asked: Asked | Counted, upstream_model: str) -> list[Splice]:
 
 
 def _refuse_fields(dialect: Dialect, body: bytes, scan: BodyScan) -> None:
-    for name, served in fields.refused(dialect).items():
+    for name, _, why, served in fields.refused(dialect):
         place = scan.members.get(name)
         if place is None:
             continue
         value = body[place[1] : place[2]]
         if value != b"null" and value not in served:
-            raise InvalidRequest(
-                f"{name} with this value is not served: its cost is not priced here or it reaches"
-                " state of the upstream account.",
-                param=name,
-            )
+            raise InvalidRequest(f"{name} with this value is not served. {why}", param=name)
+    if scan.stored:
+        raise InvalidRequest(
+            "A file_id, or the audio of an earlier answer, names what is stored at the provider,"
+            " where nothing of yours is; send the content itself.",
+            param="input" if dialect is Dialect.RESPONSES else "messages",
+        )
 
 
 def _terms(dialect: Dialect, body: bytes, scan: BodyScan) -> Terms:

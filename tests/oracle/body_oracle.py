@@ -51,6 +51,7 @@ class Found(NamedTuple):
     media_bytes: int
     cache_control: bool
     thinking_history: bool
+    stored: bool
 
 
 def read(body: bytes) -> Found:
@@ -83,7 +84,30 @@ def read(body: bytes) -> Found:
             for member in node.members or ()
         ),
         thinking_history=any(t in ("thinking", "redacted_thinking") for t in types),
+        stored=any(_names_stored(top)),
     )
+
+
+def _names_stored(top: Node) -> Iterator[bool]:
+    """Of each turn and block, and of each object directly in one, but for a block's input."""
+    for turn in _turns(top):
+        yield any(m.name == "audio" and m.node.members is not None for m in turn.members or ())
+    for owner in [*_turns(top), *_every_block(top)]:
+        yield _has_file_id(owner)
+    for turn in _turns(top):
+        yield from (_has_file_id(m.node) for m in turn.members or ())
+    for block in _every_block(top):
+        yield from (_has_file_id(m.node) for m in block.members or () if m.name != "input")
+
+
+def _has_file_id(node: Node) -> bool:
+    return any(m.name == "file_id" and m.node.is_text for m in node.members or ())
+
+
+def _turns(top: Node) -> Iterator[Node]:
+    for member in top.members or ():
+        if member.name in ("messages", "input"):
+            yield from (turn for turn in member.node.items or () if turn.members is not None)
 
 
 def _types(nodes: Iterator[Node]) -> Iterator[Any]:

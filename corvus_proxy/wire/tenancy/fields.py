@@ -99,11 +99,11 @@ TABLE: dict[Dialect, tuple[Field, ...]] = {
 
 
 _REFUSED = {
-    dialect: {one.member: one.served for one in rows if one.deed is Deed.REFUSED}
+    dialect: tuple(one for one in rows if one.deed is Deed.REFUSED)
     for dialect, rows in TABLE.items()
 }
 
 
-def refused(dialect: Dialect) -> dict[str, tuple[bytes, ...]]:
-    """The members of a dialect that are refused, and the values of each that are served."""
+def refused(dialect: Dialect) -> tuple[Field, ...]:
+    """The members of a dialect that are refused."""
     return _REFUSED[dialect]
