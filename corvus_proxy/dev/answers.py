@@ -175,9 +175,10 @@ def _called(body: Mapping[str, Any], source: random.Random) -> Tool | None:
         return None
     if kind == "auto" and not _ASKS_FOR_TOOL.search(text):
         return None
-    running = _running(tools, last.get("content"), source) if isinstance(choice, str) else None
-    if running:
-        return running
+    if kind in ("auto", "any", "required"):
+        running = _running(tools, last.get("content"), source)
+        if running:
+            return running
     wanted = (
         ""
         if isinstance(choice, str)

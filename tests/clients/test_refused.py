@@ -3,13 +3,14 @@
 import pytest
 
 from tests.clients import table
-from tests.clients.agents import ask_claude_code
+from tests.clients.agents import ask_claude_code, ask_codex
 from tests.clients.desk import Desk
 from tests.sdks import anthropic_client, openai_client
 
 
 @pytest.mark.parametrize(
-    ("dialect", "slug"), [("chat", "gpt-5.5"), ("messages", "claude-opus-5-5")]
+    ("dialect", "slug"),
+    [("chat", "gpt-5.5"), ("responses", "gpt-5.5"), ("messages", "claude-opus-5-5")],
 )
 def test_node_asks_once(desk: Desk, dialect: str, slug: str) -> None:
     """OpenAI's and Anthropic's packages for Node raise their error for limits."""
@@ -43,4 +44,14 @@ def test_claude_code_asks_once(desk: Desk) -> None:
     done = ask_claude_code(desk, "claude-opus-5-5")
     assert done.returncode != 0
     assert "Out of balance" in done.stdout + done.stderr
+    assert [call.statuses for call in desk.tap.calls] == [[429]]
+
+
+@pytest.mark.slow
+def test_codex_asks_once(desk: Desk) -> None:
+    """It says in its own words that the quota is used up."""
+    desk.with_key("0")
+    done = ask_codex(desk, "gpt-5.5")
+    assert done.returncode != 0
+    assert "quota" in (done.stdout + done.stderr).lower()
     assert [call.statuses for call in desk.tap.calls] == [[429]]

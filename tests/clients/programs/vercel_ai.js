@@ -14,7 +14,10 @@ const models = {
   messages: () => createAnthropic({ baseURL, apiKey })(name),
   responses: () => createOpenAI({ baseURL, apiKey })(name),
 };
+// Without it the second turn names what the first one stored upstream: nothing is stored there.
+const providerOptions = { openai: { store: false } };
 const result = streamText({
+  providerOptions,
   model: models[process.env.CORVUS_DIALECT](),
   prompt: "run echo corvus",
   stopWhen: stepCountIs(3),

@@ -206,6 +206,7 @@ async def test_a_command_is_run_by_the_tool_that_takes_one(
     asked = body(where, said)
     if where is ANTHROPIC:
         asked["tools"] = [{"name": name, "input_schema": one} for name, one in schemas.items()]
+        asked["tool_choice"] = {"type": "auto"}
     else:
         asked["tools"] = [
             {"type": "function", "function": {"name": name, "parameters": one}}
