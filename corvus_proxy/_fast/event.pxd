@@ -1,8 +1,9 @@
 # The JSON of one SSE event, read as it comes: what stands where, without building it.
 #
 # E1  A chunk may end anywhere: all that the next byte needs is in `Event`.
-# E2  A member counts only at its place: `usage` at the top, or in the top's `message` or `response`;
-#     generated text in the top's `choices` (chat), `delta` or `content_block` (messages), `delta`, or
+# E2  A member counts only at its place: `usage` at the top, or in the top's `message` or
+#     `response`; generated text in the top's `choices` (chat), `delta` or `content_block`
+#     (messages), `delta`, or
 #     the `item` of which no delta came (responses).
 # E3  Of a member that stands twice the last one counts, as it does for the clients' parsers.
 
