@@ -15,6 +15,7 @@ from corvus_proxy.wire.openai.failed import NOTHING_TOLD
 from corvus_proxy.wire.request import Asked
 from corvus_proxy.wire.tenancy.names import Tenant
 from corvus_proxy.wire.translate import Translation
+from corvus_proxy.wire.verdict import Blame
 
 
 class Quote(NamedTuple):
@@ -57,6 +58,7 @@ class Exchange:
         "answer_head",
         "asked",
         "attempts",
+        "blame",
         "body",
         "book",
         "boundary",
@@ -111,6 +113,8 @@ class Exchange:
         # relay
         self.silent_s = 0.0
         """How long an upstream that had accepted a stream said nothing before it began."""
+        self.blame: Blame | None = None
+        """Of the error event that a stream ended with."""
         self.first_byte_s = 0.0
         self.gone_s = 0.0
         """When the client was seen to have gone."""

@@ -26,8 +26,9 @@ from corvus_proxy.gateway.stopping import Stopping
 from corvus_proxy.gateway.streaming.ticker import Ticker
 from corvus_proxy.roles.parent import die_with_parent
 from corvus_proxy.roles.process import set_up_logs
+from corvus_proxy.roles.reloading import Reloader
 from corvus_proxy.service import guard
-from corvus_proxy.settings import Settings, config_path, load
+from corvus_proxy.settings import Credential, Settings, Upstream, config_path, load
 from corvus_proxy.till.checks import check_server
 from corvus_proxy.till.client import Till, TillUnavailable
 from corvus_proxy.till.holds import Holds
@@ -58,7 +59,8 @@ class Process:
         self._prices = timeline.Current(sellable(settings))
         self._till = Till.open(settings.redis.url, timeout_ms=settings.redis.timeout_ms)
         self._transports = transports(settings)
-        self._pool = Pool(settings.upstream, self._transports)
+        self._pool = Pool(settings.upstream, self._transports, settings.pool, probe=probe)
+        self._reloader = Reloader(config_path(), settings, self._take)
         self._ids = clock.RequestIds()
         self._account = Account(
             settings,
@@ -84,6 +86,7 @@ class Process:
         self._reporter = Reporter(self._till, self._holds, node)
         self._stopping = Stopping()
         self._told_to_stop = False
+        self._simulated = False
         using = Resources(
             settings,
             self._prices,
@@ -96,6 +99,7 @@ class Process:
         )
         self.engine = Gateway(using, self._till, ready=self._ready, account=self._account)
         self._checking = asyncio.create_task(self._check())
+        self._reloading = asyncio.create_task(self._reloader.run(self._pool.forget))
         self._holds.start()
         self._reporter.start()
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._on_stop)
@@ -109,7 +113,8 @@ class Process:
                 await check_server(
                     self._till, durability_confirmed=self._settings.redis.durability_confirmed
                 )
-                guard.refuse_simulated(self._settings, marked=await self._till.simulated())
+                self._simulated = await self._till.simulated()
+                guard.refuse_simulated(self._settings, marked=self._simulated)
             except TillUnavailable:
                 await asyncio.sleep(0.05)
             except ConfigurationError as error:
@@ -119,6 +124,17 @@ class Process:
             else:
                 self.engine.closed = None
                 return
+
+    def _take(self, settings: Settings) -> None:
+        """Other upstreams from now on. Raises ConfigurationError; then nothing has changed."""
+        guard.refuse_demo(settings, str(config_path() or "settings"))
+        guard.refuse_simulated(settings, marked=self._simulated)
+        prices = sellable(settings)
+        for upstream in settings.upstream:
+            if upstream.client not in self._transports:
+                self._transports |= {upstream.client: transports(settings)[upstream.client]}
+        self._pool.update(settings.upstream, self._transports)
+        self._prices.take(prices)
 
     def _on_stop(self) -> None:
         """SIGTERM: running requests have `drain_s`; the server takes no new ones.
@@ -136,6 +152,8 @@ class Process:
         """After the last stream: waits for the last charges, then hands over or keeps the
         journal."""
         self._checking.cancel()
+        self._reloading.cancel()
+        await self._pool.close()
         drained = await self._holds.drain(5)
         left = await self._reporter.stop(leave=drained)
         await self._holds.stop()
@@ -192,6 +210,20 @@ def transports(settings: Settings) -> dict[str, Transport]:
 
         found["httpx"] = HttpxTransport()
     return found
+
+
+async def probe(upstream: Upstream, credential: Credential) -> bool:
+    """Whether an upstream accepts a credential, by a free call; never raises.
+
+    Over httpx, in a thread of its own: the first import of it would hold up every stream.
+    """
+
+    def ask() -> bool:
+        from corvus_proxy.upstream.check import check_credential
+
+        return asyncio.run(check_credential(upstream, credential)).ok
+
+    return await asyncio.to_thread(ask)
 
 
 def create() -> Any:

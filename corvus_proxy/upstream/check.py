@@ -25,7 +25,7 @@ async def check_credentials(upstreams: list[Upstream]) -> list[CheckResult]:
     return list(
         await asyncio.gather(
             *(
-                _check(upstream, credential)
+                check_credential(upstream, credential)
                 for upstream in upstreams
                 for credential in upstream.credential
             )
@@ -33,7 +33,8 @@ async def check_credentials(upstreams: list[Upstream]) -> list[CheckResult]:
     )
 
 
-async def _check(upstream: Upstream, credential: Credential) -> CheckResult:
+async def check_credential(upstream: Upstream, credential: Credential) -> CheckResult:
+    """One credential's answer; never raises."""
     base = upstream.base_url.rstrip("/")
     try:
         secret = credential.secret()

@@ -21,6 +21,8 @@ class HttpxAnswer:
         self._chunks = response.aiter_raw()
         self._aborted = False
         self._ended = False
+        self._reading: asyncio.Future[bytes | None] | None = None
+        """A piece that is awaited; httpx ends a stream whose reader gives up waiting, we do not."""
         self.status = response.status_code
         self.headers = [(name.lower(), value) for name, value in response.headers.raw]
 
@@ -29,7 +31,10 @@ class HttpxAnswer:
         if self._aborted:
             raise Cut("aborted by us")
         try:
-            found = await anext(self._chunks, None)
+            if self._reading is None:
+                self._reading = asyncio.ensure_future(anext(self._chunks, None))
+            found = await asyncio.shield(self._reading)
+            self._reading = None
             self._ended = found is None
             return found
         except httpx.HTTPError as error:
@@ -63,6 +68,9 @@ class HttpxAnswer:
 
     async def __aexit__(self, *error: object) -> None:
         self._ended = True
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.gather(self._reading, return_exceptions=True)
         await self._response.aclose()
 
 

@@ -17,9 +17,11 @@ from corvus_proxy.money.outcome import RULES, Outcome
 from corvus_proxy.money.usage import COUNTS
 from corvus_proxy.settings import reference
 from corvus_proxy.shop.states import STATES, STEPS
+from corvus_proxy.upstream.pool_standing import ACTIONS, State
 from corvus_proxy.wire import refusal
 from corvus_proxy.wire.dialect import COUNTING, PATHS, Dialect
 from corvus_proxy.wire.openai import responses
+from corvus_proxy.wire.verdict import Blame
 
 ROOT = Path(__file__).parents[2]
 
@@ -136,6 +138,22 @@ def test_every_outcome_has_its_row() -> None:
     assert list(RULES) == list(Outcome)
     expected = [f"| `{code}` | {' | '.join(rule)} |" for code, rule in RULES.items()]
     assert [row for row in rows("money.md") if row.count("|") == 6] == expected
+
+
+def test_what_a_failure_does_to_a_credential_is_told() -> None:
+    """The tables of verdicts and of states in docs/pools.md are those in the code."""
+    expected = []
+    for blame, action in ACTIONS.items():
+        again = "yes" if action.again else "no"
+        state = f"`{action.state}`" if action.state else "–"
+        after = "one" if action.at_once else "`pool.strikes` in a row"
+        cells = [again, state, after if action.state else "–", action.meaning]
+        expected.append(f"| `{blame}` | {' | '.join(cells)} |")
+    found = rows("pools.md")
+    assert [row for row in found if row.count("|") == 6] == expected
+    told = [row.split("`")[1] for row in found if row.count("|") == 3]
+    assert list(ACTIONS) == list(Blame)
+    assert told == list(State)
 
 
 def test_every_source_is_told() -> None:

@@ -12,7 +12,7 @@ from corvus_proxy.gateway.routing.session import is_signed, session_of
 from corvus_proxy.money.outcome import Outcome
 from corvus_proxy.settings import PoolSettings
 from corvus_proxy.upstream.pool import Pool
-from corvus_proxy.upstream.pool_members import Sought
+from corvus_proxy.upstream.pool_members import Sought, Turn
 from corvus_proxy.upstream.pool_standing import ACTIONS
 from corvus_proxy.wire.verdict import Blame
 
@@ -59,11 +59,7 @@ class Tries:
         turn.end()
         if error is None:
             self.wanted = False
-            blame = _UPSTREAMS_FAULT.get(exchange.ending.outcome)
-            if blame is None:
-                turn.answered()
-            else:
-                turn.failed(blame)
+            self._report(turn)
             return False
         if not isinstance(error, UpstreamFault):
             return False  # the client's, or ours: it says nothing about the credential
@@ -80,3 +76,12 @@ class Tries:
         tried = (*self._sought.tried, exchange.lease.credential.name)
         self._sought = self._sought._replace(tried=tried)
         return True
+
+    def _report(self, turn: Turn) -> None:
+        """Tells the pool of an answer that had begun."""
+        outcome = self._exchange.ending.outcome
+        blame = self._exchange.blame or _UPSTREAMS_FAULT.get(outcome, Blame.REQUEST)
+        if blame is not Blame.REQUEST:
+            turn.failed(blame)
+        elif outcome is not Outcome.CANCELLED_EARLY:
+            turn.answered()

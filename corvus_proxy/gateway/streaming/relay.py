@@ -116,6 +116,9 @@ class Stream:
             self._exchange.hold.progress = None
         self._exchange.boundary = self._between_events and not self._torn
         self._exchange.told = self._told()
+        if self.meter.failed:
+            lease = self._exchange.lease
+            self._exchange.blame = judge_event(lease.family, self.meter.error).blame
         return self._conclude(stop)
 
     async def _pump(self) -> Stop:
