@@ -7,6 +7,7 @@
     │   ├── InvalidKey          401  no key, or one that nobody has
     │   ├── KeyDisabled         403  frozen or revoked, or a secret that was changed
     │   ├── KeyExpired          403  the key has reached the end that its owner set
+    │   ├── ModelNotAllowed     403  the key's owner has named the models that it may use
     │   ├── NotPermitted        403  this key may not do it, or not without more than the key
     │   ├── NotFound            404  no such path, model or thing
     │   ├── MethodNotAllowed    405
@@ -33,6 +34,7 @@ turns an instance into the caller's dialect. An expected "no" inside a package i
 are raised where a request ends.
 """
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import ClassVar
 
@@ -112,6 +114,12 @@ class KeyExpired(Refusal):
     status, code = 403, "key_expired"
 
 
+class ModelNotAllowed(Refusal):
+    """The model is sold here, and this key may not use it."""
+
+    status, code = 403, "model_not_allowed"
+
+
 class NotPermitted(Refusal):
     """A deed on keys that takes the main key, the recovery code or an operator."""
 
@@ -164,7 +172,20 @@ class CapReached(Refusal):
 
 
 class LimitReached(Refusal):
+    """The key goes too fast; `headers` tell its limits as clients know them."""
+
     status, code, retry = 429, "rate_limit_exceeded", True
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after_s: int,
+        details: dict[str, object] | None = None,
+        headers: Sequence[tuple[bytes, bytes]] = (),
+    ) -> None:
+        super().__init__(message, retry_after_s=retry_after_s, details=details)
+        self.headers = headers
 
 
 class Unpriced(Refusal):

@@ -21,6 +21,7 @@ from corvus_proxy.books.shop import mail
 from corvus_proxy.errors import LimitReached, NotFound, NotPermitted
 from corvus_proxy.gateway.front.endpoints import Reply
 from corvus_proxy.money.amount import parse_usd
+from corvus_proxy.money.period import Rates
 from corvus_proxy.sealing import seal
 from corvus_proxy.service import keys, owner
 from corvus_proxy.service.keys import UNCHANGED, KeyRecord
@@ -33,7 +34,7 @@ MAIL_PURPOSE = "mail"
 GRACE_MAX_S = 30 * 86_400
 TRIES_MAX, TRIES_S = 5, 60
 """Recovery codes that one wallet may try in so many seconds."""
-_LIMITS = ("label", "cap", "cap_nanos", "period", "expires_at")
+_LIMITS = ("label", "cap", "cap_nanos", "period", "expires_at", *Rates._fields)
 _WALLETS_MAX = 10_000
 _tries: dict[str, deque[float]] = {}
 _log = structlog.get_logger()
@@ -56,6 +57,7 @@ async def create(stores: Stores, ask: Ask) -> Reply:
         cap_nanos=_cap(body),
         period=_text(body, "period", "total"),
         expires_ms=_expires(body),
+        rates=Rates(**_rates(body)),
         actor=ask.look.key_id,
     )
     record = await _record(stores, ask, made.key_id)
@@ -68,7 +70,8 @@ async def show(stores: Stores, ask: Ask) -> Reply:
 
 
 async def change(stores: Stores, ask: Ask) -> Reply:
-    """`PATCH /v1/keys/{key_id}`: name, cap, period, end; `frozen` stops and starts it."""
+    """`PATCH /v1/keys/{key_id}`: name, cap, period, end, rates, models; `frozen` stops and
+    starts it."""
     key_id = ask.parts["key_id"]
     body = await asking.document(ask, (*_LIMITS, "frozen"))
     await _record(stores, ask, key_id)
@@ -84,6 +87,7 @@ async def change(stores: Stores, ask: Ask) -> Reply:
             cap_nanos=_cap(body) if {"cap", "cap_nanos"} & set(body) else UNCHANGED,
             period=_text(body, "period", "total") if "period" in body else UNCHANGED,
             expires_ms=_expires(body) if "expires_at" in body else UNCHANGED,
+            rates=_rates(body),
             actor=ask.look.key_id,
         )
     if frozen is not None:
@@ -187,6 +191,22 @@ def _cap(body: dict[str, Any]) -> int | None:
         return parse_usd(value if isinstance(value, str) else "")
     except ValueError:
         raise bad("cap", 'must be a text such as "5.00", in USD') from None
+
+
+def _rates(body: dict[str, Any]) -> dict[str, Any]:
+    """The fields of `Rates` that the body names; null is no limit."""
+    found: dict[str, Any] = {}
+    for name in (name for name in Rates._fields if name in body):
+        value = body[name]
+        if name == "models":
+            value = [] if value is None else value
+            if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+                raise bad(name, "must be a list of models, as GET /v1/models names them")
+            value = tuple(value)
+        elif value is not None and type(value) is not int:
+            raise bad(name, "must be a whole number, or null for no limit")
+        found[name] = value
+    return found
 
 
 def _expires(body: dict[str, Any]) -> int:

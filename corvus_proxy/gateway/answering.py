@@ -157,6 +157,13 @@ def own_headers(exchange: Exchange) -> Headers:
     if exchange.asked.removed_tools:
         names = ", ".join(exchange.asked.removed_tools)
         found.append((b"x-corvus-removed-tools", names.encode("ascii", "replace")))
+    if (pace := exchange.hold.pace) is not None:
+        for what, limit, left in (
+            ("rate", pace.requests, pace.requests_left),
+            ("tokens", pace.tokens, pace.tokens_left),
+        ):
+            if limit is not None and left is not None:
+                found += headers.pace(what, limit, left, pace.resets_ms)
     if exchange.limit_tokens is not None:
         found.append((b"x-corvus-max-tokens", b"%d" % exchange.limit_tokens))
     return found

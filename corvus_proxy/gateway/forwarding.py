@@ -15,7 +15,7 @@ from corvus_proxy.errors import (
 from corvus_proxy.gateway.admission import header
 from corvus_proxy.gateway.exchange import Ending, Exchange
 from corvus_proxy.gateway.front.client import ClientGone, Headers
-from corvus_proxy.gateway.quoting import affordable_limit
+from corvus_proxy.gateway.quoting import affordable_limit, input_estimate
 from corvus_proxy.gateway.stopping import Stopping
 from corvus_proxy.money.event import Meta, encode_meta
 from corvus_proxy.money.pricing import lines
@@ -47,7 +47,7 @@ def ask(exchange: Exchange) -> Ask:
         share_floor_nanos=quote.share_floor_nanos,
         price_version=exchange.model.price.version,
         slug=exchange.model.slug,
-        request_tokens=quote.bound.input_tokens + quote.bound.output_tokens,
+        request_tokens=min(input_estimate(exchange.asked.scan), quote.bound.input_tokens),
     )
 
 

@@ -176,7 +176,11 @@ async def settle(exchange: Exchange, hold: Hold, using: Resources) -> Settled | 
     ending = exchange.ending
     wait_s = using.settings.relay.settle_wait_ms / 1000 if exchange.asked.stream else 2.0
     return await hold.settle(
-        ending.charge_nanos, ending.outcome, forwarding.meta(exchange, ending), wait_s=wait_s
+        ending.charge_nanos,
+        ending.outcome,
+        forwarding.meta(exchange, ending),
+        wait_s=wait_s,
+        tokens=ending.usage.tokens,
     )
 
 

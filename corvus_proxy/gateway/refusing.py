@@ -4,21 +4,30 @@ from datetime import UTC, datetime
 from typing import NoReturn
 
 from corvus_proxy.errors import (
+    BodyTooLarge,
     CapReached,
     InvalidKey,
     KeyDisabled,
     KeyExpired,
     LedgerUnavailable,
     LimitReached,
+    ModelNotAllowed,
     OutOfBalance,
 )
 from corvus_proxy.gateway.exchange import Exchange
 from corvus_proxy.money.amount import format_usd
 from corvus_proxy.money.pricing import affordable_output
-from corvus_proxy.till.reply import Backpressure, Denied, Limited, NoKey, Poor
+from corvus_proxy.till.reply import Backpressure, Denied, Limited, NoKey, Paced, Poor
+from corvus_proxy.wire import headers
 
 RETRY_AFTER_EMPTY_S = 61
 """Longer than any client's own patience for a retry, so that none sleeps on an empty balance."""
+
+PACES = {
+    "rate": "requests a minute",
+    "tokens": "tokens a minute",
+    "concurrency": "requests at once",
+}
 
 UNKNOWN_KEY = "This key is not known. Check that it was copied whole."
 
@@ -30,11 +39,14 @@ def raise_refusal(reply: object, exchange: Exchange, site_url: str) -> NoReturn:
             raise out_of_balance(reply, exchange, site_url)
         case Limited(reason="cap"):
             raise cap_reached(reply, exchange)
-        case Limited():
-            raise LimitReached(
-                f"This key has reached its limit of {reply.reason}.",
-                retry_after_s=min(60, max(1, -(-reply.retry_ms // 1000))),
-                details={"limit": reply.reason},
+        case Paced():
+            raise too_fast(reply, exchange)
+        case Denied(reason="model"):
+            raise ModelNotAllowed(
+                f"This key may not use {exchange.model.slug}; the owner of the main key has named"
+                " the models that it may.",
+                param="model",
+                details={"model": exchange.model.slug},
             )
         case _:
             raise_key_refusal(reply)
@@ -59,6 +71,23 @@ def raise_key_refusal(reply: object) -> NoReturn:
             raise LedgerUnavailable(
                 "The ledger is being checked after a restart; nothing was charged.", retry_after_s=2
             )
+
+
+def too_fast(paced: Paced, exchange: Exchange) -> LimitReached | BodyTooLarge:
+    """The refusal for a limit a minute or at once; one that no waiting ends is another."""
+    details: dict[str, object] = {"limit": paced.limit, "used": paced.used, "what": paced.reason}
+    if not paced.retry_ms:
+        return BodyTooLarge(
+            f"This key may take {paced.limit:,} tokens a minute, and this request's input alone is"
+            " more; waiting does not help.",
+            details=details,
+        )
+    return LimitReached(
+        f"This key has reached its limit of {paced.limit:,} {PACES[paced.reason]}.",
+        retry_after_s=min(60, max(1, -(-paced.retry_ms // 1000))),
+        details=details,
+        headers=headers.spent_pace(paced.reason, paced.limit, paced.used, paced.retry_ms),
+    )
 
 
 def cap_reached(limited: Limited, exchange: Exchange) -> CapReached:

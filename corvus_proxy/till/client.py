@@ -85,7 +85,7 @@ class Till:
     # -- requests -------------------------------------------------------------------------------
 
     async def reserve(self, ask: reply.Ask, *, owner: str, lag_limit: int) -> Any:
-        """Granted, Poor, Limited, Denied, NoKey, Backpressure, Duplicate or Fenced."""
+        """Granted, Poor, Limited, Paced, Denied, NoKey, Backpressure, Duplicate or Fenced."""
         day = clock.utc_day()
         return await self._money(
             "reserve",
@@ -135,7 +135,14 @@ class Till:
     async def settle(self, charge: reply.Charge) -> Any:
         """Settled, Duplicate, Unknown or Fenced."""
         return await self._money(
-            "settle", charge.wallet, charge.rid, charge.actual_nanos, charge.outcome, charge.meta
+            "settle",
+            charge.wallet,
+            charge.rid,
+            charge.actual_nanos,
+            charge.outcome,
+            charge.meta,
+            charge.minute,
+            charge.tokens,
         )
 
     async def late(self, charge: reply.Charge) -> Any:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, NamedTuple
 
+import msgspec
 import structlog
 
 from corvus_proxy import clock
@@ -22,6 +23,7 @@ from corvus_proxy.money.outcome import Outcome
 from corvus_proxy.till import reply
 from corvus_proxy.till.client import Lease, Till, TillUnavailable
 from corvus_proxy.till.journal import NOWHERE, Journal
+from corvus_proxy.till.waiting import Lines
 
 RETRY_S = 0.05
 RETRY_S_MAX = 1.0
@@ -52,9 +54,11 @@ class Hold:
         self.key_id = granted.key_id
         self.granted_nanos = granted.granted_nanos
         self.available_nanos = granted.available_nanos
+        self.pace = granted.pace
         self.progress: Progress | None = None
         self.renewed_s = clock.monotonic_s()
         self._holds = holds
+        self._admitted_tokens = ask.request_tokens
         self._settled = False
         self._checkpoint: tuple[int, bytes] = (0, b"")
 
@@ -112,9 +116,10 @@ class Hold:
         return answer
 
     async def settle(
-        self, actual_nanos: int, outcome: str, meta: bytes, *, wait_s: float
+        self, actual_nanos: int, outcome: str, meta: bytes, *, wait_s: float, tokens: int = 0
     ) -> reply.Settled | None:
         """Ends the hold with its charge, once; None where Redis has not answered within `wait_s`.
+        `tokens` are all that the request has taken, for the key's limit a minute.
 
         The charge is journalled first and goes on by itself until Redis has answered.
         """
@@ -124,6 +129,9 @@ class Hold:
         charge = reply.Charge(
             self.rid, self.wallet, self.key_id, self.slug, actual_nanos, outcome, meta
         )
+        if self.pace is not None and self.pace.tokens is not None:
+            more = tokens - self._admitted_tokens
+            charge = msgspec.structs.replace(charge, minute=self.pace.minute, tokens=more)
         return await self._holds.settle(charge, wait_s)
 
 
@@ -153,6 +161,7 @@ class Holds:
         self._wait_s = wait_s
         self._waiters_max = waiters_max
         self._waiting: dict[str, list[asyncio.Event]] = {}
+        self._lines = Lines(waiters_max)
         self._unsettled: dict[str, asyncio.Task[reply.Settled | None]] = {}
         self._renewing: asyncio.Task[None] | None = None
 
@@ -181,10 +190,12 @@ class Holds:
                 await self._renewing
 
     async def reserve(self, ask: reply.Ask) -> Any:
-        """A Hold, or Poor, Limited, Denied, NoKey, Backpressure or Fenced. Raises TillUnavailable.
+        """A Hold, or Poor, Limited, Paced, Denied, NoKey, Backpressure or Fenced. Raises
+        TillUnavailable.
 
         Where the balance, or the key's cap, would cover the request but other holds stand in the
-        way, it waits a while for one of them to end.
+        way, it waits a while for one of them to end; so it does where the key runs as many requests
+        as it may.
         """
         if not self.journal.healthy:
             return reply.Backpressure()
@@ -193,13 +204,10 @@ class Holds:
             self.journal.ended(ask.rid, partition_of(ask.wallet), NOWHERE)
             return reply.Backpressure()
         try:
-            while True:
-                answer = await self._reserve_once(ask)
-                if not _may_change(answer, ask.least_nanos):
-                    break
-                left_s = deadline_s - clock.monotonic_s()
-                if left_s <= 0 or not await self._wait_for_settle(ask.wallet, left_s):
-                    break
+            line = self._lines.waiting.get(ask.digest)
+            answer = line.told if line else await self._reserve_while_held(ask, deadline_s)
+            if isinstance(answer, reply.Paced) and answer.reason == "concurrency":
+                answer = await self._reserve_in_line(ask, answer, deadline_s)
         except (TillUnavailable, asyncio.CancelledError):
             # It may have been granted unseen: the hold is released as soon as Redis answers.
             self._settle_later(
@@ -211,6 +219,36 @@ class Holds:
             return answer
         hold = self.living[ask.rid] = Hold(self, ask, answer)
         return hold
+
+    async def _reserve_while_held(self, ask: reply.Ask, deadline_s: float) -> Any:
+        """The till's answer, asked for again while other holds alone stand in the way."""
+        while True:
+            answer = await self._reserve_once(ask)
+            left_s = deadline_s - clock.monotonic_s()
+            if (
+                not _may_change(answer, ask.least_nanos)
+                or left_s <= 0
+                or not await self._wait_for_settle(ask.wallet, left_s)
+            ):
+                return answer
+
+    async def _reserve_in_line(self, ask: reply.Ask, told: reply.Paced, deadline_s: float) -> Any:
+        """The till's answer, asked for when it is this request's turn; `told` where that does not
+        come in time."""
+        place = self._lines.join(ask.digest, told)
+        if place is None:
+            return told
+        async with place:
+            if not await place.first(deadline_s - clock.monotonic_s()):
+                return place.line.told
+            while True:
+                answer = await self._reserve_while_held(ask, deadline_s)
+                if not isinstance(answer, reply.Paced) or answer.reason != "concurrency":
+                    return answer
+                place.line.told = answer
+                left_s = deadline_s - clock.monotonic_s()
+                if left_s <= 0 or not await self._wait_for_settle(ask.wallet, left_s):
+                    return answer
 
     async def _reserve_once(self, ask: reply.Ask) -> Any:
         return await self.till.reserve(ask, owner=self.owner, lag_limit=self._lag_limit)

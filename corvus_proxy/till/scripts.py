@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from importlib import resources
 from typing import Any, NamedTuple
 
+from corvus_proxy.money.period import parse_rates
 from corvus_proxy.till import reply
 
 NAMES = (
@@ -68,7 +69,9 @@ def key(partition: int, name: str) -> str:
 
 _WORDS: dict[str, Callable[..., Any]] = {
     "POOR": lambda available, held: reply.Poor(int(available), int(held)),
-    "LIMITED": lambda reason, *figures: reply.Limited(reason, *map(int, figures)),
+    "LIMITED": lambda reason, *figures: (reply.Limited if reason == "cap" else reply.Paced)(
+        reason, *map(int, figures)
+    ),
     "DENIED": reply.Denied,
     "NOKEY": reply.NoKey,
     "BACKPRESSURE": reply.Backpressure,
@@ -88,16 +91,24 @@ def _settled(charged: str, short: str, balance: str, seq: str, epoch: str) -> re
 
 
 def _look(key_id: str, status: str, *rest: str) -> reply.Look:
-    balance, held, wallet_spent, key_spent, main, label, cap, period, *limits = rest
+    balance, held, wallet_spent, key_spent, main, label, cap, period, *limits, rates = rest
     figures = map(int, (balance, held, wallet_spent, key_spent))
     about = (main == "1", label, int(cap) if cap else None, period)
-    return reply.Look._make((key_id, status, *figures, *about, *map(int, limits)))
+    told = (*map(int, limits), parse_rates(rates))
+    return reply.Look._make((key_id, status, *figures, *about, *told))
+
+
+def _granted(granted: str, available: str, key_id: str, *pace: str) -> reply.Granted:
+    if not pace:
+        return reply.Granted(int(granted), int(available), key_id)
+    *limits, minute, resets = pace
+    figures = [int(one) if one else None for one in limits]
+    found = reply.Pace._make((*figures, minute, int(resets)))
+    return reply.Granted(int(granted), int(available), key_id, found)
 
 
 _OK: dict[str, Callable[..., Any]] = {
-    "reserve": lambda granted, available, key_id: reply.Granted(
-        int(granted), int(available), key_id
-    ),
+    "reserve": _granted,
     "extend": lambda total: reply.Extended(int(total), final=False),
     "settle": _settled,
     "expire": _settled,

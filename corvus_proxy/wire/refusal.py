@@ -13,6 +13,7 @@ import msgspec
 from corvus_proxy import clock
 from corvus_proxy.errors import (
     CapReached,
+    LimitReached,
     OutOfBalance,
     RequestError,
     UpstreamFault,
@@ -162,6 +163,8 @@ def headers(error: RequestError) -> Headers:
         (b"content-type", b"application/json"),
         (b"x-should-retry", b"true" if error.retry else b"false"),
     ]
+    if isinstance(error, LimitReached):
+        found += error.headers
     if error.retry_after_s is not None:
         found.append((b"retry-after", b"%d" % error.retry_after_s))
     return found

@@ -177,7 +177,8 @@ class Traffic:
         if self.random.random() < 0.1:
             actual = 0
         words = (self.random.choice(("completed", "client_cancelled_midstream")), "{}")
-        return Call(part, "settle", (one.epoch, rid, str(actual), *words), wallet)
+        tokens = self.random.choice(("0",) * 50 + ("-", "", "1" * 17))
+        return Call(part, "settle", (one.epoch, rid, str(actual), *words, "", tokens), wallet)
 
     def expire(self, part: int) -> Call:
         rid, one = self._rid(part), self._of(part)
@@ -254,11 +255,20 @@ class Traffic:
         text = "" if self.random.random() < 0.1 else str(min(cap, CAP_NANOS))
         end = self.random.choices((0, 1, FAR_MS), (20, 4, 4))[0]
         key["st"] = f"{key['st']}|{text}|{period}|{end}"
+        if self.random.random() < 0.4:
+            key["st"] = f"{key['st']}|{self.rates()}"
         key["n"] = self.random.choice(("0|ci", "1|", "0|a|b"))
         if period != "total" and text:
             ends = period_end(period, self._of(self._part(wallet)).now_ms)
             stale = self.random.choices((ends, 86_400), (3, 1))[0]
             key["p"] = [str(stale), str(self.random.randrange(scale + 1))]
+
+    def rates(self) -> str:
+        """How many at once, and which models. Limits a minute are a matter of the server's clock:
+        tests/lua/test_rates.py."""
+        choice = self.random.choice
+        slugs = choice(("", "", "", "slug", "other,slug", "other,slugs"))
+        return f"||{choice(('', '1', '2', '4'))}|{slugs}"
 
     def _part(self, wallet: str) -> int:
         return next(part for part, names in self.names.items() if wallet in names)

@@ -443,7 +443,7 @@ def _pairs(row: Sequence[str]) -> dict[str, str]:
 
 def _timeless(answer: Sequence[str]) -> tuple[str, ...]:
     """A reply without the milliseconds to wait, which run while the oracle's clock stands."""
-    if answer[0] != "LIMITED":
+    if answer[:2] not in (["LIMITED", "cap"], ("LIMITED", "cap")):
         return tuple(answer)
     assert (int(answer[2]) > 0) == (answer[6] != "0"), answer
     return (*answer[:2], *answer[3:])
