@@ -451,7 +451,9 @@ def _timeless(answer: Sequence[str]) -> tuple[str, ...]:
 
 def _kind(call: Call, answer: Reply) -> str:
     """A reply's word, with its reason or status where it has one."""
-    more = {"DENIED": 1, "FINAL": 2, "OK": 2 if call.name == "look" else 0}.get(answer[0], 0)
+    more = {"DENIED": 1, "LIMITED": 1, "FINAL": 2, "OK": 2 if call.name == "look" else 0}.get(
+        answer[0], 0
+    )
     return f"{answer[0]} {answer[more]}".strip() if more else answer[0]
 
 

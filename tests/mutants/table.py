@@ -33,6 +33,7 @@ def lua(name: str, script: str, old: str, new: str, *tests: str) -> Mutant:
     return Mutant(name, f"till/scripts/{script}.lua", old, new, (MODEL, *named))
 
 
+RATES_TEST = "tests/lua/test_rates.py::test_"
 CAPS_TEST = "tests/lua/test_caps.py::test_"
 OWNER = "tests/unit/service/test_owner.py::test_"
 REVERSAL = "tests/unit/ledger/test_reversal.py::test_"
@@ -43,6 +44,57 @@ def cap(name: str, script: str, old: str, new: str, *tests: str) -> Mutant:
     named = tuple(CAPS_TEST + test for test in tests)
     return Mutant(name, f"till/scripts/{script}.lua", old, new, named)
 
+
+def rate(name: str, script: str, old: str, new: str, *tests: str) -> Mutant:
+    """A mutant of what a script does with limits a minute, at once and by model."""
+    named = tuple(RATES_TEST + test for test in tests)
+    return Mutant(name, f"till/scripts/{script}.lua", old, new, named)
+
+
+RATES = [
+    rate(
+        "one request a minute more than may be",
+        "reserve",
+        "if requests_max and requests >= requests_max then",
+        "if requests_max and requests > requests_max then",
+        "requests_of_a_minute_are_counted_and_refused",
+    ),
+    rate(
+        "tokens are refused one too late",
+        "reserve",
+        "if tokens_max and tokens + asked > tokens_max then",
+        "if tokens_max and tokens + asked > tokens_max + 1 then",
+        "tokens_of_a_minute_are_counted_and_refused",
+    ),
+    rate(
+        "one request at once more than may be",
+        "reserve",
+        "if #running >= running_max then",
+        "if #running > running_max then",
+        "as_many_run_at_once_as_may",
+    ),
+    rate(
+        "requests that ended run for ever",
+        "reserve",
+        "if holds[at] then living[#living + 1] = rid end",
+        "living[#living + 1] = rid",
+        "as_many_run_at_once_as_may",
+    ),
+    rate(
+        "a part of a model's name opens it",
+        "reserve",
+        "not string.find(',' .. slugs .. ',', ',' .. slug .. ',', 1, true)",
+        "not string.find(slugs, slug, 1, true)",
+        "a_key_may_use_the_models_of_its_list",
+    ),
+    rate(
+        "what another minute never had is taken from this one",
+        "settle",
+        "if more < 0 and minute ~= digits(began) then return end",
+        "",
+        "a_settle_corrects_the_tokens_of_the_minute",
+    ),
+]
 
 FENCE = [
     lua(
@@ -650,4 +702,16 @@ SERVICES = [
         (STRIPE + "standings",),
     ),
 ]  # fmt: skip
-MUTANTS = [*FENCE, *ENDS, *HELD, *CAPS, *MOVES, *BOOKS, *GATEWAY, *ARITHMETIC, *SHOP, *SERVICES]
+MUTANTS = [
+    *FENCE,
+    *ENDS,
+    *HELD,
+    *CAPS,
+    *RATES,
+    *MOVES,
+    *BOOKS,
+    *GATEWAY,
+    *ARITHMETIC,
+    *SHOP,
+    *SERVICES,
+]
