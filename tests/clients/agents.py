@@ -92,15 +92,3 @@ def ask_llm(desk: Desk, slug: str) -> subprocess.CompletedProcess[str]:
         *["-m", "corvus", "-T", "llm_version", "--td", "call the tool: which version?"],
         LLM_USER_PATH=str(home),
     )
-
-
-def ask_aider(desk: Desk, slug: str) -> subprocess.CompletedProcess[str]:
-    """aider on one file; it edits by the answer's text, not by tools."""
-    return desk.sandbox.run(
-        installed.program(table.AIDER, "aider"),
-        *["--model", f"openai/{slug}", "--yes-always", "--no-git", "--no-check-update"],
-        *["--no-show-model-warnings", "--no-analytics", "--message", "say hi", "a.txt"],
-        OPENAI_API_BASE=f"{desk.tap.url}/v1",
-        OPENAI_API_KEY=desk.key["secret"],
-        LITELLM_LOCAL_MODEL_COST_MAP="True",
-    )

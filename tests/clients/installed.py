@@ -1,7 +1,8 @@
 """Installs a client once, outside the source tree, and says where its programs are.
 
 Rule 1: a folder that has its stamp is complete and is never changed; one without is made anew.
-Rule 2: processes that want the same client at once wait for the one that installs it.
+Rule 2: what cannot be installed is skipped, with the line to try; on the gate that is a failure.
+Rule 3: processes that want the same client at once wait for the one that installs it.
 """
 
 import fcntl
@@ -19,7 +20,7 @@ import pytest
 from tests.clients.table import Client
 
 NODE_MAJOR_MIN = 22
-INSTALL_S = 300
+INSTALL_S = 480
 
 
 def cache() -> Path:
@@ -103,4 +104,5 @@ def _run(words: list[str], folder: Path, **environment: str) -> None:
         timeout=INSTALL_S,
         check=False,
     )
-    assert done.returncode == 0, f"{' '.join(words)}: {done.stdout}{done.stderr}"
+    if done.returncode != 0:
+        pytest.skip(f"cd {folder} && {' '.join(words)}: {done.stdout}{done.stderr}")

@@ -42,6 +42,5 @@ OPENCODE = Client("opencode", "npm", ("opencode-ai@1.18.33",), scripts=True)
 LLM = Client("llm", "pip", ("llm==0.36",))
 PYDANTIC_AI = Client("pydantic-ai", "pip", ("pydantic-ai-slim[openai,anthropic]==2.68.0",))
 LANGCHAIN = Client("langchain", "pip", ("langchain-openai==1.7.3", "langchain-anthropic==1.7.7"))
-AIDER = Client("aider", "pip", ("aider-chat==0.86.2",))
 OLDER_SDKS = Client("older-sdks", "pip", ("openai==2.54.0",))
 """The major before the one that the test suite itself has: other packages still need it."""

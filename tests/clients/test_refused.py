@@ -14,7 +14,7 @@ from tests.sdks import anthropic_client, openai_client
 )
 def test_node_asks_once(desk: Desk, dialect: str, slug: str) -> None:
     """OpenAI's and Anthropic's packages for Node raise their error for limits."""
-    desk.with_key("0")
+    desk.with_key(0)
     said = desk.script(table.JAVASCRIPT, "refused.js", slug, dialect)
     assert said == {"kind": "RateLimitError", "status": 429}
     assert [call.statuses for call in desk.tap.calls] == [[429]]
@@ -25,7 +25,7 @@ def test_python_asks_once(desk: Desk) -> None:
     import anthropic
     import openai
 
-    secret = desk.with_key("0")
+    secret = desk.with_key(0)
     chat, _ = openai_client(desk.tap.url, secret)
     with pytest.raises(openai.RateLimitError):
         chat.chat.completions.create(model="gpt-5.5", messages=[{"role": "user", "content": "hi"}])
@@ -40,7 +40,7 @@ def test_python_asks_once(desk: Desk) -> None:
 
 def test_claude_code_asks_once(desk: Desk) -> None:
     """It shows the gateway's own words and ends."""
-    desk.with_key("0")
+    desk.with_key(0)
     done = ask_claude_code(desk, "claude-opus-5-5")
     assert done.returncode != 0
     assert "Out of balance" in done.stdout + done.stderr
@@ -50,7 +50,7 @@ def test_claude_code_asks_once(desk: Desk) -> None:
 @pytest.mark.slow
 def test_codex_asks_once(desk: Desk) -> None:
     """It says in its own words that the quota is used up."""
-    desk.with_key("0")
+    desk.with_key(0)
     done = ask_codex(desk, "gpt-5.5")
     assert done.returncode != 0
     assert "quota" in (done.stdout + done.stderr).lower()

@@ -22,8 +22,14 @@ def model(dialect: str) -> Any:
     """The model through the class that speaks this dialect."""
     if dialect == "messages":
         return ChatAnthropic(model=MODEL, base_url=API, api_key=KEY)
-    responses = dialect == "responses"
-    return ChatOpenAI(model=MODEL, base_url=f"{API}/v1", api_key=KEY, use_responses_api=responses)
+    # With an address of its own the class asks for usage only where it is told to.
+    return ChatOpenAI(
+        model=MODEL,
+        base_url=f"{API}/v1",
+        api_key=KEY,
+        stream_usage=True,
+        use_responses_api=dialect == "responses",
+    )
 
 
 def streamed(bound: Any, messages: list[Any]) -> AIMessageChunk:
