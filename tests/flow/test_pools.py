@@ -82,7 +82,7 @@ class Pools(Roles):
             text += (
                 f'[[upstream]]\nfamily = "anthropic"\nbase_url = "{base}"\n'
                 f'client = "{self.client}"\n[[upstream.credential]]\nname = "{name}"\n'
-                f'secret_file = "{self.folder / name}"\ndraining = {str(name in draining).lower()}\n'
+                f'secret_file = "{self.folder / name}"\ndraining = {str(name in draining).lower()}\n'  # noqa: E501
             )
         partial = self.folder / "config.partial"
         partial.write_text(text)
@@ -326,7 +326,7 @@ TURNS, SESSIONS, DRAINED_AT, RETURNED_AT, EMPTY_AT = 50, 10, 20, 35, 45
 async def test_ten_sessions_of_50_turns_read_their_cache(
     postgres_server: embedded.Postgres, tmp_path: Path
 ) -> None:
-    """Histories that grow, three credentials whose caches know nothing of each other, one drained at
+    """Histories that grow, three credentials whose caches know nothing of each other, one drained at  # noqa: E501
     turn 20 and returned at 35, one out of money at 45: what a session has sent before is read from
     its cache, and every move to another account is counted."""
     async with pools(postgres_server, tmp_path, pin_s=600) as roles:
@@ -389,9 +389,9 @@ class Session:
         text = f"turn {len(self._history)} of {self.number} " + "word " * 300
         block = {"type": "text", "text": text, "cache_control": {"type": "ephemeral"}}
         directive = {"type": "text",
-                     "text": f"[[simulate: tokens=20; delay_ms=0; tag=s{self.number}]]"}  # fmt: skip
+                     "text": f"[[simulate: tokens=20; delay_ms=0; tag=s{self.number}]]"}  # fmt: skip  # noqa: E501
         body = {"model": SLUG, "max_tokens": 50,
-                "messages": [*self._history, {"role": "user", "content": [block, directive]}]}  # fmt: skip
+                "messages": [*self._history, {"role": "user", "content": [block, directive]}]}  # fmt: skip  # noqa: E501
         answer = await self._http.post("/v1/messages", json=body, headers={
             "x-api-key": self._secret, "anthropic-version": "2023-06-01",
             "x-claude-code-session-id": f"session-{self.number}"})  # fmt: skip
