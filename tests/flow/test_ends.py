@@ -72,7 +72,8 @@ class Seen(NamedTuple):
     @property
     def deltas(self) -> int:
         texts = self.content.count(b'"content":"') - self.content.count(b'"content":""')
-        return texts + self.content.count(b'"text_delta"')
+        told = self.content.count(b'"type":"response.output_text.delta"')
+        return texts + told + self.content.count(b'"text_delta"')
 
     @property
     def comment(self) -> dict[str, Any]:
@@ -85,7 +86,8 @@ class Seen(NamedTuple):
     def error(self) -> dict[str, Any]:
         """The in-band error: the last event ahead of the final comment."""
         event = self.content.split(b"\n\n")[-3]
-        facts: dict[str, Any] = json.loads(event.partition(b"data: ")[2])["error"]
+        data = json.loads(event.partition(b"data: ")[2])
+        facts: dict[str, Any] = data.get("response", data)["error"]
         return facts
 
 
@@ -775,6 +777,27 @@ def test_out_of_balance_midstream(ends: RunningStack) -> None:
     row = check(ends, poor, Outcome.OUT_OF_BALANCE, seen.request_id, slug=MINI, tokens=tokens,
                 source="estimated")  # fmt: skip
     ended_in_band(seen, MINI, "insufficient_balance", row["charge_nanos"])
+    assert 0 <= standing(ends, poor)["balance_nanos"] < held
+
+
+def test_out_of_balance_midstream_of_a_response(ends: RunningStack) -> None:
+    """The same in that dialect: the code at which agents stop, under the response's own id and the
+    next number."""
+    poor = new_key(ends, "1")
+    wish = "[[simulate: tokens=900; delay_ms=40]] hi"
+    body = {"model": MINI, "input": wish, "max_output_tokens": 5000, "stream": True}
+    with counted(ends, Outcome.OUT_OF_BALANCE):
+        running = Running(ends, poor, "/v1/responses", json.dumps(body).encode())
+        running.await_deltas(3)
+        held = take_free(ends, poor)
+        seen = running.end()
+    tokens = row_tokens(ends, seen, (len(json.dumps(body)) // 4, seen.deltas))
+    row = check(ends, poor, Outcome.OUT_OF_BALANCE, seen.request_id, slug=MINI, tokens=tokens,
+                source="estimated")  # fmt: skip
+    ended_in_band(seen, MINI, "insufficient_quota", row["charge_nanos"])
+    assert seen.error["reason"] == "insufficient_balance"
+    numbers = [int(one) for one in re.findall(rb'"sequence_number":(\d+)', seen.content)]
+    assert numbers == list(range(len(numbers)))
     assert 0 <= standing(ends, poor)["balance_nanos"] < held
 
 
