@@ -421,12 +421,12 @@ def _numbers(value: Any) -> list[int]:
 @pytest.mark.parametrize("wish", ["delay_ms=20", "stall_after=2", "ttfb_ms=60000"])
 async def test_a_peer_that_leaves_is_noticed(where: tuple[str, str], wish: str) -> None:
     """A client that goes while tokens come, in a stall or before the head ends the work at once."""
-    async with serve(pace_ms=0) as (providers, url):
+    asked = body(where, f"[[simulate: {wish}; reasoning=0]]", stream=True)
+    # The client is made ahead: on a busy machine that alone takes longer than it stays.
+    async with serve(pace_ms=0) as (providers, url), httpx.AsyncClient(base_url=url) as client:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.15):
-                await post(
-                    url, where, body(where, f"[[simulate: {wish}; reasoning=0]]", stream=True)
-                )
+                await client.post(where[0], json=asked, headers=KEY)
         row = await logged(providers)
     assert row.outcome == "aborted"
     assert not row.completed
