@@ -179,16 +179,21 @@ class Turn:
             self._member.running -= 1
             self._member.standing.trials -= self.trial
 
-    def answered(self) -> None:
-        """The upstream answered, or judged the request itself."""
-        metrics.attempted(self._member.upstream.family, self._member.name, "answered")
-        self.begun()
-
     def begun(self) -> None:
-        """The upstream has begun a good answer: a sign of life, long before a stream ends."""
-        member = self._member
-        if member.standing.answered(self._now_s(), trial=self.trial):
-            member.tell("answered", self._now_s())
+        """The upstream has begun a good answer: enough to restore a fallen one, long before a
+        stream ends; not to take strikes back, which may be of answers that are cut."""
+        if self.trial:
+            self._restore()
+
+    def answered(self) -> None:
+        """The upstream answered to the end, or judged the request itself."""
+        metrics.attempted(self._member.upstream.family, self._member.name, "answered")
+        self._restore()
+
+    def _restore(self) -> None:
+        now_s = self._now_s()
+        if self._member.standing.answered(now_s, trial=self.trial):
+            self._member.tell("answered", now_s)
 
     def failed(self, blame: Blame, wait_s: float | None = None) -> None:
         """The try failed by no fault of the request; `wait_s` is the pause that was asked for."""

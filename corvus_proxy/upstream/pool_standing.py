@@ -109,7 +109,8 @@ class Standing:
         action = ACTIONS[blame]
         if action.state is None:
             return False
-        if serial != self.serial and not (action.at_once and self.state is State.COOLING):
+        worse = self.state is State.COOLING and action.state is State.EMPTY
+        if serial != self.serial and not worse:
             return False
         if self.healthy:
             self.strikes += 1

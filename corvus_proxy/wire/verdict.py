@@ -191,7 +191,8 @@ def judge_event(family: str, error: bytes) -> Verdict:
         found = {}
     blame, code = _blame(family, found, {})
     if blame is None:
-        blame = Blame.BROKEN
+        own = isinstance(found, dict) and found.get("type") == "invalid_request_error"
+        blame = Blame.REQUEST if own else Blame.BROKEN
     # An event that says that the provider failed is the truth, and clients act upon its words.
     relayed = blame not in (Blame.CREDENTIAL, Blame.ACCOUNT, Blame.RATE) and not names_us(error)
     return Verdict(blame, 200, code, relayed, None)

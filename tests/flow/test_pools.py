@@ -202,7 +202,7 @@ TROUBLES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("client", ["httptools", "httpx"])
+@pytest.mark.parametrize("client", ["httptools", pytest.param("httpx", marks=pytest.mark.slow)])
 async def test_one_of_three_credentials_in_every_trouble_under_load(
     postgres_server: embedded.Postgres, tmp_path: Path, client: str
 ) -> None:
@@ -224,10 +224,10 @@ async def test_one_of_three_credentials_in_every_trouble_under_load(
             rows.append(f"{name}: {len(told)} asked, {broken} cut, back after {back_s:.1f} s")
             assert {seen.status for seen in told} == {200}, (name, told[0].body)
             assert broken == 0 or name in ("cutting", "killed"), name
-            if name == "cutting":
-                assert broken
+        rows += [str(Counter(row["outcome"] for row in await roles.served()))]
         await load.stop()
         print("\n".join(rows))
+        assert {"cut", "refused", "aborted"} <= {row["outcome"] for row in await roles.served()}
         assert {seen.status for seen in load.seen} == {200}
         await roles.agree()
         booked = await roles.booked(made.wallet)

@@ -94,13 +94,13 @@ async def _read_ahead(
     patience: asyncio.Timeout,
     holdback_ms: int,
 ) -> None:
-    meter = StreamMeter(exchange.dialect.value, False)
+    meter = StreamMeter(exchange.asked.dialect.value, False)
     loop = asyncio.get_running_loop()
     while not (meter.committed or meter.ended):
         chunk = await answer.chunk()
         if chunk is None:
             raise Cut("the body ended before the answer began")
-        if not ahead and exchange.dialect is Dialect.RESPONSES:
+        if not ahead and exchange.asked.dialect is Dialect.RESPONSES:
             patience.reschedule(min(patience.when() or 0.0, loop.time() + holdback_ms / 1000))
         ahead.append(chunk)
         meter.feed(chunk)

@@ -155,7 +155,7 @@ def named(pool: Pool, session: str, *tried: str, signed: bool = False) -> str:
 def fell(pool: Pool, name: str, blame: Blame = Blame.ACCOUNT) -> None:
     """Has a credential fail until it is out."""
     others = tuple(other for other in "abc" if other != name)
-    for _ in range(3):
+    while states(pool)[name] == "healthy":
         pool.choose("anthropic", Dialect.MESSAGES, Sought(tried=others)).turn.failed(blame)
 
 
@@ -240,8 +240,7 @@ def test_where_all_have_fallen_a_try_is_better_than_a_refusal(secret: str) -> No
     for name in "abc":
         fell(pool, name)
         clock.now_s += 1
-    trials = [pool.choose("anthropic", Dialect.MESSAGES, Sought(b"s")) for _ in range(1)]
-    assert trials[0].credential.name == "a"
+    assert named(pool, "s") == "a"  # the one that is back soonest
     taken = []
     for _ in range(3):
         lease = pool.choose("anthropic", Dialect.MESSAGES, Sought(b"s"))
@@ -348,3 +347,16 @@ def test_another_key_begins_anew_and_a_refused_change_changes_nothing(
         assert states(pool) == {"a": "empty", "b": "healthy", "c": "healthy"}
     pool.update([Upstream("anthropic", "https://api.anthropic.com", credential=other)], TRANSPORTS)
     assert states(pool)["a"] == "healthy"
+
+
+def test_a_credential_that_begins_and_cuts_falls_all_the_same(secret: str) -> None:
+    """A good beginning takes no strike back, a good end does."""
+    pool = three(secret, Clock())
+    for end in (True, False):
+        for _ in range(2 + (not end)):
+            lease = pool.choose("anthropic", Dialect.MESSAGES, Sought(tried=("b", "c")))
+            lease.turn.begun()
+            lease.turn.failed(Blame.BROKEN)
+        if end:
+            lease.turn.answered()
+    assert states(pool)["a"] == "cooling"
