@@ -180,7 +180,7 @@ class LimitReached(Refusal):
         self,
         message: str,
         *,
-        retry_after_s: int,
+        retry_after_s: int | None = None,
         details: dict[str, object] | None = None,
         headers: Sequence[tuple[bytes, bytes]] = (),
     ) -> None:

@@ -156,8 +156,20 @@ class Traffic:
             wallet,
         )  # fmt: skip
 
+    def _stopped(self, one: Partition) -> list[str]:
+        """Requests whose wallet or key may spend no more."""
+        return [
+            rid
+            for rid, hold in one.holds.items()
+            if (wallet := one.wallets[hold.wallet]).status != "1"
+            or wallet.key_standing(hold.key) != "active"
+        ]
+
     def extend(self, part: int) -> Call:
         rid, one = self._rid(part), self._of(part)
+        if self.random.random() < 0.05:
+            # A slice that is asked for after its wallet or key was stopped is rare by itself.
+            rid = self.random.choice([*self._stopped(one), rid])
         hold = one.holds.get(rid)
         wallet = self._named_for(part, rid)
         held = hold.held if hold else 0
