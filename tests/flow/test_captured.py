@@ -6,6 +6,7 @@ from the client's bytes by plain text edits.
 """
 
 import hashlib
+import hmac
 import json
 import os
 import re
@@ -16,6 +17,8 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 
+from corvus_proxy.secret import parse
+from corvus_proxy.settings import load
 from tests.stack import RunningStack
 
 SLUGS = {
@@ -60,6 +63,17 @@ def passed(one: dict[str, Any]) -> dict[str, str]:
     return {name: found[name] for name in PASSED_HEADERS if name in found}
 
 
+def as_sent(value: Any) -> Any:
+    """A captured value with the texts that the capture shows as what they hold."""
+    if isinstance(value, list):
+        return [as_sent(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    if list(value) == ["<json string of>"]:
+        return json.dumps(value["<json string of>"])
+    return {name: as_sent(one) for name, one in value.items()}
+
+
 def captured() -> tuple[list[Captured], Counter[str]]:
     """Every request that is forwarded, and how many are not, by reason."""
     found, left_out = [], Counter[str]()
@@ -72,7 +86,8 @@ def captured() -> tuple[list[Captured], Counter[str]]:
                 continue
             headers = passed(one)
             served = one["path"].removeprefix("/anthropic")
-            found.append(Captured(f"{path.stem}-{number}", served, headers, one["body"]))
+            body = as_sent(one["body"])
+            found.append(Captured(f"{path.stem}-{number}", served, headers, body))
     return found, left_out
 
 
@@ -89,20 +104,39 @@ def sent_body(one: Captured) -> bytes:
     return json.dumps({**one.body, "model": model}).encode()
 
 
-def expected(path: str, body: bytes) -> tuple[bytes, list[str]]:
+def own_name(stack: RunningStack, member: str, text: str) -> str:
+    """What a customer's name is sent as: keyed by the installation and the wallet."""
+    pepper = load(stack.state / "up.toml").pepper()
+    found = parse(stack.demo_key)
+    assert found is not None
+    said = b"\0".join([b"tenant", found.wallet.encode(), member.encode(), b"s" + text.encode()])
+    return hmac.new(pepper, said, hashlib.sha256).hexdigest()[:32]
+
+
+def expected(stack: RunningStack, path: str, body: bytes) -> tuple[bytes, list[str]]:
     """The body that the upstream should have, and the names of the edits."""
     given = json.loads(body)
     edits = []
+    for member, outer in (("prompt_cache_key", given), ("user_id", given.get("metadata") or {})):
+        if member in outer:
+            whole = member if outer is given else f"metadata.{member}"
+            old = json.dumps({member: outer[member]})[1:-1].encode()
+            new = json.dumps({member: own_name(stack, whole, outer[member])})[1:-1].encode()
+            assert body.count(old) == 1
+            body = body.replace(old, new)
+            edits.append(whole)
     if path == "/v1/responses":
         if given.get("store") is None:
-            body, edits = b'{"store":false,' + body[1:], ["store"]
+            body = b'{"store":false,' + body[1:]
+            edits.append("store")
         for tool in given.get("tools") or ():
             if tool["type"] == "web_search":
                 body = body.replace(b", " + json.dumps(tool).encode(), b"")
                 edits.append("web_search")
     if path == "/v1/chat/completions":
         if given.get("stream") and "stream_options" not in given:
-            body, edits = b'{"stream_options":{"include_usage":true},' + body[1:], ["include_usage"]
+            body = b'{"stream_options":{"include_usage":true},' + body[1:]
+            edits.append("include_usage")
         if given.get("max_tokens") and re.match(r"gpt-[5-9]", given["model"]):
             body = body.replace(b'"max_tokens"', b'"max_completion_tokens"')
             edits.append("max_completion_tokens")
@@ -121,7 +155,7 @@ def test_a_captured_request_reaches_the_upstream_as_it_was_written(
     if one.path not in FORWARDED:
         assert answer.json()["input_tokens"] > 0
         return
-    wanted, edits = expected(one.path, body)
+    wanted, edits = expected(stack, one.path, body)
     assert (wanted == body) == (not edits)
     row = stack.served()[-1]
     assert row["body_sha256"] == hashlib.sha256(wanted).hexdigest(), (edits, wanted[:200])
