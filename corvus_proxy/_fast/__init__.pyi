@@ -20,7 +20,8 @@ class BodyScan:
     """Quarter tokens that the ASCII characters can make at most, media left out: by the pairs in
     which they stand (`quarters.pxd`)."""
     images: int
-    """Objects of type image, image_url or input_image; none in a tool's schema or input."""
+    """Objects of type image, image_url, input_image or computer_screenshot; none in a tool's schema
+    or input."""
     documents: int
     """Objects of type document, file or input_file."""
     audio: int

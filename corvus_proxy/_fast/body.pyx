@@ -184,6 +184,8 @@ cdef int word_of(const unsigned char *data, Py_ssize_t size) noexcept nogil:
         return W_DOCUMENT
     if same(data, size, b"cache_control", 13):
         return W_CACHE
+    if same(data, size, b"computer_screenshot", 19):
+        return W_IMAGE
     return W_THINKING if same(data, size, b"redacted_thinking", 17) else W_OTHER
 
 

@@ -387,6 +387,7 @@ def _responses(request: responses.Request, body: bytes, scan: BodyScan) -> Asked
         terms=_terms(Dialect.RESPONSES, body, scan),
         splices=responses.store_splices(body, scan.members.get("store")) + gone.splices,
         removed_tools=gone.tools,
+        vendor_tools=gone.vendor_tools,
     )
 
 

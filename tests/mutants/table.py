@@ -702,7 +702,39 @@ SERVICES = [
         (STRIPE + "standings",),
     ),
 ]  # fmt: skip
+QUOTED = "tests/unit/gateway/test_quoting.py::test_"
+ASKED = "tests/unit/wire/test_responses.py::test_"
+RESPONSES = [
+    Mutant(
+        "a list of texts to embed has one window", "gateway/quoting.py",
+        "min(tokens, INPUT_TOKENS_MAX if embeds else model.context_tokens)",
+        "min(tokens, model.context_tokens)",
+        (QUOTED + "texts_to_embed_have_the_window_each_for_itself",),
+    ),
+    Mutant(
+        "a response may be stored", "wire/openai/responses.py",
+        'if body[place[1] : place[2]] == b"false":', 'if body[place[1] : place[2]] != b"null":',
+        (ASKED + "nothing_is_stored_at_the_upstream",),
+    ),
+    Mutant(
+        "a tool of the upstream's hides in a namespace", "wire/openai/responses.py",
+        "return [str(tool.type), *_types_in(tool.tools)]", "return [str(tool.type)]",
+        (ASKED + "what_cannot_be_priced_or_would_be_shared_is_refused_by_name",),
+    ),
+    Mutant(
+        "a search that is asked for is taken out", "wire/openai/responses.py",
+        "(not goes or all(gone) or _is_chosen(request, found[0]))", "(not goes or all(gone))",
+        (ASKED + "what_cannot_be_priced_or_would_be_shared_is_refused_by_name",),
+    ),
+    Mutant(
+        "reasoning may read its input twice", "wire/openai/responses.py",
+        'request.reasoning.mode not in (None, "default", "standard")',
+        'request.reasoning.mode not in (None, "default", "standard", "pro")',
+        (ASKED + "what_cannot_be_priced_or_would_be_shared_is_refused_by_name",),
+    ),
+]  # fmt: skip
 MUTANTS = [
+    *RESPONSES,
     *FENCE,
     *ENDS,
     *HELD,

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from tests.oracle.json_tree import STRING, Node, classes, parse, plain
 
 MEDIA_TYPES = {
-    "images": {"image", "image_url", "input_image"},
+    "images": {"image", "image_url", "input_image", "computer_screenshot"},
     "documents": {"document", "file", "input_file", "video", "video_url", "file_url"},
     "audio": {"input_audio"},
 }

@@ -26,6 +26,8 @@ SERVED_TOOLS = (
     "computer",
 )
 """Types of tools that the client runs itself, or that only choose among those of the request."""
+VENDOR_TOOLS = frozenset(SERVED_TOOLS) - {"function", "custom", "namespace"}
+"""Those of them for which the upstream adds instructions of its own."""
 REMOVABLE_TOOLS = ("web_search", "image_generation")
 """Beginnings of the types of tools that agents offer unasked; a call of them is billed apart."""
 STORED_ITEMS = ("item_reference",)
@@ -58,6 +60,8 @@ class Removed(NamedTuple):
 
     splices: tuple[Splice, ...] = ()
     tools: tuple[str, ...] = ()
+    vendor_tools: int = 0
+    """Tools that stay and are the vendor's own."""
 
 
 class _Tool(msgspec.Struct):
@@ -107,10 +111,12 @@ def removed(request: Request, body: bytes, place: tuple[int, int, int] | None) -
         unserved = next((kind for kind in found if not _is_served(kind)), None)
         if unserved is not None and (not goes or all(gone) or _is_chosen(request, found[0])):
             raise _not_served(unserved, "tools")
+    vendor = sum(kind in VENDOR_TOOLS for found in kinds for kind in found)
     if not any(gone):
-        return Removed()
+        return Removed(vendor_tools=vendor)
     names = tuple(found[0] for found, goes in zip(kinds, gone, strict=True) if goes)
-    return Removed(tuple(_cuts(body, place[1], request.tools, gone)), tuple(dict.fromkeys(names)))
+    cuts = tuple(_cuts(body, place[1], request.tools, gone))
+    return Removed(cuts, tuple(dict.fromkeys(names)), vendor)
 
 
 def store_splices(body: bytes, place: tuple[int, int, int] | None) -> tuple[Splice, ...]:

@@ -29,7 +29,8 @@ TEXTS = st.one_of(
     st.text(max_size=12),
     st.text(alphabet='ab"\\/\n\t\u00e9\u20ac\U0001f600', max_size=90),
     st.sampled_from([
-        "image", "image_url", "input_image", "document", "file", "input_file", "input_audio",
+        "image", "image_url", "input_image", "computer_screenshot", "document", "file",
+        "input_file", "input_audio",
         "base64", "content", "thinking", "redacted_thinking", "text", PIXELS, PIXELS[:63],
         PIXELS[:64], URL, URL + "!", "data:,x" + PIXELS, "data:;base64," + PIXELS, "x" * 200,
     ]),

@@ -143,6 +143,13 @@ def test_what_is_priced_passes(more: Any) -> None:
     assert edits.apply(body, list(asked.splices)) is body
 
 
+def test_the_vendors_own_tools_are_counted() -> None:
+    """For each of them the upstream adds instructions; one that is taken out adds none."""
+    tools = [FUNCTION, SEARCH, {"type": "local_shell"}, {"type": "tool_search"}]
+    assert read(tools=tools)[0].vendor_tools == 2
+    assert read(tools=[FUNCTION])[0].vendor_tools == 0
+
+
 def test_a_member_that_stands_twice_inside_is_refused() -> None:
     """An upstream may take either."""
     body = b'{"model":"m","input":"x","reasoning":{"mode":"pro","mode":null}}'
