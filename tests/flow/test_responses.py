@@ -80,6 +80,44 @@ def test_a_response_is_charged_what_it_reports(
     assert balance(stack, rich) == before - cost
 
 
+@pytest.mark.parametrize("wish", ["zero_usage", "no_usage"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_report_of_nothing_beside_output_is_no_report(
+    stack: RunningStack, rich: str, wish: str, stream: bool
+) -> None:
+    """A quarter of the request's bytes in, what was seen out: a token a delta, or eight bytes."""
+    body = asked(f"[[simulate: {wish}; reasoning=0]]", stream=stream)
+    answer = stack.ask(PATH, body, key=rich)
+    if stream:
+        told = [one for one in events(answer.content) if one["type"].endswith("text.delta")]
+        output, cost = len(told), cost_of(answer.content)
+    else:
+        said = answer.json()["output"][-1]["content"][0]["text"]
+        output, cost = len(said) // 8, parse_usd(answer.headers["x-corvus-cost-usd"])
+    usage = {"input_tokens": len(json.dumps(body)) // 4, "output_tokens": output}
+    assert output > 30
+    assert cost == bill.responses_nanos("gpt-5.5", usage, 0)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("wished", "served", "billed"),
+    [("flex", "flex", "flex"), ("flex", "default", ""), ("auto", "flex", "flex"),
+     ("auto", "priority", ""), ("priority", "priority", "priority")],
+)  # fmt: skip
+def test_the_tier_of_the_last_event_is_billed(
+    stack: RunningStack, rich: str, wished: str, served: str, billed: str, *, stream: bool
+) -> None:
+    """Not the one that was asked for, nor `auto`, which earlier events repeat; never one dearer
+    than asked for."""
+    body = asked(f"[[simulate: tier={served}]]", service_tier=wished, stream=stream)
+    answer = stack.ask(PATH, body, key=rich)
+    found = events(answer.content)[-1]["response"] if stream else answer.json()
+    assert found["service_tier"] == served
+    cost = cost_of(answer.content) if stream else parse_usd(answer.headers["x-corvus-cost-usd"])
+    assert cost == bill.responses_nanos("gpt-5.5", found["usage"], 0, billed)
+
+
 def test_the_output_limit_is_put_in_where_the_balance_is_small(stack: RunningStack) -> None:
     """Agents send none: the member is inserted, told in a header, and obeyed."""
     key = stack.new_key("0.03")

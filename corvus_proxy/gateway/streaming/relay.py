@@ -41,7 +41,7 @@ from corvus_proxy.wire.openai.failed import Told
 from corvus_proxy.wire.verdict import judge_event
 
 _BLANK_LINE = re.compile(rb"\n\r?\n")
-_ERROR = re.compile(rb'"error"\s*:\s*(?!null)|"type"\s*:\s*"error"')
+_ERROR = re.compile(rb'"error"\s*:(?!\s*null)|"type"\s*:\s*"error"')
 _SEQUENCE = re.compile(rb'"sequence_number"\s*:\s*(\d{1,12})')
 AFTER_TERMINAL_S = 1.0
 """How long an upstream may keep its connection open after the terminal event."""
