@@ -123,6 +123,30 @@ async def test_a_sub_key_from_its_making_to_its_end(api: Api, made: keys.Created
     assert "secret" not in str(listed)
 
 
+async def test_limits_a_minute_at_once_and_by_model(api: Api, made: keys.Created) -> None:
+    """Made, shown by key and to the key itself, changed each by itself, and refused by name."""
+    rates = {"requests_per_minute": 60, "tokens_per_minute": 10**6, "concurrency": 4}
+    found = await sub(api, made, **rates, models=["gpt-x", "claude-y"])
+    secret, path = found["secret"], f"/v1/keys/{found['key_id']}"
+    assert {name: found[name] for name in rates} == rates
+    assert found["models"] == ["gpt-x", "claude-y"]
+    own = await api("GET", "/v1/key", secret)
+    assert {name: own[name] for name in (*rates, "models")} == {**rates, "models": found["models"]}
+    changed = await api("PATCH", path, made.secret, {"concurrency": None, "models": ["other"]})
+    assert (changed["concurrency"], changed["requests_per_minute"]) == (None, 60)
+    assert changed["models"] == ["other"]
+    assert (await spend(api, made.wallet, secret, "req_1", 5)).reason == "model"
+    for name, value in (
+        ("requests_per_minute", 0), ("tokens_per_minute", -1), ("concurrency", 257),
+        ("concurrency", True), ("requests_per_minute", "60"), ("models", "gpt-x"),
+        ("models", ["a|b"]), ("models", ["a,b"]), ("models", [""]), ("models", ["m"] * 51),
+    ):  # fmt: skip
+        with pytest.raises(InvalidRequest) as caught:
+            await api("PATCH", path, made.secret, {name: value})
+        assert caught.value.param == name
+    assert await api("GET", path, made.secret) == changed
+
+
 async def test_a_sub_key_sees_and_changes_itself_alone(api: Api, made: keys.Created) -> None:
     """It neither makes keys nor sees others, and changes its own secret only."""
     found = await sub(api, made)
