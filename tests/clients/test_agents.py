@@ -16,10 +16,11 @@ def lines(done: subprocess.CompletedProcess[str]) -> list[Any]:
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
 
-def test_claude_code_runs_a_command(desk: Desk) -> None:
+@pytest.mark.parametrize("slug", ["claude-opus-5-5", "gpt-5.5", "glm-5.3"])
+def test_claude_code_runs_a_command(desk: Desk, slug: str) -> None:
     """Its tool's output is in its own account of the session, and the model was told it."""
     desk.with_key()
-    said = lines(agents.ask_claude_code(desk, "claude-opus-5-5"))
+    said = lines(agents.ask_claude_code(desk, slug))
     results = [
         block
         for line in said

@@ -18,6 +18,11 @@ PATHS = {
 LOOPS = [
     (table.JAVASCRIPT, "openai_chat.js", "chat", "gpt-5.5"),
     (table.JAVASCRIPT, "anthropic_messages.js", "messages", "claude-opus-5-5"),
+    (table.JAVASCRIPT, "openai_chat.js", "chat", "glm-5.3"),
+    # The model of another family, translated.
+    (table.JAVASCRIPT, "openai_chat.js", "chat", "claude-opus-5-5"),
+    (table.JAVASCRIPT, "anthropic_messages.js", "messages", "gpt-5.5"),
+    (table.JAVASCRIPT, "vercel_ai.js", "messages", "glm-5.3"),
     (table.JAVASCRIPT, "vercel_ai.js", "chat", "gpt-5.5"),
     (table.JAVASCRIPT, "vercel_ai.js", "compatible", "glm-5.3"),
     (table.JAVASCRIPT, "vercel_ai.js", "messages", "claude-opus-5-5"),
