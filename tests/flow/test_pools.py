@@ -82,7 +82,8 @@ class Pools(Roles):
             text += (
                 f'[[upstream]]\nfamily = "anthropic"\nbase_url = "{base}"\n'
                 f'client = "{self.client}"\n[[upstream.credential]]\nname = "{name}"\n'
-                f'secret_file = "{self.folder / name}"\ndraining = {str(name in draining).lower()}\n'  # noqa: E501
+                f'secret_file = "{self.folder / name}"\n'
+                f"draining = {str(name in draining).lower()}\n"
             )
         partial = self.folder / "config.partial"
         partial.write_text(text)
@@ -217,6 +218,7 @@ async def test_one_of_three_credentials_in_every_trouble_under_load(
             first = len(load.seen)
             await (roles.fault("c2", **wish) if wish else roles.wire.stop())
             await asyncio.sleep(2.0)
+            await until(lambda first=first: len(load.seen) > first + 12, timeout_s=30)
             told = load.seen[first:]
             await (roles.fault("c2") if wish else roles.wire.start())
             back_s = await served_again(roles, "c2")
@@ -326,8 +328,8 @@ TURNS, SESSIONS, DRAINED_AT, RETURNED_AT, EMPTY_AT = 50, 10, 20, 35, 45
 async def test_ten_sessions_of_50_turns_read_their_cache(
     postgres_server: embedded.Postgres, tmp_path: Path
 ) -> None:
-    """Histories that grow, three credentials whose caches know nothing of each other, one drained at  # noqa: E501
-    turn 20 and returned at 35, one out of money at 45: what a session has sent before is read from
+    """Histories that grow, three credentials whose caches know nothing of each other, one drained
+    at turn 20, returned at 35 and out of money at 45: what a session has sent before is read from
     its cache, and every move to another account is counted."""
     async with pools(postgres_server, tmp_path, pin_s=600) as roles:
         made = await keys.create(roles.stores, credit_nanos=100 * 10**9)
@@ -388,10 +390,10 @@ class Session:
     async def ask(self) -> None:
         text = f"turn {len(self._history)} of {self.number} " + "word " * 300
         block = {"type": "text", "text": text, "cache_control": {"type": "ephemeral"}}
-        directive = {"type": "text",
-                     "text": f"[[simulate: tokens=20; delay_ms=0; tag=s{self.number}]]"}  # fmt: skip  # noqa: E501
-        body = {"model": SLUG, "max_tokens": 50,
-                "messages": [*self._history, {"role": "user", "content": [block, directive]}]}  # fmt: skip  # noqa: E501
+        wish = f"[[simulate: tokens=20; delay_ms=0; tag=s{self.number}]]"
+        directive = {"type": "text", "text": wish}
+        turn = {"role": "user", "content": [block, directive]}
+        body = {"model": SLUG, "max_tokens": 50, "messages": [*self._history, turn]}
         answer = await self._http.post("/v1/messages", json=body, headers={
             "x-api-key": self._secret, "anthropic-version": "2023-06-01",
             "x-claude-code-session-id": f"session-{self.number}"})  # fmt: skip
