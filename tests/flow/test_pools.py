@@ -8,7 +8,7 @@ import json
 import re
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from corvus_proxy.ops import embedded
 from corvus_proxy.service import keys
 from tests.link import Link
 from tests.roles import Roles, fresh_database
+from tests.stack import RunningStack
 
 pytestmark = pytest.mark.anyio
 NAMES = ("c1", "c2", "c3")
@@ -405,3 +406,30 @@ class Session:
         self._total = usage["cache_read_input_tokens"] + usage["cache_creation_input_tokens"]
         plain = {"role": "user", "content": [{"type": "text", "text": text}]}
         self._history += [plain, {"role": "assistant", "content": found["content"]}]
+
+
+def test_a_stack_follows_the_operators_file(stack: RunningStack) -> None:
+    """What `--config` names reaches a running gateway; a mistake in it reaches nobody."""
+    own, follows = stack.folder / "config.toml", stack.state / "up.toml"
+    before = own.read_text()
+
+    def wait_for(what: Callable[[], bool]) -> None:
+        deadline_s = time.monotonic() + 20
+        while not what():
+            assert time.monotonic() < deadline_s, follows.read_text()
+            time.sleep(0.1)
+
+    def reloads() -> int:
+        return (stack.state / "logs" / "gateway.log").read_text().count('"reloaded"')
+
+    told = reloads()
+    try:
+        own.write_text(before.replace('name = "openai-1"', 'name = "openai-1"\nweight = 7'))
+        wait_for(lambda: "weight = 7" in follows.read_text())
+        wait_for(lambda: reloads() > told)
+        own.write_text(before.replace('family = "openai"', 'family = "acme"'))
+        time.sleep(0.5)
+        assert "acme" not in follows.read_text()
+    finally:
+        own.write_text(before)
+    wait_for(lambda: "weight = 7" not in follows.read_text())

@@ -104,7 +104,7 @@ async def _read_ahead(
             patience.reschedule(min(patience.when() or 0.0, loop.time() + holdback_ms / 1000))
         ahead.append(chunk)
         meter.feed(chunk)
-        if meter.failed:
+        if meter.failed and not meter.committed:
             _raise_failed(exchange.lease.family, meter.error)
             return
 

@@ -200,3 +200,9 @@ async def test_an_answer_that_fails_before_it_began_is_a_failed_try(
 async def test_an_error_of_the_requests_own_goes_out_as_it_came() -> None:
     """Nobody else would answer otherwise."""
     assert (await began(Dialect.CHAT, WRONG, 9.0))[0] == WRONG
+
+
+async def test_an_error_behind_the_beginning_goes_out_whichever_way_it_came() -> None:
+    """Whether one piece or two: the provider has begun, and may bill, this answer."""
+    assert (await began(Dialect.CHAT, CHUNK + BUSY, 9.0))[0] == CHUNK + BUSY
+    assert (await began(Dialect.CHAT, CHUNK, BUSY, 9.0))[0] == CHUNK
