@@ -20,7 +20,7 @@ from corvus_proxy.wire.dialect import Dialect
 from corvus_proxy.wire.edits import Splice, first_member
 from corvus_proxy.wire.media import Size
 from corvus_proxy.wire.openai import embeddings, responses
-from corvus_proxy.wire.tenancy import fields
+from corvus_proxy.wire.tenancy import fields, stored
 from corvus_proxy.wire.terms import GEOS, MODES
 
 
@@ -252,11 +252,7 @@ def _refuse_fields(dialect: Dialect, body: bytes, scan: BodyScan) -> None:
         if value != b"null" and value not in served:
             raise InvalidRequest(f"{name} with this value is not served. {why}", param=name)
     if scan.stored:
-        raise InvalidRequest(
-            "A file_id, or the audio of an earlier answer, names what is stored at the provider,"
-            " where nothing of yours is; send the content itself.",
-            param="input" if dialect is Dialect.RESPONSES else "messages",
-        )
+        raise stored.refusal(body)
 
 
 def _terms(dialect: Dialect, body: bytes, scan: BodyScan) -> Terms:

@@ -31,7 +31,7 @@ FATES = Fates(
             "tools", "top_p",
         }
     ),
-    dropped=frozenset({"cache_control", "context_management"}),
+    dropped=frozenset({"cache_control", "context_management", "diagnostics"}),
     neutral={
         "container": (),
         "fallbacks": ([],),

@@ -112,13 +112,12 @@ def test_images_whose_size_is_not_told_are_the_largest() -> None:
 
 
 def test_a_document_may_fill_the_context_unless_it_is_text() -> None:
-    """PDFs by bytes, URL or file id; text by its text; an operator may set a figure instead."""
+    """PDFs by bytes or URL; text by its text; an operator may set a figure instead."""
     opus = model("claude-opus-5-5")
     pdf = base64.b64encode(b"%PDF-1.7 " + bytes(300)).decode()
     for source in (
         {"type": "base64", "media_type": "application/pdf", "data": pdf},
         {"type": "url", "url": "https://x/a.pdf"},
-        {"type": "file", "file_id": "file_1"},
     ):
         block = [{"type": "document", "source": source}]
         found = asked(block, Dialect.MESSAGES)
