@@ -56,8 +56,7 @@ class _Body(msgspec.Struct):
 async def quote(sold: Sold, ask: Ask) -> Reply:
     """A quote. Raises InvalidRequest, NotFound, WrongDialect, Unpriced, BodyTooLarge,
     BodyTimeout, ClientGone."""
-    limits = sold.settings.gateway
-    body = await admission.read_body(ask.client, limits)
+    body = await admission.read_body(ask.client, sold.settings.gateway)
     try:
         found = msgspec.json.decode(body, type=_Body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:

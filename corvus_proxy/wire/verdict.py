@@ -75,8 +75,8 @@ STATUSES: dict[int, Blame] = {
     529: Blame.BUSY,
 }
 """By status; every other one is BROKEN."""
-STANDS_FOR = {434: 403, 435: 413}
-"""Z.AI's own statuses: no permission, file too large."""
+STANDS_FOR = {435: 413}
+"""Z.AI's own status of a body that is too large."""
 
 _ANTHROPIC = {
     "authentication_error": Blame.CREDENTIAL,
@@ -116,7 +116,7 @@ _GLM = {
     "1113": Blame.ACCOUNT,
     **dict.fromkeys(("1210", "1211", "1212", "1213", "1214", "1215"), Blame.REQUEST),
     **dict.fromkeys(("1220", "1221", "1222"), Blame.CREDENTIAL),
-    **dict.fromkeys(("1230", "1231", "1233", "1234"), Blame.BROKEN),
+    **dict.fromkeys(("1230", "1231", "1232", "1233", "1234"), Blame.BROKEN),
     "1301": Blame.REQUEST,
     "1302": Blame.RATE,
     "1303": Blame.RATE,

@@ -18,9 +18,10 @@ from corvus_proxy.money.usage import COUNTS
 from corvus_proxy.settings import reference
 from corvus_proxy.shop.states import STATES, STEPS
 from corvus_proxy.upstream.pool_standing import ACTIONS, State
-from corvus_proxy.wire import refusal
+from corvus_proxy.wire import encoding, headers, refusal, verdict
 from corvus_proxy.wire.dialect import COUNTING, PATHS, Dialect
 from corvus_proxy.wire.openai import responses
+from corvus_proxy.wire.tenancy.fields import TABLE
 from corvus_proxy.wire.verdict import Blame
 
 ROOT = Path(__file__).parents[2]
@@ -62,6 +63,51 @@ def test_every_endpoint_and_tool_of_the_dialects_is_told() -> None:
     assert told == {f"POST {path}": dialect.value for path, dialect in served.items()}
     tools = [cells[0].strip("| `") for cells in found if "POST" not in cells[0]]
     assert tools == [*responses.SERVED_TOOLS, *responses.REMOVABLE_TOOLS]
+
+
+def test_every_member_header_and_encoding_is_told() -> None:
+    """The tables of docs/tenancy.md are the ones in the code."""
+    expected = []
+    for dialect, table in TABLE.items():
+        for one in table:
+            served = ", ".join(f"`{value.decode()}`" for value in one.served) or "–"
+            expected.append(
+                f"| `{one.member}` | {dialect.value} | {one.deed.value} | {served} | {one.why} |"
+            )
+    up, down = sorted(headers.PASSED_UP), sorted(headers.PASSED_DOWN)
+    expected += [f"| `{name.decode()}` | to the upstream |" for name in up]
+    expected += [f"| `{name.decode()}…` | to the upstream |" for name in headers.PASSED_UP_PREFIXES]
+    expected += [f"| `{name.decode()}` | to the client |" for name in down]
+    for theirs, ours in headers.RENAMED_DOWN.items():
+        expected.append(f"| `{theirs.decode()}` | to the client, as `{ours.decode()}` |")
+    expected += [f"| `{name}…` | {what} |" for name, what in headers.DROPPED_BETAS.items()]
+    assert rows("tenancy.md") == expected
+    text = (ROOT / "docs" / "tenancy.md").read_text()
+    assert ", ".join(f"`{name}`" for name in encoding.ENCODINGS) in text
+
+
+def test_every_code_and_status_of_a_provider_is_told() -> None:
+    """The tables of docs/providers.md are the ones in the code."""
+    told: dict[tuple[str, str], verdict.Blame] = {}
+    statuses: dict[int, verdict.Blame] = {}
+    read = set()
+    for line in (ROOT / "docs" / "providers.md").read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip("| ").split(" | ")]
+        if line.startswith("|") and cells[0] in verdict.CODES:
+            for code in cells[2].split(", "):
+                told[cells[0], code.strip("`")] = verdict.Blame(cells[1])
+        elif re.match(r"\| \d{3}", line):
+            statuses |= {int(status): verdict.Blame(cells[1]) for status in cells[0].split(", ")}
+        elif line.startswith("|") and cells[0] in list(verdict.Blame):
+            read.add(cells[0])
+    assert told == {
+        (family, code): blame
+        for family, codes in verdict.CODES.items()
+        for code, blame in codes.items()
+        if family != "glm" or code.isdigit()
+    }
+    assert statuses == verdict.STATUSES
+    assert read == set(verdict.Blame)
 
 
 def test_every_metric_is_ours_by_name_and_told() -> None:
