@@ -21,7 +21,7 @@ from corvus_proxy.gateway.ending import (
     text_at_most,
 )
 from corvus_proxy.gateway.exchange import Exchange
-from corvus_proxy.gateway.forwarding import fault_in
+from corvus_proxy.gateway.forwarding import fault_in, in_callers_words
 from corvus_proxy.gateway.front.client import Client, Headers
 from corvus_proxy.gateway.quoting import input_estimate, may_reason_silently, output_limit
 from corvus_proxy.gateway.reading import Report, read, wanted
@@ -75,7 +75,8 @@ async def read_whole(
     if exchange.client.gone:
         stop = Stop.CLIENT_GONE
     elif whole is not None and whole.is_error:
-        raise fault_in(answer, exchange.lease.family, body)  # some say 200 and mean an error
+        # Some say 200 and mean an error.
+        raise in_callers_words(exchange, fault_in(answer, exchange.lease.family, body))
     elif stop is not Stop.ENDED or whole is None:
         raise _no_answer(stop)
     seen = Seen(False, False, None, None, 0, False)

@@ -108,7 +108,7 @@ async def send(
     if 200 <= answer.status < 300:
         return answer
     async with answer:
-        raise _in_callers_words(exchange, await fault(answer, lease.family))
+        raise in_callers_words(exchange, await fault(answer, lease.family))
 
 
 @asynccontextmanager
@@ -170,7 +170,8 @@ def fault_in(answer: Answer, family: str, body: bytes) -> UpstreamFault:
     return error
 
 
-def _in_callers_words(exchange: Exchange, fault: UpstreamFault) -> UpstreamFault:
+def in_callers_words(exchange: Exchange, fault: UpstreamFault) -> UpstreamFault:
+    """An upstream's refusal in the caller's dialect, where the upstream was asked in another."""
     if exchange.translation is None or not isinstance(fault, refusal.Relayed):
         return fault
     status = fault.upstream_status

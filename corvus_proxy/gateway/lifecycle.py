@@ -162,7 +162,8 @@ async def relay(exchange: Exchange, answer: Answer, using: Resources) -> None:
         await answering.read_whole(exchange, answer, settings, using.stopping)
         return
     if not forwarding.is_event_stream(answer):
-        raise await forwarding.fault(answer, exchange.lease.family)
+        fault = await forwarding.fault(answer, exchange.lease.family)
+        raise forwarding.in_callers_words(exchange, fault)
     answer = await begin(exchange, answer, settings, using.stopping)
     await exchange.client.head(200, answering.stream_headers(exchange, answer))
     stream = Stream(exchange, answer, relay=settings.relay, hold=settings.hold)

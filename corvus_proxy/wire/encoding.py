@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-import brotli  # type: ignore[import-untyped]
+import brotli
 import zstandard
 
 from corvus_proxy.errors import BodyTooLarge, InvalidRequest, UnsupportedEncoding
