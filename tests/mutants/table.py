@@ -733,6 +733,36 @@ RESPONSES = [
         (ASKED + "what_cannot_be_priced_or_would_be_shared_is_refused_by_name",),
     ),
 ]  # fmt: skip
+ENCODING = "tests/unit/wire/test_encoding.py::test_"
+TENANCY = "tests/unit/wire/test_tenancy.py::test_"
+UPSTREAMS_ERROR = "tests/unit/wire/test_verdict.py::test_"
+TENANTS = [
+    Mutant(
+        "a bomb is decoded to its end", "wire/encoding.py",
+        "if len(found) > most:", "if len(found) > bound.bytes_max:",
+        (ENCODING + "a_bomb_goes_off_nowhere", ENCODING + "the_factor_does_not_bind_small_bodies"),
+    ),
+    Mutant(
+        "two customers of one name are one", "wire/tenancy/names.py",
+        "(self.wallet.encode(), member.encode(), text)", '(b"", member.encode(), text)',
+        (TENANCY + "a_name_is_made_the_customers_own",),
+    ),
+    Mutant(
+        "a stored file is read for whoever names it", "wire/request.py",
+        "if scan.stored:", "if False:",
+        (TENANCY + "a_stored_file_is_refused_with_its_place",),
+    ),
+    Mutant(
+        "a message that quotes a customer blames the account", "wire/verdict.py",
+        "if opening.match(message):", "if opening.search(message):",
+        (UPSTREAMS_ERROR + "a_customer_cannot_write_an_account_out_of_its_pool",),
+    ),
+    Mutant(
+        "words about the account are passed on", "wire/verdict.py",
+        'and "error" in whole and not names_us(body)', 'and "error" in whole',
+        (UPSTREAMS_ERROR + "words_that_name_the_operators_account_are_never_passed_on",),
+    ),
+]  # fmt: skip
 MUTANTS = [
     *RESPONSES,
     *FENCE,
@@ -746,4 +776,5 @@ MUTANTS = [
     *ARITHMETIC,
     *SHOP,
     *SERVICES,
+    *TENANTS,
 ]

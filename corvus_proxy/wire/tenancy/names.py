@@ -20,6 +20,15 @@ from corvus_proxy.wire.tenancy.fields import TABLE, Deed
 DIGITS = 32
 """Hexadecimal digits of a name: 128 bits."""
 
+_EDITED = {
+    dialect: tuple(
+        (*one.member.partition(".")[::2], one.deed)
+        for one in rows
+        if one.deed in (Deed.NULLED, Deed.OWN)
+    )
+    for dialect, rows in TABLE.items()
+}
+"""Member, member of that or nothing, and which of the two edits."""
 _TEXT = msgspec.json.Decoder(str)
 
 
@@ -42,32 +51,33 @@ def splices(dialect: Dialect, body: bytes, scan: BodyScan, tenant: Tenant) -> li
     Raises InvalidRequest for a name that stands twice in its object.
     """
     found: list[Splice] = []
-    for member, deed, _, _ in TABLE[dialect]:
-        if deed not in (Deed.NULLED, Deed.OWN):
-            continue
-        place = _place(body, scan, member)
+    for outer, inner, deed in _EDITED[dialect]:
+        place = scan.members.get(outer)
+        if place is not None and inner:
+            place = _inside(body, place, outer, inner)
         if place is None:
             continue
         _, start, end = place
         value = body[start:end]
         if value == b"null":
             continue
-        new = b'"%b"' % tenant.name(member, _text(value)) if deed is Deed.OWN else b"null"
+        new = b"null"
+        if deed is Deed.OWN:
+            member = f"{outer}.{inner}" if inner else outer
+            new = b'"%b"' % tenant.name(member, _text(value))
         found.append(Splice(start, end, new))
     return found
 
 
-def _place(body: bytes, scan: BodyScan, member: str) -> tuple[int, int, int] | None:
-    """Where a member of the body, or of one of its objects, lies."""
-    outer, dot, inner = member.partition(".")
-    place = scan.members.get(outer)
-    if not dot or place is None:
-        return place
+def _inside(
+    body: bytes, place: tuple[int, int, int], outer: str, inner: str
+) -> tuple[int, int, int] | None:
+    """Where a member of one of the body's objects lies."""
     if body[place[1] : place[1] + 1] != b"{":
         return None
     members, duplicates = scan_members(body, place[1], place[2])
     if inner in duplicates:
-        raise InvalidRequest(f"The member {member} stands more than once.", param=outer)
+        raise InvalidRequest(f"The member {outer}.{inner} stands more than once.", param=outer)
     return members.get(inner)
 
 
