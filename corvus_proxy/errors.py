@@ -25,6 +25,7 @@
     │   ├── UpstreamRefused     4xx  the provider refused the request as the client sent it
     │   ├── UpstreamOverloaded  429  the provider is busy, or our account there is limited
     │   ├── UpstreamUnavailable 502  no answer, or none that may be relayed
+    │   ├── UpstreamCut         502  a stream that ended before it was complete
     │   └── UpstreamTimeout     504
     ├── SlowReader              408  we end an answer that nobody reads
     └── GatewayStopping         503  we end what runs: the process was told to stop
@@ -237,6 +238,12 @@ class UpstreamOverloaded(UpstreamFault):
 
 class UpstreamUnavailable(UpstreamFault):
     status, code = 502, "upstream_unavailable"
+
+
+class UpstreamCut(UpstreamFault):
+    """In a stream alone: what came of the answer is charged, the rest never came."""
+
+    status, code = 502, "upstream_cut"
 
 
 class UpstreamTimeout(UpstreamFault):

@@ -18,8 +18,8 @@ from corvus_proxy.errors import (
     OutOfBalance,
     RequestError,
     SlowReader,
+    UpstreamCut,
     UpstreamTimeout,
-    UpstreamUnavailable,
 )
 from corvus_proxy.gateway.exchange import Ending
 from corvus_proxy.money.outcome import Outcome
@@ -69,7 +69,7 @@ _UPSTREAMS_OWN = (Stop.ENDED, Stop.CUT, Stop.TIMED_OUT)
 _ENDS: dict[Stop, tuple[Outcome, type[RequestError], str]] = {
     Stop.ENDED: (
         Outcome.UPSTREAM_CUT,
-        UpstreamUnavailable,
+        UpstreamCut,
         "The upstream ended the answer before it was complete.",
     ),
     Stop.TIMED_OUT: (

@@ -600,7 +600,7 @@ def test_upstream_error_before_first_byte_in_a_stream_that_had_a_head(
     with counted(ends, Outcome.UPSTREAM_ERROR):
         seen = ask(ends, key, path, body)
     billed = (usage(served(ends, seen.upstream_id))[0], 1)  # as message_start reports it
-    ended_in_band(seen, OPUS, "upstream_unavailable", 0)
+    ended_in_band(seen, OPUS, "upstream_cut", 0)
     check(ends, key, Outcome.UPSTREAM_ERROR, seen.request_id, slug=OPUS, tokens=(0, 0),
           source="upstream", billed=billed, flags=("upstream_error_event",))  # fmt: skip
 
@@ -622,7 +622,7 @@ def test_upstream_cut_midstream(ends: RunningStack, key: Key, slug: str, wish: s
     check(ends, key, Outcome.UPSTREAM_CUT, seen.request_id, slug=slug, tokens=tokens,
           source="counted" if messages else "estimated",
           flags=("upstream_error_event",) if "error" in wish else ())  # fmt: skip
-    ended_in_band(seen, slug, "upstream_unavailable", nanos(slug, *tokens))
+    ended_in_band(seen, slug, "upstream_cut", nanos(slug, *tokens))
 
 
 @BOTH
@@ -636,7 +636,7 @@ def test_upstream_cut_midstream_behind_the_usage_is_charged_by_it(
     tokens = usage(served(ends, seen.upstream_id))
     check(ends, key, Outcome.UPSTREAM_CUT, seen.request_id, slug=slug, tokens=tokens,
           source="upstream")  # fmt: skip
-    ended_in_band(seen, slug, "upstream_unavailable", nanos(slug, *tokens))
+    ended_in_band(seen, slug, "upstream_cut", nanos(slug, *tokens))
 
 
 @BOTH
@@ -652,7 +652,7 @@ def test_upstream_cut_midstream_by_the_operators_own_account_is_not_told(
     assert b"credit balance" not in seen.content
     log = served(ends, seen.upstream_id)
     tokens = (usage(log)[0] if slug == OPUS else len(body) // 4, 5)
-    ended_in_band(seen, slug, "upstream_unavailable", nanos(slug, *tokens))
+    ended_in_band(seen, slug, "upstream_cut", nanos(slug, *tokens))
 
 
 @pytest.mark.parametrize("stream", [True, False])

@@ -140,7 +140,7 @@ def test_a_cut_stream_ends_with_a_failure_of_its_own(stack: RunningStack, rich: 
     assert found[-1]["type"] == "response.failed"
     assert found[-1]["response"]["id"] == found[0]["response"]["id"]
     error = found[-1]["response"]["error"]
-    assert error["code"] == "upstream_unavailable"
+    assert error["code"] == "upstream_cut"
     spent = before - balance(stack, rich)
     assert 0 < parse_usd(error["charged"]) == spent == cost_of(answer.content)
     assert answer.content.count(b"event: response.failed") == 1
@@ -160,7 +160,7 @@ def test_an_empty_account_of_the_operator_is_never_told(stack: RunningStack) -> 
     wish = "[[simulate: error_after=5; code=insufficient_quota]]"
     answer = stack.ask(PATH, asked(wish, stream=True))
     assert b"quota" not in answer.content.replace(wish.encode(), b"")
-    assert events(answer.content)[-1]["response"]["error"]["code"] == "upstream_unavailable"
+    assert events(answer.content)[-1]["response"]["error"]["code"] == "upstream_cut"
 
 
 def test_silence_is_filled_with_comments_and_then_ended(stack: RunningStack) -> None:

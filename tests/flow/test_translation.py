@@ -185,7 +185,7 @@ def test_a_stream_that_fails_ends_in_the_callers_dialect(
     assert (comment.startswith(b": corvus "), nothing) == (True, b"")
     assert last.startswith(b"event: error\ndata: " if path == MESSAGES else b"data: ")
     error = json.loads(last.partition(b"data: ")[2])["error"]
-    assert error["code"] == "upstream_unavailable"
+    assert error["code"] == "upstream_cut"
     assert error["type"] == ("api_error" if path == MESSAGES else "server_error")
     assert charged(answer) > 0
     assert b"Overloaded" not in answer.content
