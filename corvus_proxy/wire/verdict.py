@@ -107,7 +107,6 @@ _OPENAI = {
     "rate_limit_exceeded": Blame.RATE,
     "slow_down": Blame.BUSY,
     "server_is_overloaded": Blame.BUSY,
-    "server_error": Blame.BROKEN,
 }
 _GLM = {
     **dict.fromkeys(("1000", "1001", "1002", "1003", "1004"), Blame.CREDENTIAL),
@@ -130,7 +129,8 @@ CODES: dict[str, dict[str, Blame]] = {
     # Z.AI speaks the other two dialects too, and may well use their words in them.
     "glm": {**_ANTHROPIC, **_OPENAI, **_GLM},
 }
-"""By family and code: an error's `code`, `type` or `details.error_code`."""
+"""By family and code: an error's `code`, `type` or `details.error_code`. Types that only repeat the
+status (`invalid_request_error`, `server_error`) are left to it."""
 REQUEST_STATUSES = {"1211": 404, "model_not_found": 404, "not_found_error": 404}
 REQUEST_STATUSES |= {"request_too_large": 413}
 """What a client is told of its own error that came under a status which is not about it: Z.AI
