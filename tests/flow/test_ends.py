@@ -801,6 +801,27 @@ def test_out_of_balance_midstream_of_a_response(ends: RunningStack) -> None:
     assert 0 <= standing(ends, poor)["balance_nanos"] < held
 
 
+def test_out_of_balance_midstream_in_another_dialect(ends: RunningStack) -> None:
+    """The same where the answer is translated: the error is the caller's, no event is torn."""
+    poor = new_key(ends, "1")
+    _, body = request(MINI, "tokens=900; delay_ms=40", limit=5000, stream=True)
+    asked = {**json.loads(body), "max_tokens": 5000}
+    asked.pop("stream_options", None)
+    path, body = "/v1/messages", json.dumps(asked).encode()
+    with counted(ends, Outcome.OUT_OF_BALANCE), moves(ends, "corvus_shortfall_nanos_total", by=0):
+        running = Running(ends, poor, path, body)
+        running.await_deltas(3)
+        held = take_free(ends, poor)
+        seen = running.end()
+    *_, last, comment, _ = seen.body.split(b"\n\n")
+    assert last.startswith(b"event: error\ndata: ")
+    error = json.loads(last.partition(b"data: ")[2])["error"]
+    assert (error["type"], error["code"]) == ("billing_error", "insufficient_balance")
+    assert comment.startswith(b": corvus {")
+    assert b"message_stop" not in seen.body
+    assert 0 <= standing(ends, poor)["balance_nanos"] < held
+
+
 def sub_key(stack: RunningStack, key: Key, *words: str) -> Key:
     """A key that spends from the same wallet."""
     made = stack.command("keys", "create", "--parent", key.key_id, *words)
