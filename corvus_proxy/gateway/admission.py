@@ -9,6 +9,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 from urllib.parse import parse_qs
 
+import msgspec
+
 from corvus_proxy import secret as secrets
 from corvus_proxy.catalogue.book import Book, Model
 from corvus_proxy.errors import (
@@ -144,8 +146,9 @@ def in_upstreams_words(
     caller, upstream = asked.dialect, asked_in(model, serves, asked.dialect)
     if upstream is None or upstream is caller:
         return Read(body, asked, None)
+    found = translate.extras(caller, body)
     body = translate.request(caller, upstream, body, model)
-    theirs = requests.read(upstream, body)
+    theirs = msgspec.structs.replace(requests.read(upstream, body), removed_tools=found.left_out)
     reply = Reply(
         model.slug,
         request_id,
@@ -153,6 +156,8 @@ def in_upstreams_words(
         include_usage=asked.include_usage,
         input_estimate=input_estimate(theirs.scan),
         thinks=asked.thinks,
+        family=model.family,
+        custom_tools=found.custom,
     )
     return Read(body, theirs, Translation(caller, upstream, reply))
 

@@ -301,6 +301,8 @@ class Stream:
 
     def _told(self) -> Told:
         """What the client has read of a response, for whatever is to be said after it."""
+        if self._translated is not None:
+            return self._translated.told
         meter, sequence = self.meter, self._kept_sequence
         whole = sequence is None
         return Told(

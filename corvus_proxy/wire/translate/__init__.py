@@ -13,6 +13,7 @@ import msgspec
 from corvus_proxy.catalogue.book import Model
 from corvus_proxy.errors import UpstreamUnavailable
 from corvus_proxy.wire.dialect import Dialect
+from corvus_proxy.wire.openai.failed import Told
 from corvus_proxy.wire.translate import (
     chat_from_messages,
     chat_to_messages,
@@ -21,6 +22,29 @@ from corvus_proxy.wire.translate import (
 )
 from corvus_proxy.wire.translate import errors as translated_errors
 from corvus_proxy.wire.translate.reply import Reply, Translated
+from corvus_proxy.wire.translate.responses import from_chat, to_chat
+from corvus_proxy.wire.translate.responses.to_chat import Extras
+
+
+class Chained:
+    """A stream that is translated twice."""
+
+    def __init__(self, first: Translated, second: Translated) -> None:
+        self._first = first
+        self._second = second
+
+    def feed(self, chunk: bytes) -> bytes:
+        """What to send on for the next bytes of the upstream's."""
+        return self._second.feed(self._first.feed(chunk))
+
+    def finish(self) -> bytes:
+        """What to send on where the upstream's bytes have ended."""
+        return self._second.feed(self._first.finish()) + self._second.finish()
+
+    @property
+    def told(self) -> Told:
+        """What the client has read of a response."""
+        return self._second.told
 
 
 class Pair(NamedTuple):
@@ -39,6 +63,17 @@ PAIRS: dict[tuple[Dialect, Dialect], Pair] = {
     ),
     (Dialect.MESSAGES, Dialect.CHAT): Pair(
         messages_to_chat.request, messages_from_chat.whole, messages_from_chat.Stream
+    ),
+    (Dialect.RESPONSES, Dialect.CHAT): Pair(to_chat.request, from_chat.whole, from_chat.Stream),
+    (Dialect.RESPONSES, Dialect.MESSAGES): Pair(
+        lambda body, model: chat_to_messages.request(
+            to_chat.request(body, model, pictures_in_results=True), model
+        ),
+        lambda body, reply: from_chat.whole(chat_from_messages.whole(body, reply), reply),
+        lambda reply: Chained(
+            chat_from_messages.Stream(reply._replace(include_usage=True)),
+            from_chat.Stream(reply),
+        ),
     ),
 }
 """By the caller's dialect and the upstream's; of two ways for a caller, the first comes first."""
@@ -95,3 +130,8 @@ def request(caller: Dialect, upstream: Dialect, body: bytes, model: Model) -> by
     """The request in the upstream's dialect. Raises InvalidRequest with the member that has no
     counterpart there."""
     return PAIRS[caller, upstream].request(body, model)
+
+
+def extras(caller: Dialect, body: bytes) -> Extras:
+    """What of the caller's request its answer has to know. Raises InvalidRequest."""
+    return to_chat.extras(body) if caller is Dialect.RESPONSES else Extras()

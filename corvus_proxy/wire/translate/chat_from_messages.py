@@ -11,7 +11,7 @@ import msgspec
 from corvus_proxy.money.usage import Usage, UsageInvalid, from_messages
 from corvus_proxy.wire.translate.events import Events, data_of, decoded
 from corvus_proxy.wire.translate.fields import Json, present
-from corvus_proxy.wire.translate.reply import Reply
+from corvus_proxy.wire.translate.reply import Reply, Untold
 
 FINISH = {
     "end_turn": "stop",
@@ -111,7 +111,7 @@ def _call(block: Json, arguments: str) -> Json:
     }
 
 
-class Stream:
+class Stream(Untold):
     """The chat stream of a Messages stream. An error event gives nothing: the end is told by who
     knows what it costs."""
 

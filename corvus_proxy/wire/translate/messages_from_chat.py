@@ -5,14 +5,13 @@ Rule 1: blocks follow one another, each closed before the next is opened. Calls 
 Rule 2: input is told as an estimate first and truly at the end, as clients' merge rule expects.
 """
 
-from typing import Any
-
 import msgspec
 
 from corvus_proxy.money.usage import Usage, UsageInvalid, from_chat
 from corvus_proxy.wire.translate.events import Events, decoded, named
 from corvus_proxy.wire.translate.fields import Json
-from corvus_proxy.wire.translate.reply import Reply
+from corvus_proxy.wire.translate.reply import Reply, Untold
+from corvus_proxy.wire.translate.said import DECODER, Call, Choice, Said, read
 
 STOP_REASONS = {
     "stop": "end_turn",
@@ -24,49 +23,12 @@ STOP_REASONS = {
 }
 
 
-class _Called(msgspec.Struct):
-    name: str | None = None
-    arguments: str | None = None
-
-
-class _Call(msgspec.Struct):
-    index: int = 0
-    id: str | None = None
-    function: _Called | None = None
-
-
-class _Said(msgspec.Struct):
-    """A message, or a delta of one."""
-
-    content: str | None = None
-    refusal: str | None = None
-    reasoning_content: str | None = None
-    tool_calls: list[_Call] | None = None
-
-
-class _Choice(msgspec.Struct):
-    index: int = 0
-    message: _Said | None = None
-    delta: _Said | None = None
-    finish_reason: str | None = None
-
-
-class _Answer(msgspec.Struct):
-    id: str | None = None
-    choices: list[_Choice] = []
-    usage: Json | None = None
-    error: Any = None
-
-
-_ANSWER = msgspec.json.Decoder(_Answer)
-
-
 def whole(body: bytes, reply: Reply) -> bytes:
     """The Messages answer that says what the chat answer `body` says. Raises
     msgspec.DecodeError."""
-    answer = _ANSWER.decode(body)
-    choice = answer.choices[0] if answer.choices else _Choice()
-    said = choice.message or _Said()
+    answer = DECODER.decode(body)
+    choice = answer.choices[0] if answer.choices else Choice()
+    said = choice.message or Said()
     content: list[Json] = []
     if said.reasoning_content and reply.thinks:
         content.append(_thinking(said.reasoning_content))
@@ -120,7 +82,7 @@ def _thinking(text: str) -> Json:
     return {"type": "thinking", "thinking": text, "signature": ""}
 
 
-def _tool_use(call: _Call, given: Json) -> Json:
+def _tool_use(call: Call, given: Json) -> Json:
     name = call.function.name if call.function else None
     return {"type": "tool_use", "id": call.id, "name": name, "input": given}
 
@@ -145,7 +107,7 @@ class _Block:
         """Deltas that have not been told."""
 
 
-class Stream:
+class Stream(Untold):
     """The Messages stream of a chat stream. An error event gives nothing: the end is told by who
     knows what it costs."""
 
@@ -174,18 +136,15 @@ class Stream:
     def _event(self, data: bytes) -> bytes:
         if data.startswith(b"[DONE]"):
             return self._end()
-        try:
-            chunk = _ANSWER.decode(data)
-        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-            return b""
-        if chunk.error or self._ended:
+        chunk = read(data)
+        if chunk is None or chunk.error or self._ended:
             return b""
         self._usage = chunk.usage or self._usage
         told = b"" if self._started else self._start(chunk.id)
         for choice in chunk.choices:
             if choice.index == 0:
                 self._finish = choice.finish_reason or self._finish
-                told += self._said(choice.delta or _Said())
+                told += self._said(choice.delta or Said())
         return told
 
     def _start(self, answer_id: str | None) -> bytes:
@@ -199,7 +158,7 @@ class Stream:
         message = {**_message(answer_id, self._reply), "usage": counts}
         return named("message_start", {"message": message})
 
-    def _said(self, said: _Said) -> bytes:
+    def _said(self, said: Said) -> bytes:
         told = b""
         if said.reasoning_content and self._reply.thinks:
             delta = {"type": "thinking_delta", "thinking": said.reasoning_content}

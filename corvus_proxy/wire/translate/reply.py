@@ -2,6 +2,8 @@
 
 from typing import NamedTuple, Protocol
 
+from corvus_proxy.wire.openai.failed import NOTHING_TOLD, Told
+
 
 class Reply(NamedTuple):
     """Facts of a request that its translated answer shows."""
@@ -16,6 +18,10 @@ class Reply(NamedTuple):
     """Tokens of input, told until the upstream tells them."""
     thinks: bool = False
     """The client asked for thinking (Messages): only then it is shown."""
+    family: str = ""
+    """Of the model: thinking goes back to no other (Responses)."""
+    custom_tools: frozenset[str] = frozenset()
+    """Names of custom tools, whose calls are told as such (Responses)."""
 
 
 class Translated(Protocol):
@@ -26,3 +32,14 @@ class Translated(Protocol):
 
     def finish(self) -> bytes:
         """What to send on where the upstream's bytes have ended."""
+
+    @property
+    def told(self) -> Told:
+        """What the client has read of a response; nothing in other dialects."""
+        ...
+
+
+class Untold:
+    """Of dialects whose errors need no memory."""
+
+    told = NOTHING_TOLD

@@ -1,0 +1,368 @@
+"""A request for a response, said as chat: function tools and what an agent's turn is made of. Pure.
+
+It is the first half of every translation of this dialect: what speaks Messages is asked by
+translating once more. A custom tool becomes a function of one text; what another hop's model has
+thought comes back to it alone, inside `encrypted_content` of our own making.
+"""
+
+from typing import Any, NamedTuple
+
+import msgspec
+
+from corvus_proxy.catalogue.book import Model
+from corvus_proxy.wire.dialect import Dialect
+from corvus_proxy.wire.openai.responses import REMOVABLE_TOOLS
+from corvus_proxy.wire.translate.fields import (
+    Fates,
+    Json,
+    check,
+    decode,
+    present,
+    refusal,
+    untranslatable,
+)
+from corvus_proxy.wire.translate.responses import sealed
+
+FATES = Fates(
+    carried=frozenset(
+        {
+            "input", "instructions", "max_output_tokens", "model", "parallel_tool_calls",
+            "reasoning", "safety_identifier", "stream", "temperature", "text", "tool_choice",
+            "tools", "top_p", "user",
+        }
+    ),
+    dropped=frozenset(
+        {
+            "client_metadata", "include", "max_tool_calls", "metadata", "prompt_cache_key",
+            "prompt_cache_options", "prompt_cache_retention", "store", "stream_options",
+        }
+    ),
+    neutral={
+        "background": (False,),
+        "context_management": ([],),
+        "service_tier": ("auto", "default"),
+        "top_logprobs": (0,),
+        "truncation": ("disabled",),
+    },
+)  # fmt: skip
+
+LEFT_OUT = (*REMOVABLE_TOOLS, "tool_search")
+"""Beginnings of the types of tools that agents offer unasked and work without."""
+CUSTOM_INPUT = "input"
+"""The one parameter of a function that stands for a custom tool."""
+_PICTURES_FOLLOW = "(What it shows follows.)"
+
+
+class Extras(NamedTuple):
+    """What of a request's tools its answer has to know."""
+
+    custom: frozenset[str] = frozenset()
+    """Names of custom tools, whose calls are told as such."""
+    left_out: tuple[str, ...] = ()
+    """Types of tools that are not offered to the model."""
+
+
+class _Tool(msgspec.Struct):
+    type: str
+    name: str | None = None
+    description: str | None = None
+    parameters: Json | None = None
+    strict: bool | None = None
+    format: Json | None = None
+
+
+class _Part(msgspec.Struct):
+    type: str
+    text: str | None = None
+    refusal: str | None = None
+    image_url: str | None = None
+    detail: str | None = None
+    file_data: str | None = None
+    filename: str | None = None
+
+
+class _Item(msgspec.Struct):
+    type: str = "message"
+    role: str | None = None
+    content: str | list[_Part] | None = None
+    call_id: str | None = None
+    name: str | None = None
+    namespace: str | None = None
+    arguments: str | None = None
+    input: str | None = None
+    output: str | list[_Part] | None = None
+    encrypted_content: str | None = None
+
+
+class _Reasoning(msgspec.Struct):
+    effort: str | None = None
+
+
+class _Format(msgspec.Struct):
+    type: str
+    name: str | None = None
+    schema: Json | None = None
+    strict: bool | None = None
+
+
+class _Text(msgspec.Struct):
+    format: _Format | None = None
+
+
+class _Choice(msgspec.Struct):
+    type: str
+    name: str | None = None
+
+
+class _Body(msgspec.Struct):
+    model: str
+    input: str | list[_Item] | None = None
+    instructions: str | None = None
+    stream: bool | None = None
+    max_output_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    tools: list[_Tool] | None = None
+    tool_choice: str | _Choice | None = None
+    parallel_tool_calls: bool | None = None
+    text: _Text | None = None
+    reasoning: _Reasoning | None = None
+    safety_identifier: str | None = None
+    user: str | None = None
+
+
+class _Tools(msgspec.Struct):
+    tools: list[_Tool] | None = None
+
+
+def extras(body: bytes) -> Extras:
+    """What the answer to `body` has to know. Raises InvalidRequest."""
+    tools = decode(body, _Tools).tools or []
+    custom = frozenset(tool.name for tool in tools if tool.type == "custom" and tool.name)
+    left_out = [tool.type for tool in tools if tool.type.startswith(LEFT_OUT)]
+    return Extras(custom, tuple(dict.fromkeys(left_out)))
+
+
+def request(body: bytes, model: Model, *, pictures_in_results: bool = False) -> bytes:
+    """The chat request that says what the request `body` says. `pictures_in_results`: whether a
+    tool's result may show something; else its pictures follow as the user's. Raises
+    InvalidRequest."""
+    check(body, FATES, Dialect.CHAT)
+    asked = decode(body, _Body)
+    history = _History(model, pictures_in_results=pictures_in_results)
+    if asked.instructions:
+        history.add({"role": "system", "content": asked.instructions})
+    if isinstance(asked.input, str):
+        history.add({"role": "user", "content": asked.input})
+    else:
+        for at, item in enumerate(asked.input or ()):
+            history.read(item, f"input[{at}]")
+    history.flush()
+    if not history.messages:
+        raise refusal("input", "there is nothing in it.")
+    tools = _tools(asked.tools or [])
+    form = asked.text.format if asked.text else None
+    made = present(
+        model=asked.model,
+        max_completion_tokens=asked.max_output_tokens,
+        stream=asked.stream,
+        stream_options={"include_usage": True} if asked.stream else None,
+        tools=tools or None,
+        tool_choice=_choice(asked.tool_choice) if tools else None,
+        parallel_tool_calls=asked.parallel_tool_calls if tools else None,
+        response_format=_format(form) if form else None,
+        temperature=asked.temperature,
+        top_p=asked.top_p,
+        **_reasoning(asked, model),
+        safety_identifier=asked.safety_identifier if model.family != "glm" else None,
+        user=asked.user if model.family != "glm" else None,
+        messages=history.messages,
+    )
+    return msgspec.json.encode(made)
+
+
+def _reasoning(asked: _Body, model: Model) -> Json:
+    effort = asked.reasoning.effort if asked.reasoning else None
+    if effort is None:
+        return {}
+    if model.family == "glm":
+        return {"thinking": {"type": "disabled" if effort == "none" else "enabled"}}
+    return {"reasoning_effort": effort}
+
+
+# -- the history --------------------------------------------------------------------------------
+
+
+class _History:
+    """Messages out of items: what the model thought, said and called in a row is one message."""
+
+    def __init__(self, model: Model, *, pictures_in_results: bool) -> None:
+        self.messages: list[Json] = []
+        self._family = model.family
+        self._pictures_in_results = pictures_in_results
+        self._turn: Json = {}
+        """The model's, while it may still go on."""
+        self._pictures: list[Json] = []
+        """Of results, to follow the last of them."""
+
+    def add(self, message: Json) -> None:
+        """A message that is no turn of the model's."""
+        self.flush()
+        self.messages.append(message)
+
+    def flush(self) -> None:
+        """Ends what is being gathered."""
+        if self._turn:
+            turn, self._turn = self._turn, {}
+            self.messages.append({"role": "assistant", "content": None, **turn})
+        if self._pictures:
+            pictures, self._pictures = self._pictures, []
+            self.messages.append({"role": "user", "content": pictures})
+
+    def read(self, item: _Item, place: str) -> None:
+        """Takes the next item. Raises InvalidRequest."""
+        if item.namespace is not None:
+            raise untranslatable(f"{place}.namespace", Dialect.CHAT)
+        match item.type:
+            case "message":
+                self._message(item, place)
+            case "reasoning":
+                self._thought(item)
+            case "function_call" | "custom_tool_call":
+                self._call(item, place)
+            case "function_call_output" | "custom_tool_call_output":
+                self._result(item, place)
+            case _:
+                raise untranslatable(f"{place}.type", Dialect.CHAT)
+
+    def _message(self, item: _Item, place: str) -> None:
+        content = item.content or ""
+        if item.role == "assistant":
+            if "content" in self._turn or "tool_calls" in self._turn:
+                self.flush()
+            said = content if isinstance(content, str) else _said(content, place)
+            self._turn["content"] = said
+            return
+        if item.role not in ("user", "system", "developer"):
+            raise untranslatable(f"{place}.role", Dialect.CHAT)
+        role = "user" if item.role == "user" else "system"
+        parts = content if isinstance(content, str) else _parts(content, f"{place}.content")
+        self.add({"role": role, "content": parts})
+
+    def _thought(self, item: _Item) -> None:
+        thought = sealed.opened(item.encrypted_content or "", self._family)
+        if thought:
+            self.flush()
+            self._turn.update(thought)
+
+    def _call(self, item: _Item, place: str) -> None:
+        if item.call_id is None or item.name is None:
+            raise refusal(f"{place}.{'name' if item.call_id else 'call_id'}", "it is missing.")
+        arguments = item.arguments or ""
+        if item.type == "custom_tool_call":
+            arguments = msgspec.json.encode({CUSTOM_INPUT: item.input or ""}).decode()
+        function = {"name": item.name, "arguments": arguments}
+        calls = self._turn.setdefault("tool_calls", [])
+        calls.append({"id": item.call_id, "type": "function", "function": function})
+
+    def _result(self, item: _Item, place: str) -> None:
+        if item.call_id is None:
+            raise refusal(f"{place}.call_id", "it is missing.")
+        if self._turn:
+            self.flush()
+        content: str | list[Json] = item.output if isinstance(item.output, str) else ""
+        if isinstance(item.output, list):
+            content = _parts(item.output, f"{place}.output")
+            if not self._pictures_in_results:
+                content = self._without_pictures(content)
+        message = {"role": "tool", "tool_call_id": item.call_id, "content": content}
+        self.messages.append(message)
+
+    def _without_pictures(self, parts: list[Json]) -> str:
+        texts = [part["text"] for part in parts if part["type"] == "text"]
+        pictures = [part for part in parts if part["type"] != "text"]
+        self._pictures += pictures
+        return "\n".join([*texts, *([_PICTURES_FOLLOW] if pictures else ())])
+
+
+def _said(parts: list[_Part], place: str) -> str:
+    texts = []
+    for at, part in enumerate(parts):
+        if part.type not in ("output_text", "refusal", "input_text"):
+            raise untranslatable(f"{place}.content[{at}].type", Dialect.CHAT)
+        texts.append(part.text or part.refusal or "")
+    return "".join(texts)
+
+
+def _parts(parts: list[_Part], place: str) -> list[Json]:
+    return [_part(part, f"{place}[{at}]") for at, part in enumerate(parts)]
+
+
+def _part(part: _Part, place: str) -> Json:
+    match part.type:
+        case "input_text" | "output_text" | "text":
+            return {"type": "text", "text": part.text or ""}
+        case "input_image" if part.image_url is not None:
+            return {
+                "type": "image_url",
+                "image_url": {"url": part.image_url, **present(detail=part.detail)},
+            }
+        case "input_file" if part.file_data is not None:
+            file = {"file_data": part.file_data, "filename": part.filename or "document.pdf"}
+            return {"type": "file", "file": file}
+        case "input_image" | "input_file":
+            raise untranslatable(f"{place}.file_id", Dialect.CHAT)
+        case _:
+            raise untranslatable(f"{place}.type", Dialect.CHAT)
+
+
+# -- what is asked for --------------------------------------------------------------------------
+
+
+def _tools(tools: list[_Tool]) -> list[Json]:
+    found = []
+    for at, tool in enumerate(tools):
+        if tool.type.startswith(LEFT_OUT):
+            continue
+        if tool.type not in ("function", "custom") or tool.name is None:
+            raise untranslatable(f"tools[{at}].type", Dialect.CHAT)
+        function = _custom(tool) if tool.type == "custom" else present(
+            name=tool.name,
+            description=tool.description,
+            parameters=tool.parameters,
+            strict=tool.strict or None,
+        )  # fmt: skip
+        found.append({"type": "function", "function": function})
+    return found
+
+
+def _custom(tool: _Tool) -> Json:
+    """A function of one text; its grammar, which nobody enforces here, is told."""
+    described = tool.description or ""
+    definition = (tool.format or {}).get("definition")
+    if definition:
+        described += f"\nIts input follows this grammar:\n{definition}"
+    return {
+        "name": tool.name,
+        "description": described,
+        "parameters": {
+            "type": "object",
+            "properties": {CUSTOM_INPUT: {"type": "string"}},
+            "required": [CUSTOM_INPUT],
+        },
+    }
+
+
+def _choice(choice: str | _Choice | None) -> str | Json | None:
+    if not isinstance(choice, _Choice):
+        return choice
+    if choice.type not in ("function", "custom") or choice.name is None:
+        raise untranslatable("tool_choice", Dialect.CHAT)
+    return {"type": "function", "function": {"name": choice.name}}
+
+
+def _format(form: _Format) -> Any:
+    if form.type != "json_schema":
+        return {"type": form.type}
+    schema = present(name=form.name or "answer", schema=form.schema, strict=form.strict)
+    return {"type": "json_schema", "json_schema": schema}
