@@ -12,7 +12,7 @@ from corvus_proxy.money.amount import parse_usd
 from tests.oracle import bill
 from tests.stack import RunningStack
 
-CHAT, MESSAGES = "/v1/chat/completions", "/v1/messages"
+CHAT, MESSAGES, RESPONSES = "/v1/chat/completions", "/v1/messages", "/v1/responses"
 CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 CHAT_TOOLS: Any = [{"type": "function", "function": {"name": "weather", "parameters": CITY}}]
 MESSAGES_TOOLS: Any = [{"name": "weather", "description": "the weather", "input_schema": CITY}]
@@ -273,4 +273,68 @@ def test_glm_speaks_messages_by_itself(stack: RunningStack, stream: bool) -> Non
 def test_models_name_every_path_that_serves_them(stack: RunningStack) -> None:
     rows = {row["id"]: row["endpoints"] for row in stack.ask_get("/v1/models").json()["data"]}
     for slug in ("claude-opus-5-5", "gpt-5.5", "glm-5.3"):
-        assert {CHAT, MESSAGES} <= set(rows[slug])
+        assert {CHAT, MESSAGES, RESPONSES} == set(rows[slug])
+
+
+RESPONSES_TOOLS: Any = [{"type": "function", "name": "weather", "parameters": CITY, "strict": None},
+                        {"type": "web_search"}, {"type": "tool_search"}]  # fmt: skip
+
+
+@pytest.mark.parametrize("slug", ["claude-opus-5-5", "claude-haiku-4-5", "glm-5.3"])
+def test_responses_run_a_tool_loop_on_other_families(stack: RunningStack, slug: str) -> None:
+    """Two turns by the SDK, streamed: what came back goes in again, thinking in its place."""
+    import openai
+
+    client = openai.OpenAI(base_url=f"{stack.api}/v1", api_key=stack.demo_key)
+    history: list[Any] = [{"role": "user", "content": "use the weather tool"}]
+    options: Any = {"model": slug, "tools": RESPONSES_TOOLS, "store": False, "stream": True,
+                    "instructions": "You know the weather.", "reasoning": {"effort": "low"},
+                    "include": ["reasoning.encrypted_content"]}  # fmt: skip
+    events = list(client.responses.create(input=history, **options))
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+    first: Any = events[-1]
+    assert first.type == "response.completed"
+    assert first.response.output[0].type == "reasoning"
+    assert first.response.output[0].encrypted_content.startswith("corvus1.")
+    call = first.response.output[-1]
+    assert set(json.loads(call.arguments)) == {"city"}
+    done = [event.item for event in events if event.type == "response.output_item.done"]
+    assert [item.id for item in done] == [item.id for item in first.response.output]
+    history += [item.model_dump(exclude_none=True) for item in done]
+    history.append({"type": "function_call_output", "call_id": call.call_id, "output": "sunny"})
+    second: Any = list(client.responses.create(input=history, **options))[-1]
+    assert second.type == "response.completed"
+    assert second.response.output_text
+    usage = second.response.usage
+    assert usage.input_tokens + usage.output_tokens == usage.total_tokens > 0
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("slug", ["claude-opus-5-5", "glm-5.3"])
+def test_responses_are_billed_by_the_upstreams_own_report(
+    stack: RunningStack, slug: str, stream: bool
+) -> None:
+    key = stack.new_key("5")
+    tag, directive = tagged(tokens=40)
+    body = {"model": slug, "input": directive + "long " * 300, "stream": stream,
+            "tools": RESPONSES_TOOLS}  # fmt: skip
+    answer = stack.ask(RESPONSES, body, key=key["secret"])
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["x-corvus-removed-tools"] == "web_search, tool_search"
+    row = served(stack, tag)
+    nanos = bill.chat_nanos if slug == "glm-5.3" else bill.messages_nanos
+    assert charged(answer) == nanos(slug, row["usage"]) > 0
+    assert row["dialect"] == ("chat" if slug == "glm-5.3" else "messages")
+
+
+@pytest.mark.parametrize("slug", ["claude-opus-5-5", "glm-5.3"])
+def test_a_response_that_is_cut_fails_with_the_next_number(stack: RunningStack, slug: str) -> None:
+    _, directive = tagged(tokens=60, cut_after=20)
+    body = {"model": slug, "input": directive, "stream": True}
+    answer = stack.ask(RESPONSES, body)
+    *rest, last, _, _ = answer.content.split(b"\n\n")
+    events = [json.loads(event.partition(b"data: ")[2]) for event in [*rest, last]]
+    assert [event["sequence_number"] for event in events] == list(range(len(events)))
+    assert events[-1]["type"] == "response.failed"
+    assert events[-1]["response"]["id"] == events[0]["response"]["id"]
+    assert charged(answer) > 0

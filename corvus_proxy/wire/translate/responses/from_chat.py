@@ -30,6 +30,8 @@ def whole(body: bytes, reply: Reply) -> bytes:
     answer = DECODER.decode(body)
     choice = answer.choices[0] if answer.choices else Choice()
     said = choice.message or Said()
+    for index, call in enumerate(said.tool_calls or ()):
+        call.index = index  # a whole message numbers none
     made = _Making(reply)
     made.begin(answer.id)
     made.say(said)
