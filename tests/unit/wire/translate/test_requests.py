@@ -298,8 +298,6 @@ def test_messages_are_said_in_chat(members: dict[str, Any], expected: dict[str, 
          "messages[1].tool_calls[0].function.arguments"),
         ({"messages": [USER, {"role": "assistant", "tool_calls": [call("{")]}]},
          "messages[1].tool_calls[0].function.arguments"),
-        ({"messages": part(type="file", file={"file_id": "f"})},
-         "messages[0].content[0].file.file_id"),
         ({"messages": part(type="video")}, "messages[0].content[0].type"),
         ({"messages": part(type="image_url", image_url={"url": "ftp://x"})},
          "messages[0].content[0].image_url.url"),
@@ -328,8 +326,6 @@ def test_what_messages_cannot_say_is_refused_by_its_name(
         ({"tools": [messages_tool()], "tool_choice": {"type": "maybe"}}, "tool_choice"),
         ({"output_config": {"effort": "enormous"}}, "output_config.effort"),
         ({"output_config": {"format": {"type": "grammar"}}}, "output_config.format"),
-        ({"messages": part(type="image", source={"type": "file", "file_id": "f"})},
-         "messages[0].content[0].source.file_id"),
         ({"messages": part(type="document", source={"type": "url", "url": "https://a"})},
          "messages[0].content[0].source"),
         ({"messages": part(type="search_result")}, "messages[0].content[0].type"),
@@ -346,6 +342,27 @@ def test_what_chat_cannot_say_is_refused_by_its_name(members: dict[str, Any], pa
         to_chat(**members)
     assert refused.value.param == param
     assert param in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("caller", "upstream", "slug", "content", "param"),
+    [
+        (CHAT, MESSAGES, "claude-opus-5-5", {"type": "file", "file": {"file_id": "f"}},
+         "messages[0].content[0].file.file_id"),
+        (MESSAGES, CHAT, "gpt-5.5", {"type": "image", "source": {"type": "file", "file_id": "f"}},
+         "messages[0].content[0].source"),
+    ],
+)  # fmt: skip
+def test_what_is_stored_at_a_vendor_is_refused_here_too(
+    caller: Dialect, upstream: Dialect, slug: str, content: Any, param: str
+) -> None:
+    """Reading the request refuses it first; translation has no way to say it either."""
+    body = json.dumps({"model": slug, "max_tokens": 9, "messages": part(**content)}).encode()
+    with pytest.raises(InvalidRequest):
+        requests.read(caller, body)
+    with pytest.raises(InvalidRequest) as refused:
+        translate.request(caller, upstream, body, model(slug))
+    assert refused.value.param == param
 
 
 @pytest.mark.parametrize(
@@ -436,7 +453,7 @@ def test_every_member_that_the_vendors_sdks_know_has_a_fate() -> None:
             MESSAGES,
             messages_to_chat.FATES,
             MessageCreateParamsBase,
-            set(),
+            {"diagnostics"},
         ),
     ):
         named = fates.carried | fates.dropped | set(fates.neutral)
