@@ -49,13 +49,13 @@ def test_a_captured_request_is_translated(dialect: Any, body: Any) -> None:
         assert model is not None
         raw = json.dumps({**restored(body), "model": slug}).encode()
         requests.read(dialect, raw)
-        try:
-            made = translate.request(dialect, upstream, raw, model)
-        except InvalidRequest as refused:
-            assert dialect is Dialect.RESPONSES, refused
-            kinds = [item.get("type") for item in body["input"]]
-            assert refused.param == f"input[{kinds.index('additional_tools')}].type"  # noqa: PT017
+        kinds = [item.get("type") for item in body.get("input", ())]
+        if "additional_tools" in kinds:
+            with pytest.raises(InvalidRequest) as refused:
+                translate.request(dialect, upstream, raw, model)
+            assert refused.value.param == f"input[{kinds.index('additional_tools')}].type"
             continue
+        made = translate.request(dialect, upstream, raw, model)
         asked = requests.read(upstream, made)
         assert asked.stream == bool(body.get("stream"))
         found = json.loads(made)
