@@ -158,6 +158,7 @@ def in_upstreams_words(
         thinks=asked.thinks,
         family=model.family,
         custom_tools=found.custom,
+        namespaced=found.namespaced,
     )
     return Read(body, theirs, Translation(caller, upstream, reply))
 

@@ -22,8 +22,8 @@ from corvus_proxy.wire.translate import (
 )
 from corvus_proxy.wire.translate import errors as translated_errors
 from corvus_proxy.wire.translate.reply import Reply, Translated
-from corvus_proxy.wire.translate.responses import from_chat, to_chat
-from corvus_proxy.wire.translate.responses.to_chat import Extras
+from corvus_proxy.wire.translate.responses import from_chat, to_chat, tools
+from corvus_proxy.wire.translate.responses.tools import Extras
 
 
 class Chained:
@@ -134,4 +134,4 @@ def request(caller: Dialect, upstream: Dialect, body: bytes, model: Model) -> by
 
 def extras(caller: Dialect, body: bytes) -> Extras:
     """What of the caller's request its answer has to know. Raises InvalidRequest."""
-    return to_chat.extras(body) if caller is Dialect.RESPONSES else Extras()
+    return tools.extras(body) if caller is Dialect.RESPONSES else Extras()

@@ -1,5 +1,6 @@
 """What the telling of an answer needs to know of its request."""
 
+from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 from corvus_proxy.wire.openai.failed import NOTHING_TOLD, Told
@@ -22,6 +23,8 @@ class Reply(NamedTuple):
     """Of the model: thinking goes back to no other (Responses)."""
     custom_tools: frozenset[str] = frozenset()
     """Names of custom tools, whose calls are told as such (Responses)."""
+    namespaced: Mapping[str, tuple[str, str]] = {}
+    """By the names of functions that stand in a namespace: it, and their name in it (Responses)."""
 
 
 class Translated(Protocol):

@@ -14,7 +14,7 @@ from corvus_proxy.wire.translate.events import Events, decoded, named
 from corvus_proxy.wire.translate.fields import Json
 from corvus_proxy.wire.translate.reply import Reply
 from corvus_proxy.wire.translate.responses import sealed
-from corvus_proxy.wire.translate.responses.to_chat import CUSTOM_INPUT
+from corvus_proxy.wire.translate.responses.tools import CUSTOM_INPUT
 from corvus_proxy.wire.translate.said import DECODER, Call, Called, Choice, Said, read
 
 INCOMPLETE = {
@@ -199,10 +199,15 @@ class _Making:
 
     def _call(self, call: Call) -> bytes:
         function = call.function or Called()
-        custom = function.name in self._reply.custom_tools
-        item, told = self._item(
-            "call", call.index, call_id=call.id, name=function.name, custom=custom
-        )
+        name = function.name or ""
+        namespace, own = self._reply.namespaced.get(name, ("", name))
+        told_as = {
+            "call_id": call.id,
+            "name": own,
+            **({"namespace": namespace} if namespace else {}),
+        }
+        custom = name in self._reply.custom_tools
+        item, told = self._item("call", call.index, told_as=told_as, custom=custom)
         arguments = function.arguments or ""
         item.text += arguments
         if item.item["type"] == "function_call" and arguments:
@@ -275,7 +280,7 @@ def _blank(kind: str, own: str, members: Json) -> Json:
             "role": "assistant",
             "content": [],
         }
-    named_by = {"call_id": members["call_id"], "name": members["name"], "status": "in_progress"}
+    named_by = {**members["told_as"], "status": "in_progress"}
     if members["custom"]:
         return {"id": f"ctc_{own}", "type": "custom_tool_call", **named_by, "input": ""}
     return {"id": f"fc_{own}", "type": "function_call", **named_by, "arguments": ""}

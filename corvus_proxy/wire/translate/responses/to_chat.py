@@ -1,17 +1,16 @@
 """A request for a response, said as chat: function tools and what an agent's turn is made of. Pure.
 
 It is the first half of every translation of this dialect: what speaks Messages is asked by
-translating once more. A custom tool becomes a function of one text; what another hop's model has
-thought comes back to it alone, inside `encrypted_content` of our own making.
+translating once more. What a model has thought comes back to it alone, inside `encrypted_content`
+of our own making.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
 from corvus_proxy.catalogue.book import Model
 from corvus_proxy.wire.dialect import Dialect
-from corvus_proxy.wire.openai.responses import REMOVABLE_TOOLS
 from corvus_proxy.wire.translate.fields import (
     Fates,
     Json,
@@ -21,7 +20,7 @@ from corvus_proxy.wire.translate.fields import (
     refusal,
     untranslatable,
 )
-from corvus_proxy.wire.translate.responses import sealed
+from corvus_proxy.wire.translate.responses import sealed, tools
 
 FATES = Fates(
     carried=frozenset(
@@ -46,29 +45,7 @@ FATES = Fates(
     },
 )  # fmt: skip
 
-LEFT_OUT = (*REMOVABLE_TOOLS, "tool_search")
-"""Beginnings of the types of tools that agents offer unasked and work without."""
-CUSTOM_INPUT = "input"
-"""The one parameter of a function that stands for a custom tool."""
 _PICTURES_FOLLOW = "(What it shows follows.)"
-
-
-class Extras(NamedTuple):
-    """What of a request's tools its answer has to know."""
-
-    custom: frozenset[str] = frozenset()
-    """Names of custom tools, whose calls are told as such."""
-    left_out: tuple[str, ...] = ()
-    """Types of tools that are not offered to the model."""
-
-
-class _Tool(msgspec.Struct):
-    type: str
-    name: str | None = None
-    description: str | None = None
-    parameters: Json | None = None
-    strict: bool | None = None
-    format: Json | None = None
 
 
 class _Part(msgspec.Struct):
@@ -122,25 +99,12 @@ class _Body(msgspec.Struct):
     max_output_tokens: int | None = None
     temperature: float | None = None
     top_p: float | None = None
-    tools: list[_Tool] | None = None
     tool_choice: str | _Choice | None = None
     parallel_tool_calls: bool | None = None
     text: _Text | None = None
     reasoning: _Reasoning | None = None
     safety_identifier: str | None = None
     user: str | None = None
-
-
-class _Tools(msgspec.Struct):
-    tools: list[_Tool] | None = None
-
-
-def extras(body: bytes) -> Extras:
-    """What the answer to `body` has to know. Raises InvalidRequest."""
-    tools = decode(body, _Tools).tools or []
-    custom = frozenset(tool.name for tool in tools if tool.type == "custom" and tool.name)
-    left_out = [tool.type for tool in tools if tool.type.startswith(LEFT_OUT)]
-    return Extras(custom, tuple(dict.fromkeys(left_out)))
 
 
 def request(body: bytes, model: Model, *, pictures_in_results: bool = False) -> bytes:
@@ -160,16 +124,16 @@ def request(body: bytes, model: Model, *, pictures_in_results: bool = False) -> 
     history.flush()
     if not history.messages:
         raise refusal("input", "there is nothing in it.")
-    tools = _tools(asked.tools or [])
+    offered = tools.functions(body)
     form = asked.text.format if asked.text else None
     made = present(
         model=asked.model,
         max_completion_tokens=asked.max_output_tokens,
         stream=asked.stream,
         stream_options={"include_usage": True} if asked.stream else None,
-        tools=tools or None,
-        tool_choice=_choice(asked.tool_choice) if tools else None,
-        parallel_tool_calls=asked.parallel_tool_calls if tools else None,
+        tools=offered or None,
+        tool_choice=_choice(asked.tool_choice) if offered else None,
+        parallel_tool_calls=asked.parallel_tool_calls if offered else None,
         response_format=_format(form) if form else None,
         temperature=asked.temperature,
         top_p=asked.top_p,
@@ -221,9 +185,9 @@ class _History:
 
     def read(self, item: _Item, place: str) -> None:
         """Takes the next item. Raises InvalidRequest."""
-        if item.namespace is not None:
-            raise untranslatable(f"{place}.namespace", Dialect.CHAT)
         match item.type:
+            case tools.ADDITIONAL:
+                return  # stands among the tools
             case "message":
                 self._message(item, place)
             case "reasoning":
@@ -260,8 +224,9 @@ class _History:
             raise refusal(f"{place}.{'name' if item.call_id else 'call_id'}", "it is missing.")
         arguments = item.arguments or ""
         if item.type == "custom_tool_call":
-            arguments = msgspec.json.encode({CUSTOM_INPUT: item.input or ""}).decode()
-        function = {"name": item.name, "arguments": arguments}
+            arguments = msgspec.json.encode({tools.CUSTOM_INPUT: item.input or ""}).decode()
+        name = tools.function_name(item.namespace, item.name)
+        function = {"name": name, "arguments": arguments}
         calls = self._turn.setdefault("tool_calls", [])
         calls.append({"id": item.call_id, "type": "function", "function": function})
 
@@ -317,40 +282,6 @@ def _part(part: _Part, place: str) -> Json:
 
 
 # -- what is asked for --------------------------------------------------------------------------
-
-
-def _tools(tools: list[_Tool]) -> list[Json]:
-    found = []
-    for at, tool in enumerate(tools):
-        if tool.type.startswith(LEFT_OUT):
-            continue
-        if tool.type not in ("function", "custom") or tool.name is None:
-            raise untranslatable(f"tools[{at}].type", Dialect.CHAT)
-        function = _custom(tool) if tool.type == "custom" else present(
-            name=tool.name,
-            description=tool.description,
-            parameters=tool.parameters,
-            strict=tool.strict or None,
-        )  # fmt: skip
-        found.append({"type": "function", "function": function})
-    return found
-
-
-def _custom(tool: _Tool) -> Json:
-    """A function of one text; its grammar, which nobody enforces here, is told."""
-    described = tool.description or ""
-    definition = (tool.format or {}).get("definition")
-    if definition:
-        described += f"\nIts input follows this grammar:\n{definition}"
-    return {
-        "name": tool.name,
-        "description": described,
-        "parameters": {
-            "type": "object",
-            "properties": {CUSTOM_INPUT: {"type": "string"}},
-            "required": [CUSTOM_INPUT],
-        },
-    }
 
 
 def _choice(choice: str | _Choice | None) -> str | Json | None:

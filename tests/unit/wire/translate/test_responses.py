@@ -183,8 +183,10 @@ def test_a_request_is_said_in_messages(members: Any, expected: Any) -> None:
         ({"tools": [{"type": "local_shell"}]}, "tools[0].type"),
         ({"tools": [TOOL], "tool_choice": {"type": "allowed_tools", "tools": []}}, "tool_choice"),
         ({"input": [{"type": "local_shell_call"}]}, "input[0].type"),
-        ({"input": [{"type": "additional_tools", "tools": []}]}, "input[0].type"),
-        ({"input": [{**call(), "namespace": "n"}]}, "input[0].namespace"),
+        ({"input": [{"type": "additional_tools", "tools": [{"type": "local_shell"}]}, USER]},
+         "input[0].tools[0].type"),
+        ({"tools": [{"type": "namespace", "name": "n", "tools": [{"type": "local_shell"}]}]},
+         "tools[0].tools[0].type"),
         ({"input": [{"type": "function_call", "name": "w"}]}, "input[0].call_id"),
         ({"input": [{"role": "critic", "content": "x"}]}, "input[0].role"),
         ({"input": [{"role": "user", "content": [{"type": "input_image"}]}]},
@@ -219,8 +221,39 @@ def test_tools_that_are_left_out_are_told() -> None:
     tools = [TOOL, PATCH, {"type": "web_search_preview"}, {"type": "tool_search"}]
     body = json.dumps({"model": "x", "input": "", "tools": tools}).encode()
     found = translate.extras(RESPONSES, body)
-    assert found == (frozenset({"apply_patch"}), ("web_search_preview", "tool_search"))
-    assert translate.extras(CHAT, body) == (frozenset(), ())
+    assert found == (frozenset({"apply_patch"}), ("web_search_preview", "tool_search"), {})
+    assert translate.extras(CHAT, body) == (frozenset(), (), {})
+
+
+def test_tools_in_namespaces_are_functions_under_both_names() -> None:
+    """Offered beside the others or inside the input; a call is told back where it stands."""
+    inner = {"type": "namespace", "name": "agents", "tools": [TOOL, PATCH]}
+    brought = {"type": "additional_tools", "role": "developer", "tools": [
+        {"type": "namespace", "name": "n" * 60, "tools": [TOOL]}]}  # fmt: skip
+    history = [brought, USER, {**call(), "namespace": "agents"}, output()]
+    made = to_chat(tools=[TOOL, inner], input=history)
+    names = [tool["function"]["name"] for tool in made["tools"]]
+    assert names[:3] == ["weather", "agents__weather", "agents__apply_patch"]
+    assert (len(names), len(names[3])) == (4, 64)
+    assert made["messages"][1]["tool_calls"][0]["function"]["name"] == "agents__weather"
+    body = json.dumps({"model": "x", "input": history, "tools": [TOOL, inner]}).encode()
+    found = translate.extras(RESPONSES, body)
+    assert found.namespaced == {
+        "agents__weather": ("agents", "weather"),
+        "agents__apply_patch": ("agents", "apply_patch"), names[3]: ("n" * 60, "weather"),
+    }  # fmt: skip
+    reply = REPLY._replace(namespaced=found.namespaced, custom_tools=found.custom)
+    stream = b"".join([
+        chunk(told_call(0, "{}", "agents__weather", "a")),
+        chunk(told_call(1, "{}", "weather", "b")),
+        chunk(told_call(2, '{"input":"x"}', "agents__apply_patch", "c")),
+        chunk({}, "tool_calls"), b"data: [DONE]\n\n",
+    ])  # fmt: skip
+    response = followed(read(Translation(RESPONSES, CHAT, reply).stream().feed(stream)))
+    assert [(item["type"], item.get("namespace"), item["name"]) for item in response["output"]] == [
+        ("function_call", "agents", "weather"), ("function_call", None, "weather"),
+        ("custom_tool_call", "agents", "apply_patch"),
+    ]  # fmt: skip
 
 
 def test_every_member_that_the_vendors_sdk_knows_has_a_fate() -> None:
