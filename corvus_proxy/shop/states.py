@@ -262,8 +262,10 @@ def _wanted(order: Facts, standing: Standing, now: datetime, merged: list[Known]
     settled = standing.status == "settled" and came >= max(1, order.dust_nanos)
     if confirmed and (came >= total or settled or order.status == PAID):
         return PAID, _exception(order, confirmed, came)
-    if standing.status == "invalid" or (order.status == PAID and not confirmed):
-        back = any(one.state == "reversed" for one in merged)
+    back = any(one.state == "reversed" for one in merged)
+    # What was paid and is wholly taken back stays so until something is confirmed again.
+    undone = order.status == PAID or (order.status == INVALID and back)
+    if standing.status == "invalid" or (undone and not confirmed):
         return (INVALID, "") if back or not confirmed else (EXPIRED, "underpaid")
     seen = tuple(one for one in merged if one.state == "seen")
     if seen or standing.status == "seen":

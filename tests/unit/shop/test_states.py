@@ -276,6 +276,17 @@ def test_no_sequence_of_answers_lowers_a_credit_or_credits_twice(
         assert credited
 
 
+@pytest.mark.parametrize("more", [[], [paid(HALF, "seen", reference="b")]])
+def test_what_was_taken_back_stays_so_until_something_is_confirmed(more: list[Paid]) -> None:
+    order, _ = after(ORDER, Standing("settled", False, "", (paid(TOTAL),)))
+    back = paid(TOTAL, "reversed")
+    for _ in range(2):
+        order, _ = after(order, Standing("seen", False, "", (back, *more)))
+        assert order.status == "invalid"
+    order, _ = after(order, Standing("open", False, "", (back, paid(HALF, reference="b"))))
+    assert (order.status, order.exception) == ("payment_seen", "underpaid")
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.lists(standings, max_size=6), standings)
 def test_the_same_answer_twice_changes_nothing(answers: list[Standing], last: Standing) -> None:
