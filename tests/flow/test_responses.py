@@ -236,7 +236,7 @@ def test_counting_is_free_and_never_refused_for_money(stack: RunningStack, empty
         ("/v1/embeddings", {"model": "gpt-5.5", "input": "x"}, 400, "/v1/chat/completions"),
         ("/v1/chat/completions", {"model": "text-embedding-3-small", "messages": []}, 400,
          "/v1/embeddings"),
-        ("/v1/responses", {"model": "claude-opus-5-5", "input": "x"}, 400, "/v1/messages"),
+        ("/v1/responses", {"model": "text-embedding-3-small", "input": "x"}, 400, "/v1/embeddings"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_answered_says_why(
