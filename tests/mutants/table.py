@@ -493,7 +493,7 @@ BOOKS = [
     ),
     Mutant(
         "nobody hears that the books are ahead", "ledger/writer.py", 'if answer[0] == "AHEAD":',
-        'if answer[0] == "ahead":', (STUCK + "books_that_got_ahead_of_an_open_server",),
+        'if answer[0] == "ahead":', (STUCK + "a_server_that_was_put_back_while_it_was_open",),
     ),
     Mutant(
         "a rebuild forgets what was charged late", "books/recovery.py",

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from corvus_proxy.books import db, nodes
+from corvus_proxy.books import db, entries, nodes
 from corvus_proxy.books.db import Books
 from corvus_proxy.ledger import outbox, rebuild
 from corvus_proxy.ledger.coordinator import Coordinator
@@ -129,6 +129,35 @@ async def test_what_was_charged_late_is_not_charged_late_again(world: World) -> 
     assert [type(one) for one in answered][-1] is Duplicate
     await world.settle_down()
     assert await world.booked(made.wallet) == {"slow": 100, "slow:L": 600}
+
+
+async def test_a_server_that_was_put_back_while_it_was_open(world: World) -> None:
+    """Nothing closed it, and its stamp is its own: the next acknowledgment is ahead of it."""
+    made = await keys.create(world.stores, credit_nanos=10_000)
+    await world.until(world.drained)
+    part = partition_of(made.wallet)
+    names = [name async for name in world.till.redis.scan_iter(match=f"{{p{part:02d}}}:*")]
+    before = {name: await world.till.redis.dump(name) for name in names}
+    await keys.credit(world.stores, made.key_id, 500, reason="paid")
+    await world.until(world.drained)
+    async with world.books.connection() as connection:
+        booked = (await entries.cursors(connection))[part]
+    for name in [one async for one in world.till.redis.scan_iter(match=f"{{p{part:02d}}}:*")]:
+        await world.till.redis.delete(name)
+    for name, text in before.items():
+        await world.till.redis.restore(name, 0, text)
+    assert (await world.till.partitions())[part].seq < booked.seq
+    world.writer._unacked[part] = booked
+
+    async def rebuilt() -> bool:
+        state = (await world.till.partitions())[part]
+        return state.epoch > booked.epoch and state.state == "OPEN"
+
+    await world.until(rebuilt)
+    state = await world.till.wallet(made.wallet)
+    assert state is not None
+    assert state.balance_nanos == 10_500
+    await world.settle_down()
 
 
 async def test_books_that_are_about_to_get_ahead_of_a_server(
