@@ -67,7 +67,7 @@ PAIRS: dict[tuple[Dialect, Dialect], Pair] = {
     (Dialect.RESPONSES, Dialect.CHAT): Pair(to_chat.request, from_chat.whole, from_chat.Stream),
     (Dialect.RESPONSES, Dialect.MESSAGES): Pair(
         lambda body, model: chat_to_messages.request(
-            to_chat.request(body, model, pictures_in_results=True), model
+            to_chat.request(body, model, for_messages=True), model
         ),
         lambda body, reply: from_chat.whole(chat_from_messages.whole(body, reply), reply),
         lambda reply: Chained(

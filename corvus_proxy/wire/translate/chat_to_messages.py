@@ -1,7 +1,8 @@
 """A chat request for a model that speaks Messages: request to request. Pure.
 
-Rule 1: what the model is told stays in order and whole. System texts go to the top, where Messages
-        has them; tool results of one round stand together, before the next words of the user.
+Rule 1: what the model is told stays in order and whole. System texts at the beginning go to the
+        top, where Messages has them; later ones stay behind the user's words that they follow.
+        Tool results of one round stand together, before the next words of the user.
 Rule 2: the same history gives the same bytes, so that a prompt's cached prefix grows turn by turn.
         Arguments of a tool call are passed on as the bytes they are.
 Rule 3: thinking comes back only with its signature (`thinking_blocks`); text without one is left
@@ -25,6 +26,7 @@ from corvus_proxy.wire.translate.fields import (
     refusal,
     untranslatable,
 )
+from corvus_proxy.wire.translate.schemas import enforceable
 
 FATES = Fates(
     carried=frozenset(
@@ -63,9 +65,13 @@ BUDGETS = {"minimal": 1_024, "low": 2_048, "medium": 8_192, "high": 16_384}
 BUDGET_MIN = 1_024
 _BY_BUDGET = re.compile(r"claude-(haiku|sonnet|opus)-4-5\b")
 """Models that think by budget and refuse `adaptive` (docs.claude.com, adaptive thinking)."""
-_EFFORTS = {"minimal": "low", "low": "low", "medium": "medium", "high": "high"}
+EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+_LESS_EFFORT = {"minimal": "low", "low": "low", "medium": "medium", "high": "high"}
 _TO_THE_MOST = re.compile(r"claude-(opus|sonnet)-4-6\b")
 """Models that think by effort and do not know `xhigh`."""
+_SYSTEM_ON_TOP = re.compile(r"claude-(haiku|sonnet|opus)-4-[5-7]\b")
+"""Models that refuse a system text inside the conversation (docs.claude.com, mid-conversation
+system messages)."""
 _DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+)(?:;[\w.=-]+)*;base64,")
 _TOOL_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}\Z")
 
@@ -170,7 +176,7 @@ def request(body: bytes, model: Model) -> bytes:
     """
     check(body, FATES, Dialect.MESSAGES)
     asked = decode(body, _Body)
-    system, turns = _history(asked)
+    system, turns = _history(asked, model)
     if not turns:
         raise refusal("messages", "there is no message of the user.")
     if asked.temperature is not None and asked.temperature > 1:
@@ -205,24 +211,46 @@ def request(body: bytes, model: Model) -> bytes:
 # -- the history --------------------------------------------------------------------------------
 
 
-def _history(asked: _Body) -> tuple[list[Json], list[Json]]:
-    """The system's blocks, and turns that alternate."""
+def _history(asked: _Body, model: Model) -> tuple[list[Json], list[Json]]:
+    """The system's blocks, and turns that alternate.
+
+    A system text that comes later stays where it is, so that what is cached of the turns before
+    stays cached. Messages takes it behind a turn of the user's alone: where others of the user's
+    words follow, it stands behind those.
+    """
     system: list[Json] = []
     turns: list[Json] = []
+    later: list[Json] = []
+    on_top = _SYSTEM_ON_TOP.search(model.upstream_model) is not None
     for at, message in enumerate(asked.messages):
         place = f"messages[{at}]"
         match message.role:
             case "system" | "developer":
-                system += _content(message, place)
+                told = system if on_top or not turns else later
+                told += _content(message, place)
             case "user":
                 _add(turns, "user", _content(message, place))
             case "assistant":
-                _add(turns, "assistant", _said(message, place))
+                said = _said(message, place)
+                if said:
+                    later = _placed(later, turns, system)
+                _add(turns, "assistant", said)
             case "tool":
                 _add(turns, "user", [_result(message, place)])
             case _:
                 raise untranslatable(f"{place}.role", Dialect.MESSAGES)
+    _placed(later, turns, system)
     return system, turns
+
+
+def _placed(later: list[Json], turns: list[Json], system: list[Json]) -> list[Json]:
+    """Ends the user's turn with the system texts `later`; between two turns of the model's there
+    is no place for them but the top. What is left to place: nothing."""
+    if later and turns[-1]["role"] == "user":
+        turns.append({"role": "system", "content": later})
+    else:
+        system += later
+    return []
 
 
 def _add(turns: list[Json], role: str, blocks: list[Json]) -> None:
@@ -241,15 +269,16 @@ def _add(turns: list[Json], role: str, blocks: list[Json]) -> None:
 
 
 def _content(message: _Message, place: str) -> list[Json]:
-    """A message's blocks; empty texts, which Messages refuses, left out."""
+    """A message's blocks; texts without a letter, which Messages refuses, left out."""
     if message.content is None:
         return []
     if isinstance(message.content, str):
-        return [_text(message.content, message.cache_control)] if message.content else []
+        said = message.content.strip()
+        return [_text(message.content, message.cache_control)] if said else []
     found = []
     for at, part in enumerate(message.content):
         block = _block(part, f"{place}.content[{at}]")
-        if block.get("text") != "":
+        if block["type"] != "text" or block["text"].strip():
             found.append(block)
     return found
 
@@ -265,12 +294,12 @@ def _block(part: _Part, place: str) -> Json:
         case "refusal":
             return _text(part.refusal or "")
         case "image_url" if part.image_url is not None:
-            source = _source(part.image_url.url, f"{place}.image_url.url")
-            return {"type": "image", "source": source, **present(cache_control=part.cache_control)}
+            shown = source(part.image_url.url, f"{place}.image_url.url")
+            return {"type": "image", "source": shown, **present(cache_control=part.cache_control)}
         case "file" if part.file is not None and part.file.file_data is not None:
             return {
                 "type": "document",
-                "source": _source(part.file.file_data, f"{place}.file.file_data"),
+                "source": source(part.file.file_data, f"{place}.file.file_data"),
                 **present(title=part.file.filename, cache_control=part.cache_control),
             }
         case "file":
@@ -279,7 +308,8 @@ def _block(part: _Part, place: str) -> Json:
             raise untranslatable(f"{place}.type", Dialect.MESSAGES)
 
 
-def _source(url: str, place: str) -> Json:
+def source(url: str, place: str) -> Json:
+    """Where a picture or a document is. Raises InvalidRequest where Messages cannot say it."""
     data = _DATA_URL.match(url)
     if data is not None:
         return {"type": "base64", "media_type": data[1], "data": url[data.end() :]}
@@ -306,7 +336,7 @@ def _said(message: _Message, place: str) -> list[Json]:
                 "type": "tool_use",
                 "id": tool_id(call.id),
                 "name": call.function.name,
-                "input": _arguments(call.function.arguments, f"{where}.function.arguments"),
+                "input": arguments(call.function.arguments, f"{where}.function.arguments"),
             }
         )
     return found
@@ -318,8 +348,8 @@ def _is_signed(block: Json) -> bool:
     return block.get("type") == "redacted_thinking" and isinstance(block.get("data"), str)
 
 
-def _arguments(text: str, place: str) -> msgspec.Raw:
-    """A call's arguments as they are written, which must be an object."""
+def arguments(text: str, place: str) -> msgspec.Raw:
+    """A call's arguments as they are written. Raises InvalidRequest where they are no object."""
     raw = text.strip() or "{}"
     try:
         if isinstance(msgspec.json.decode(raw), dict):
@@ -361,6 +391,8 @@ def _tools(tools: list[_Tool]) -> list[Json]:
         if tool.type != "function" or function is None:
             raise untranslatable(f"tools[{at}].type", Dialect.MESSAGES)
         schema = {"type": "object", **(function.parameters or {"properties": {}})}
+        if function.strict:
+            schema = enforceable(schema)
         found.append(
             present(
                 name=function.name,
@@ -408,7 +440,8 @@ def _format(wanted: _Format, output: Json, system: list[Json]) -> None:
         case "json_schema":
             if wanted.json_schema is None or wanted.json_schema.schema is None:
                 raise refusal("response_format.json_schema.schema", "it is missing.")
-            output["format"] = {"type": "json_schema", "schema": wanted.json_schema.schema}
+            schema = enforceable(wanted.json_schema.schema)
+            output["format"] = {"type": "json_schema", "schema": schema}
         case _:
             raise untranslatable("response_format.type", Dialect.MESSAGES)
 
@@ -418,11 +451,11 @@ def _thinking(asked: _Body, model: Model, limit: int, output: Json, *, forced: b
     effort = asked.reasoning_effort
     if effort is None or effort == "none":
         return None
-    if effort not in ("minimal", "low", "medium", "high", "xhigh", "max"):
-        raise refusal("reasoning_effort", "it is none, minimal, low, medium, high, xhigh or max.")
+    if effort not in EFFORTS:
+        raise refusal("reasoning_effort", f"it is one of {', '.join(EFFORTS)}.")
     if not _BY_BUDGET.search(model.upstream_model):
         knows = effort != "xhigh" or not _TO_THE_MOST.search(model.upstream_model)
-        output["effort"] = _EFFORTS.get(effort, effort if knows else "high")
+        output["effort"] = _LESS_EFFORT.get(effort, effort if knows else "high")
         return None if forced else {"type": "adaptive"}
     budget = min(BUDGETS.get(effort, BUDGETS["high"]), limit - 1)
     if forced or budget < BUDGET_MIN or _is_inside_a_round(asked.messages):

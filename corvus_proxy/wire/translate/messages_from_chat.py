@@ -1,7 +1,7 @@
 """A chat answer told as Messages: whole, or event by event. Pure.
 
-Rule 1: blocks follow one another, each closed before the next is opened. Calls that come
-        interleaved are told one after the other: the first as it comes, the others at its end.
+Rule 1: blocks follow one another, each closed before the next is opened. A call is told as it
+        comes; one that begins before the last one's arguments are whole waits until they are.
 Rule 2: input is told as an estimate first and truly at the end, as clients' merge rule expects.
 """
 
@@ -98,13 +98,22 @@ def _stop_reason(finish: str | None, calls: bool, refused: bool) -> str:
 class _Block:
     """A block of the answer: told, or waiting until it is its turn."""
 
-    __slots__ = ("key", "opening", "waiting")
+    __slots__ = ("arguments", "key", "opening", "waiting")
 
     def __init__(self, key: tuple[str, int], opening: Json) -> None:
         self.key = key
         self.opening = opening
+        self.arguments = ""
         self.waiting: list[Json] = []
         """Deltas that have not been told."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Nothing can come that belongs to it, once another has begun."""
+        if self.key[0] != "tool":
+            return True
+        text = self.arguments.strip()
+        return text == "{}" or (text.endswith("}") and bool(decoded(text.encode())))
 
 
 class Stream(Untold):
@@ -120,6 +129,8 @@ class Stream(Untold):
         """Of the block that is being told."""
         self._blocks: list[_Block] = []
         """The block that is being told, and those that wait behind it."""
+        self._closed: set[tuple[str, int]] = set()
+        """Calls that have been told to their end."""
         self._finish: str | None = None
         self._usage: Json | None = None
         self._called = False
@@ -178,22 +189,25 @@ class Stream(Untold):
     def _tell(self, kind: str, opening: Json, delta: Json, *, number: int = 0) -> bytes:
         """Tells a delta of a block, or lets it wait until the blocks before are closed."""
         key = (kind, number)
+        if key in self._closed:
+            return b""  # space behind arguments that were whole
         blocks = self._blocks
         same = blocks[-1] if blocks and blocks[-1].key == key else None
         if same is None and kind == "tool":
             same = next((block for block in blocks if block.key == key), None)
-        if same is not None:
-            if same is not blocks[0]:
-                same.waiting.append(delta)
-                return b""
-            return self._delta(delta)
-        block = _Block(key, opening)
-        blocks.append(block)
-        if len(blocks) == 1:
-            return self._open(block) + self._delta(delta)
-        block.waiting.append(delta)
-        # Only of a call may more come once another block has begun.
-        return b"" if blocks[0].key[0] == "tool" else self._next()
+        told = b""
+        if same is None:
+            same = _Block(key, opening)
+            blocks.append(same)
+            told = self._open(same) if len(blocks) == 1 else b""
+        same.arguments += delta.get("partial_json", "")
+        if same is blocks[0]:
+            told += self._delta(delta)
+        else:
+            same.waiting.append(delta)
+        while len(blocks) > 1 and blocks[0].is_whole:
+            told += self._next()
+        return told
 
     def _open(self, block: _Block) -> bytes:
         told = named("content_block_start", {"index": self._index, "content_block": block.opening})
@@ -207,7 +221,9 @@ class Stream(Untold):
     def _next(self) -> bytes:
         """Closes the block that is being told and opens the one behind it."""
         told = named("content_block_stop", {"index": self._index})
-        self._blocks.pop(0)
+        block = self._blocks.pop(0)
+        if block.key[0] == "tool":
+            self._closed.add(block.key)
         self._index += 1
         return told + (self._open(self._blocks[0]) if self._blocks else b"")
 

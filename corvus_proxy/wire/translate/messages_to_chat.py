@@ -22,6 +22,7 @@ from corvus_proxy.wire.translate.fields import (
     refusal,
     untranslatable,
 )
+from corvus_proxy.wire.translate.schemas import ANSWER_IN_SCHEMA, is_strict
 
 FATES = Fates(
     carried=frozenset(
@@ -130,7 +131,11 @@ def request(body: bytes, model: Model) -> bytes:
         raise refusal("max_tokens", "this model has no cache that could be filled without output.")
     if len(asked.stop_sequences or ()) > STOPS_MAX:
         raise refusal("stop_sequences", f"this model takes at most {STOPS_MAX}.")
+    schema = _schema(asked)
     messages = _system(asked)
+    if schema is not None and model.family == "glm":
+        told = ANSWER_IN_SCHEMA + msgspec.json.encode(schema).decode()
+        messages.append({"role": "system", "content": told})
     for at, message in enumerate(asked.messages):
         messages += _message(message, f"messages[{at}]")
     if not messages:
@@ -145,7 +150,7 @@ def request(body: bytes, model: Model) -> bytes:
         tools=_tools(asked.tools) if asked.tools else None,
         tool_choice=choice,
         parallel_tool_calls=parallel,
-        response_format=_format(asked),
+        response_format=None if schema is None else _format(schema, model),
         temperature=asked.temperature,
         top_p=asked.top_p,
         stop=asked.stop_sequences or None,
@@ -294,7 +299,7 @@ def _tools(tools: list[_Tool]) -> list[Json]:
             name=tool.name,
             description=tool.description,
             parameters=tool.input_schema or {"type": "object", "properties": {}},
-            strict=tool.strict or None,
+            strict=(tool.strict and is_strict(tool.input_schema or {})) or None,
         )
         found.append({"type": "function", "function": function})
     return found
@@ -317,14 +322,22 @@ def _choice(asked: _Body) -> tuple[str | Json | None, bool | None]:
             raise refusal("tool_choice", "it is auto, any, none, or a named tool.")
 
 
-def _format(asked: _Body) -> Json | None:
+def _schema(asked: _Body) -> Json | None:
+    """The schema that the answer has to fit."""
     form = asked.output_format or (asked.output_config.format if asked.output_config else None)
     if form is None:
         return None
-    if form.get("type") != "json_schema" or not isinstance(form.get("schema"), dict):
+    schema = form.get("schema")
+    if form.get("type") != "json_schema" or not isinstance(schema, dict):
         raise refusal("output_config.format", "only json_schema with its schema is served.")
-    schema = {"name": "answer", "schema": form["schema"], "strict": True}
-    return {"type": "json_schema", "json_schema": schema}
+    return schema
+
+
+def _format(schema: Json, model: Model) -> Json:
+    if model.family == "glm":
+        return {"type": "json_object"}
+    told = {"name": "answer", "schema": schema, "strict": is_strict(schema)}
+    return {"type": "json_schema", "json_schema": told}
 
 
 def _reasoning(asked: _Body, model: Model) -> Json:

@@ -5,12 +5,12 @@ translating once more. What a model has thought comes back to it alone, inside `
 of our own making.
 """
 
-from typing import Any
 
 import msgspec
 
 from corvus_proxy.catalogue.book import Model
 from corvus_proxy.wire.dialect import Dialect
+from corvus_proxy.wire.translate import chat_to_messages
 from corvus_proxy.wire.translate.fields import (
     Fates,
     Json,
@@ -21,6 +21,7 @@ from corvus_proxy.wire.translate.fields import (
     untranslatable,
 )
 from corvus_proxy.wire.translate.responses import sealed, tools
+from corvus_proxy.wire.translate.schemas import ANSWER_IN_SCHEMA
 
 FATES = Fates(
     carried=frozenset(
@@ -55,6 +56,7 @@ class _Part(msgspec.Struct):
     image_url: str | None = None
     detail: str | None = None
     file_data: str | None = None
+    file_url: str | None = None
     filename: str | None = None
 
 
@@ -107,25 +109,32 @@ class _Body(msgspec.Struct):
     user: str | None = None
 
 
-def request(body: bytes, model: Model, *, pictures_in_results: bool = False) -> bytes:
-    """The chat request that says what the request `body` says. `pictures_in_results`: whether a
-    tool's result may show something; else its pictures follow as the user's. Raises
-    InvalidRequest."""
+def request(body: bytes, model: Model, *, for_messages: bool = False) -> bytes:
+    """The chat request that says what the request `body` says. Raises InvalidRequest.
+
+    `for_messages`: it is translated once more, to Messages. That has results that show something
+    (else their pictures follow as the user's), and what it cannot carry is refused here, where the
+    member's own place is known.
+    """
     check(body, FATES, Dialect.CHAT)
     asked = decode(body, _Body)
-    history = _History(model, pictures_in_results=pictures_in_results)
+    history = _History(model, for_messages=for_messages)
     if asked.instructions:
         history.add({"role": "system", "content": asked.instructions})
+    form = asked.text.format if asked.text else None
+    if form is not None and form.type == "json_schema" and model.family == "glm":
+        words = ANSWER_IN_SCHEMA + msgspec.json.encode(form.schema).decode()
+        history.add({"role": "system", "content": words})
     if isinstance(asked.input, str):
         history.add({"role": "user", "content": asked.input})
     else:
         for at, item in enumerate(asked.input or ()):
             history.read(item, f"input[{at}]")
     history.flush()
-    if not history.messages:
-        raise refusal("input", "there is nothing in it.")
+    told = [one for one in history.messages if not for_messages or one["role"] != "system"]
+    if not told:
+        raise refusal("input", "there is no message in it.")
     offered = tools.functions(body)
-    form = asked.text.format if asked.text else None
     made = present(
         model=asked.model,
         max_completion_tokens=asked.max_output_tokens,
@@ -134,7 +143,7 @@ def request(body: bytes, model: Model, *, pictures_in_results: bool = False) -> 
         tools=offered or None,
         tool_choice=_choice(asked.tool_choice) if offered else None,
         parallel_tool_calls=asked.parallel_tool_calls if offered else None,
-        response_format=_format(form) if form else None,
+        response_format=_format(form, model) if form else None,
         temperature=asked.temperature,
         top_p=asked.top_p,
         **_reasoning(asked, model),
@@ -149,6 +158,8 @@ def _reasoning(asked: _Body, model: Model) -> Json:
     effort = asked.reasoning.effort if asked.reasoning else None
     if effort is None:
         return {}
+    if effort not in chat_to_messages.EFFORTS:
+        raise refusal("reasoning.effort", f"it is one of {', '.join(chat_to_messages.EFFORTS)}.")
     if model.family == "glm":
         return {"thinking": {"type": "disabled" if effort == "none" else "enabled"}}
     return {"reasoning_effort": effort}
@@ -160,10 +171,10 @@ def _reasoning(asked: _Body, model: Model) -> Json:
 class _History:
     """Messages out of items: what the model thought, said and called in a row is one message."""
 
-    def __init__(self, model: Model, *, pictures_in_results: bool) -> None:
+    def __init__(self, model: Model, *, for_messages: bool) -> None:
         self.messages: list[Json] = []
         self._family = model.family
-        self._pictures_in_results = pictures_in_results
+        self._for_messages = for_messages
         self._turn: Json = {}
         """The model's, while it may still go on."""
         self._pictures: list[Json] = []
@@ -210,7 +221,7 @@ class _History:
         if item.role not in ("user", "system", "developer"):
             raise untranslatable(f"{place}.role", Dialect.CHAT)
         role = "user" if item.role == "user" else "system"
-        parts = content if isinstance(content, str) else _parts(content, f"{place}.content")
+        parts = content if isinstance(content, str) else self._shown(content, f"{place}.content")
         self.add({"role": role, "content": parts})
 
     def _thought(self, item: _Item) -> None:
@@ -225,6 +236,8 @@ class _History:
         arguments = item.arguments or ""
         if item.type == "custom_tool_call":
             arguments = msgspec.json.encode({tools.CUSTOM_INPUT: item.input or ""}).decode()
+        if self._for_messages:
+            chat_to_messages.arguments(arguments, f"{place}.arguments")
         name = tools.function_name(item.namespace, item.name)
         function = {"name": name, "arguments": arguments}
         calls = self._turn.setdefault("tool_calls", [])
@@ -237,11 +250,19 @@ class _History:
             self.flush()
         content: str | list[Json] = item.output if isinstance(item.output, str) else ""
         if isinstance(item.output, list):
-            content = _parts(item.output, f"{place}.output")
-            if not self._pictures_in_results:
+            content = self._shown(item.output, f"{place}.output")
+            if not self._for_messages:
                 content = self._without_pictures(content)
         message = {"role": "tool", "tool_call_id": item.call_id, "content": content}
         self.messages.append(message)
+
+    def _shown(self, parts: list[_Part], place: str) -> list[Json]:
+        for at, part in enumerate(parts if self._for_messages else ()):
+            for member in ("image_url", "file_data"):
+                url = getattr(part, member)
+                if url is not None:
+                    chat_to_messages.source(url, f"{place}[{at}].{member}")
+        return _parts(parts, place)
 
     def _without_pictures(self, parts: list[Json]) -> str:
         texts = [part["text"] for part in parts if part["type"] == "text"]
@@ -276,7 +297,8 @@ def _part(part: _Part, place: str) -> Json:
             file = {"file_data": part.file_data, "filename": part.filename or "document.pdf"}
             return {"type": "file", "file": file}
         case "input_image" | "input_file":
-            raise untranslatable(f"{place}.file_id", Dialect.CHAT)
+            member = "file_id" if part.file_url is None else "file_url"
+            raise untranslatable(f"{place}.{member}", Dialect.CHAT)
         case _:
             raise untranslatable(f"{place}.type", Dialect.CHAT)
 
@@ -292,8 +314,14 @@ def _choice(choice: str | _Choice | None) -> str | Json | None:
     return {"type": "function", "function": {"name": choice.name}}
 
 
-def _format(form: _Format) -> Any:
-    if form.type != "json_schema":
+def _format(form: _Format, model: Model) -> Json:
+    if form.type in ("text", "json_object"):
         return {"type": form.type}
+    if form.type != "json_schema":
+        raise untranslatable("text.format.type", Dialect.CHAT)
+    if form.schema is None:
+        raise refusal("text.format.schema", "it is missing.")
+    if model.family == "glm":
+        return {"type": "json_object"}
     schema = present(name=form.name or "answer", schema=form.schema, strict=form.strict)
     return {"type": "json_schema", "json_schema": schema}

@@ -234,6 +234,27 @@ def test_the_first_call_is_told_as_it_comes() -> None:
     assert told == [True, True, True, True, False, True, False, False, True, False, False, True]
 
 
+def test_calls_one_after_the_other_are_told_as_they_come() -> None:
+    """As vendors really send them: where arguments are whole, the next call need not wait."""
+
+    def said(index: int, arguments: str, **more: Any) -> bytes:
+        function = {"arguments": arguments, **({"name": "f"} if more else {})}
+        return chunk({"tool_calls": [{"index": index, "function": function, **more}]})
+
+    pieces = [
+        said(0, "", id="a"), said(0, '{"x": {'), said(0, "}}"),
+        said(1, "", id="b"), said(1, '{"y":'), said(1, " 2}"), said(1, " "),
+        said(2, "{}", id="c"), chunk({"content": "so"}), said(1, "\n"),
+    ]  # fmt: skip
+    translated = as_messages().stream()
+    told = [translated.feed(piece) for piece in pieces]
+    assert [bool(one) for one in told] == [True] * 9 + [False]
+    end = translated.feed(chunk({}, "tool_calls") + b"data: [DONE]\n\n")
+    found = message_of(read(b"".join(told) + end))
+    inputs = [block.get("input", block.get("text")) for block in found["content"]]
+    assert inputs == [{"x": {}}, {"y": 2}, {}, "so"]
+
+
 def test_a_whole_chat_answer_is_told_as_messages() -> None:
     calls = [
         {

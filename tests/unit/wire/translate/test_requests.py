@@ -75,6 +75,23 @@ def text(words: str) -> dict[str, Any]:
 
 
 SCHEMA = {"type": "object", "properties": {}, "additionalProperties": False}
+DEEP = {"type": "object", "required": ["at"], "properties": {
+    "at": {"$ref": "#/$defs/Place"}, "minimum": {"type": "integer", "minimum": 1},
+    "more": {"anyOf": [{"type": "array", "items": {"type": "object", "properties": {}}},
+                       {"type": "null"}]}},
+    "$defs": {"Place": {"type": "object", "properties": {
+        "city": {"type": "string", "maxLength": 9, "description": "where"}}}}}  # fmt: skip
+"""A schema as clients make them from types: references, bounds, members left out."""
+DEEP_FOR_CLAUDE = {"type": "object", "required": ["at"], "additionalProperties": False,
+    "properties": {
+        "at": {"$ref": "#/$defs/Place"},
+        "minimum": {"type": "integer", "description": '{"minimum":1}'},
+        "more": {"anyOf": [
+            {"type": "array", "items": {
+                "type": "object", "properties": {}, "additionalProperties": False}},
+            {"type": "null"}]}},
+    "$defs": {"Place": {"type": "object", "additionalProperties": False, "properties": {
+        "city": {"type": "string", "description": 'where\n{"maxLength":9}'}}}}}  # fmt: skip
 TO_MESSAGES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("system", {"messages": [{"role": "system", "content": "a"},
                              {"role": "developer", "content": [text("b")]}, USER]},
@@ -82,6 +99,10 @@ TO_MESSAGES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("user text", {"messages": part(**text("x"))}, {"messages": part(**text("x"))}),
     ("empty text is left out", {"messages": [{"role": "user", "content": [text(""), text("x")]}]},
      {"messages": part(**text("x"))}),
+    ("so is text of spaces alone", {"messages": [
+        {"role": "user", "content": [text(" \n"), text("x ")]},
+        {"role": "assistant", "content": "\n\n", "tool_calls": [call()]}]},
+     {"messages": [*part(**text("x ")), {"role": "assistant", "content": [use()]}]}),
     ("image inline", {"messages": part(type="image_url", image_url={
         "url": f"data:image/png;base64,{PNG}", "detail": "high"})},
      {"messages": part(type="image", source={
@@ -99,7 +120,24 @@ TO_MESSAGES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
      {"messages": [{"role": "user", "content": [text("hello")]},
                    {"role": "assistant", "content": [text("no")]}]}),
     ("tool", {"tools": [chat_tool()]}, {"tools": [messages_tool()]}),
-    ("strict tool", {"tools": [chat_tool(strict=True)]}, {"tools": [messages_tool(strict=True)]}),
+    ("strict tool", {"tools": [chat_tool(strict=True)]},
+     {"tools": [messages_tool(strict=True, input_schema={**CITY, "additionalProperties": False})]}),
+    ("system in the middle stays behind the user's words", {"messages": [
+        {"role": "system", "content": "a"}, USER, {"role": "developer", "content": "b"},
+        {"role": "user", "content": "more"}, {"role": "system", "content": "c"},
+        {"role": "assistant", "content": "yes"}, {"role": "system", "content": "d"},
+        {"role": "user", "content": "on"}, {"role": "system", "content": "e"}]},
+     {"system": [text("a")], "messages": [
+         {"role": "user", "content": [text("hello"), text("more")]},
+         {"role": "system", "content": [text("b"), text("c")]},
+         {"role": "assistant", "content": [text("yes")]},
+         {"role": "user", "content": [text("on")]},
+         {"role": "system", "content": [text("d"), text("e")]}]}),
+    ("system between two turns of the model's goes to the top", {"messages": [
+        USER, {"role": "assistant", "content": "a"}, {"role": "system", "content": "s"},
+        {"role": "assistant", "content": "b"}]},
+     {"system": [text("s")], "messages": [
+         *part(**text("hello")), {"role": "assistant", "content": [text("a"), text("b")]}]}),
     ("tool without parameters", {"tools": [{"type": "function", "function": {"name": "f"}}]},
      {"tools": [{"name": "f", "input_schema": {"type": "object", "properties": {}}}]}),
     ("choice none", {"tools": [chat_tool()], "tool_choice": "none"},
@@ -159,6 +197,9 @@ TO_MESSAGES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("JSON schema", {"response_format": {"type": "json_schema", "json_schema": {
         "name": "n", "strict": True, "schema": SCHEMA}}},
      {"output_config": {"format": {"type": "json_schema", "schema": SCHEMA}}}),
+    ("JSON schema, deep", {"response_format": {"type": "json_schema", "json_schema": {
+        "name": "n", "schema": DEEP}}},
+     {"output_config": {"format": {"type": "json_schema", "schema": DEEP_FOR_CLAUDE}}}),
     ("plain format", {"response_format": {"type": "text"}}, {"output_config": None}),
     ("cache on a part", {"messages": part(**text("x"), cache_control={"type": "ephemeral"})},
      {"messages": part(**text("x"), cache_control={"type": "ephemeral"})}),
@@ -245,6 +286,15 @@ TO_CHAT: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("JSON schema", {"output_config": {"format": {"type": "json_schema", "schema": SCHEMA}}},
      {"response_format": {"type": "json_schema", "json_schema": {
          "name": "answer", "strict": True, "schema": SCHEMA}}}),
+    ("JSON schema that OpenAI does not enforce",
+     {"output_config": {"format": {"type": "json_schema", "schema": DEEP_FOR_CLAUDE}}},
+     {"response_format": {"type": "json_schema", "json_schema": {
+         "name": "answer", "strict": False, "schema": DEEP_FOR_CLAUDE}}}),
+    ("strict tool", {"tools": [messages_tool(strict=True, input_schema=SCHEMA)]},
+     {"tools": [chat_tool(strict=True, parameters=SCHEMA)]}),
+    ("strict tool that OpenAI does not enforce",
+     {"tools": [messages_tool(strict=True, input_schema=DEEP_FOR_CLAUDE)]},
+     {"tools": [chat_tool(parameters=DEEP_FOR_CLAUDE)]}),
     ("cache", {"cache_control": {"type": "ephemeral"}}, {"cache_control": None}),
     ("context", {"context_management": {"edits": [{"type": "clear_thinking_20251015"}]}},
      {"context_management": None}),
@@ -412,6 +462,24 @@ def test_effort_is_said_where_the_model_knows_it(
     assert to_chat(slug, **members).get("reasoning_effort") == expected
 
 
+def test_older_models_have_every_system_text_on_top() -> None:
+    """They refuse one inside the conversation."""
+    history = [USER, {"role": "system", "content": "s"}]
+    for slug in ("claude-haiku-4-5", "claude-opus-4-7"):
+        made = to_messages(slug, messages=history)
+        assert (made["system"], len(made["messages"])) == ([text("s")], 1)
+    assert "system" not in to_messages("claude-opus-4-8", messages=history)
+
+
+def test_glm_is_told_the_schema_of_its_answer() -> None:
+    """It enforces JSON and no schema."""
+    form = {"type": "json_schema", "schema": CITY}
+    made = to_chat("glm-5.3", system="Be brief.", output_config={"format": form})
+    assert made["response_format"] == {"type": "json_object"}
+    assert [message["role"] for message in made["messages"]] == ["system", "system", "user"]
+    assert json.loads(made["messages"][1]["content"].partition("\n")[2]) == CITY
+
+
 def test_glm_is_told_to_think_in_its_own_words() -> None:
     """And its end user is not named: it knows no such member."""
     on = to_chat("glm-5.3", thinking={"type": "adaptive"}, metadata={"user_id": "u"})
@@ -453,7 +521,7 @@ def test_every_member_that_the_vendors_sdks_know_has_a_fate() -> None:
             MESSAGES,
             messages_to_chat.FATES,
             MessageCreateParamsBase,
-            {"diagnostics"},
+            set(),
         ),
     ):
         named = fates.carried | fates.dropped | set(fates.neutral)
@@ -463,7 +531,7 @@ def test_every_member_that_the_vendors_sdks_know_has_a_fate() -> None:
         assert not (fates.carried | fates.dropped) & set(fates.neutral)
 
 
-words = st.text('a"\\\n\u00e9\U0001f600{ ', min_size=1, max_size=5)
+words = st.text('a"\\\n\u00e9\U0001f600{ ', min_size=1, max_size=5).filter(str.strip)
 objects = st.dictionaries(words, st.one_of(words, st.integers(-9, 9), st.booleans()), max_size=2)
 QUICKLY = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 
@@ -503,6 +571,10 @@ def test_a_longer_history_begins_with_the_shorter_one(
     history: list[dict[str, Any]], more: str
 ) -> None:
     """So a prompt's cached prefix grows turn by turn in the other dialect, too."""
-    longer = [*history, {"role": "assistant", "content": "ok"}, {"role": "user", "content": more}]
-    short, long = (to_messages(messages=one)["messages"] for one in (history, longer))
-    assert long[: len(short)] == short
+    told = {"role": "system", "content": "From now on in Latin."}
+    history = [*history, told]
+    answer = {"role": "assistant", "content": "ok"}
+    longer = [*history, answer, {"role": "user", "content": more}, told]
+    short, long = (to_messages(messages=one) for one in (history, longer))
+    assert "system" not in short | long
+    assert long["messages"][: len(short["messages"])] == short["messages"]

@@ -21,6 +21,7 @@ from corvus_proxy.wire.translate.reply import Reply
 from corvus_proxy.wire.translate.responses import sealed
 from corvus_proxy.wire.translate.responses.from_chat import INCOMPLETE
 from corvus_proxy.wire.translate.responses.to_chat import FATES
+from corvus_proxy.wire.translate.schemas import ANSWER_IN_SCHEMA
 
 CHAT, MESSAGES, RESPONSES = Dialect.CHAT, Dialect.MESSAGES, Dialect.RESPONSES
 BOOK = book.load(PricingSettings())
@@ -133,6 +134,10 @@ PICTURE = {"type": "input_image", "image_url": "https://a/b"}
         ({"max_output_tokens": 9}, {"max_completion_tokens": 9}),
         ({"text": {"format": {"type": "json_object"}, "verbosity": "low"}},
          {"response_format": {"type": "json_object"}}),
+        ({"text": {"format": {"type": "json_schema", "name": "n", "schema": CITY}}},
+         {"response_format": {"type": "json_object"},
+          "messages": [{"role": "system", "content": ANSWER_IN_SCHEMA + json.dumps(
+              CITY, separators=(",", ":"))}, HELLO]}),
         ({"stream": True, "store": False, "include": ["reasoning.encrypted_content"]},
          {"stream": True, "stream_options": {"include_usage": True}}),
         ({"prompt_cache_key": "k", "client_metadata": {}, "user": "u", "safety_identifier": "s"},
@@ -162,7 +167,8 @@ def test_a_request_is_said_in_chat(members: Any, expected: Any) -> None:
         ({"reasoning": {"effort": "high", "summary": "auto"}},
          {"thinking": {"type": "adaptive"}, "output_config": {"effort": "high"}}),
         ({"text": {"format": {"type": "json_schema", "name": "n", "schema": CITY}}},
-         {"output_config": {"format": {"type": "json_schema", "schema": CITY}}}),
+         {"output_config": {"format": {"type": "json_schema", "schema": {
+             **CITY, "additionalProperties": False}}}}),
         ({"tools": [TOOL], "tool_choice": "required"}, {"tool_choice": {"type": "any"}}),
         ({"safety_identifier": "s"}, {"metadata": {"user_id": "s"}}),
     ],
@@ -193,12 +199,41 @@ def test_a_request_is_said_in_messages(members: Any, expected: Any) -> None:
          "input[0].content[0].file_id"),
         ({"input": [{"role": "user", "content": [{"type": "input_video"}]}]},
          "input[0].content[0].type"),
+        ({"input": [{"role": "user", "content": [{"type": "input_file", "file_url": "https://a"}]}]},
+         "input[0].content[0].file_url"),
+        ({"reasoning": {"effort": "enormous"}}, "reasoning.effort"),
+        ({"text": {"format": {"type": "grammar"}}}, "text.format.type"),
+        ({"text": {"format": {"type": "json_schema", "name": "n"}}}, "text.format.schema"),
     ],
 )  # fmt: skip
 def test_what_chat_cannot_say_is_refused_by_its_name(members: Any, param: str) -> None:
+    for told in (to_chat, to_messages):
+        with pytest.raises(InvalidRequest) as refused:
+            told(**members)
+        assert refused.value.param == param
+
+
+@pytest.mark.parametrize(
+    ("members", "param"),
+    [
+        ({"input": [{"role": "developer", "content": "d"}]}, "input"),
+        ({"temperature": 1.5}, "temperature"),
+        ({"input": [USER, {**call(), "arguments": "[1]"}]}, "input[1].arguments"),
+        ({"input": [{"role": "user", "content": [
+            {"type": "input_image", "image_url": "ftp://a"}]}]},
+         "input[0].content[0].image_url"),
+        ({"input": [USER, call(), output("c1", [{"type": "input_file", "file_data": "JVBE"}])]},
+         "input[2].output[0].file_data"),
+    ],
+)  # fmt: skip
+def test_what_messages_cannot_say_is_refused_by_its_place_in_the_response(
+    members: Any, param: str
+) -> None:
+    """Not by the place it would have in the chat on the way."""
     with pytest.raises(InvalidRequest) as refused:
-        to_chat(**members)
+        to_messages(**members)
     assert refused.value.param == param
+    assert param in refused.value.message
 
 
 def test_thinking_goes_back_to_its_own_family_alone() -> None:
