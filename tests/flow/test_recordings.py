@@ -131,6 +131,50 @@ def test_recorded_answer_passes_untouched_and_is_charged_exactly(
     assert (expected == 0) == (recording.file in FREE)
 
 
+IN_OTHER_DIALECTS = {
+    "anthropic": ("/v1/chat/completions", "/v1/responses"),
+    "chat": ("/v1/messages",),
+    "zai-chat": ("/v1/responses",),
+}
+"""Where a dialect's recordings are what the upstream says to a client of another one."""
+TRANSLATED = [
+    pytest.param(one, path, id=f"{one.file}{path.replace('/', '-')}")
+    for one in ALL
+    for path in IN_OTHER_DIALECTS.get(one.dialect, ())
+    if one.status == 200 and (one.file in FREE or bill.reported(
+        one.body, stream=one.is_stream)[0] is not None)
+]  # fmt: skip
+
+
+@pytest.mark.recordings
+@pytest.mark.parametrize(("recording", "path"), TRANSLATED)
+def test_a_recorded_answer_costs_the_same_in_another_dialect(
+    stack: RunningStack, recording: Recording, path: str
+) -> None:
+    """Billed by what the upstream reports, whatever the client reads of it; and its client reads
+    the end of its own dialect."""
+    text = request(recording, include_usage=True)[1]["messages"][0]["content"]
+    asked: dict[str, Any] = {"model": SLUGS[recording.dialect], "stream": recording.is_stream}
+    if path == "/v1/responses":
+        asked |= {"input": text, "max_output_tokens": 4000}
+    else:
+        asked |= {"messages": [{"role": "user", "content": text}], "max_tokens": 4000}
+    answer = stack.ask(path, asked)
+    assert answer.status_code == 200, answer.text
+    cost = answer.headers.get("x-corvus-cost-usd")
+    if recording.is_stream:
+        found = COMMENT.search(answer.content)
+        assert found, answer.content[-300:]
+        cost = json.loads(found[1])["cost_usd"]
+        ends = re.search(rb"\[DONE\]|message_stop|response\.(completed|incomplete)", answer.content)
+        whole = stream_oracle.read(
+            "messages" if recording.dialect == "anthropic" else "chat", recording.body, strip=False
+        )
+        assert bool(ends) == whole.ended
+    expected = 0 if recording.file in FREE else reckoned(recording, asked)
+    assert parse_usd(cost or "") == expected
+
+
 @pytest.mark.recordings
 @pytest.mark.parametrize("recording", recordings(*COUNTED), ids=lambda r: r.file)
 def test_a_recorded_count_passes_untouched_and_is_free(

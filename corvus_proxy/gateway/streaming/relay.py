@@ -71,7 +71,7 @@ class Stream:
         strip = asked.dialect is Dialect.CHAT and not asked.include_usage
         self.meter = StreamMeter(asked.dialect.value, strip)
         translation = exchange.translation
-        self._translated = None if translation is None else translation.stream()
+        self._translated = None if translation is None else translation.stream(self._cost_nanos)
         self._limit = output_limit(exchange)
         self._allowance = Allowance(
             exchange.hold,
@@ -316,6 +316,10 @@ class Stream:
         """Charge and meta as they would be if the stream ended now: what a crash would charge."""
         ending = self._conclude(Stop.CUT)._replace(source="checkpoint")
         return ending.charge_nanos, meta(self._exchange, ending)
+
+    def _cost_nanos(self) -> int:
+        """What the answer costs whose last event has been read."""
+        return self._conclude(Stop.ENDED).charge_nanos
 
     def _conclude(self, stop: Stop) -> Ending:
         exchange = self._exchange

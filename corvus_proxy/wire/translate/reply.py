@@ -1,6 +1,6 @@
 """What the telling of an answer needs to know of its request."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
 from corvus_proxy.wire.openai.failed import NOTHING_TOLD, Told
@@ -25,6 +25,8 @@ class Reply(NamedTuple):
     """Names of custom tools, whose calls are told as such (Responses)."""
     namespaced: Mapping[str, tuple[str, str]] = {}
     """By the names of functions that stand in a namespace: it, and their name in it (Responses)."""
+    cost_nanos: Callable[[], int] | None = None
+    """What the answer costs, asked when its usage is told (chat, streamed)."""
 
 
 class Translated(Protocol):

@@ -35,7 +35,7 @@ def whole(body: bytes, reply: Reply) -> bytes:
     made = _Making(reply)
     made.begin(answer.id)
     made.say(said)
-    made.close()
+    made.close(choice.finish_reason)
     return msgspec.json.encode(made.response(choice.finish_reason, answer.usage))
 
 
@@ -82,6 +82,8 @@ class _Making:
         self._open: list[_Item] = []
         self._count = 0
         self._done: dict[int, Json] = {}
+        self._status = "completed"
+        """Of items that end."""
         self.sequence = -1
 
     @property
@@ -147,10 +149,12 @@ class _Making:
             told += self._call(call)
         return told
 
-    def close(self) -> bytes:
-        """Ends every item that is open."""
+    def close(self, finish: str | None) -> bytes:
+        """Ends every item that is open; the last is incomplete where the answer is."""
         told = b""
         while self._open:
+            if len(self._open) == 1 and finish in INCOMPLETE:
+                self._status = "incomplete"
             told += self._end(self._open.pop(0))
         return told
 
@@ -224,13 +228,13 @@ class _Making:
             case "message":
                 told = self._end_text(item)
             case "function_call":
-                item.item = {**item.item, "arguments": item.text or "{}", "status": "completed"}
+                item.item = {**item.item, "arguments": item.text or "{}", "status": self._status}
                 told = self._inside(
                     item, "response.function_call_arguments.done", arguments=item.text or "{}"
                 )
             case "custom_tool_call":
                 given = str(decoded(item.text.encode()).get(CUSTOM_INPUT) or "")
-                item.item = {**item.item, "input": given, "status": "completed"}
+                item.item = {**item.item, "input": given, "status": self._status}
                 told = self._inside(item, "response.custom_tool_call_input.delta", delta=given)
                 told += self._inside(item, "response.custom_tool_call_input.done", input=given)
         self._done[item.at] = item.item
@@ -253,7 +257,7 @@ class _Making:
     def _end_text(self, item: _Item) -> bytes:
         kind = item.key[0]
         part = _part(kind, item.text)
-        item.item = {**item.item, "content": [part], "status": "completed"}
+        item.item = {**item.item, "content": [part], "status": self._status}
         member = "refusal" if kind == "refusal" else "text"
         more: Json = {} if kind == "refusal" else {"logprobs": []}
         told = self._inside(
@@ -335,6 +339,6 @@ class Stream:
         if self._ended or not self._started:
             return b""
         self._ended = True
-        told = self._making.close()
+        told = self._making.close(self._finish)
         response = self._making.response(self._finish or "stop", self._usage)
         return told + self._making.event(f"response.{response['status']}", response=response)

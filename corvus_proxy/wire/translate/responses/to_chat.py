@@ -5,7 +5,6 @@ translating once more. What a model has thought comes back to it alone, inside `
 of our own making.
 """
 
-
 import msgspec
 
 from corvus_proxy.catalogue.book import Model

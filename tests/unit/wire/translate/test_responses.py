@@ -441,6 +441,19 @@ def test_ends_are_told(finish: str, why: str | None) -> None:
     assert response["status"] == ("incomplete" if why else "completed")
 
 
+def test_what_the_limit_cut_short_is_incomplete() -> None:
+    """An agent does not run a call whose arguments have no end; what came before is whole."""
+    deltas = [{"content": "I look."}, {"tool_calls": [{"index": 0, "id": "a", "function": {
+        "name": "weather", "arguments": '{"ci'}}]}]  # fmt: skip
+    stream = b"".join(map(chunk, deltas)) + chunk({}, "length") + b"data: [DONE]\n\n"
+    streamed = followed(read(Translation(RESPONSES, CHAT, REPLY).stream().feed(stream)))
+    message = {**deltas[0], **deltas[1]}
+    body = {"choices": [{"message": message, "finish_reason": "length"}]}
+    whole = json.loads(Translation(RESPONSES, CHAT, REPLY).whole(json.dumps(body).encode()))
+    for response in (streamed, whole):
+        assert [item["status"] for item in response["output"]] == ["completed", "incomplete"]
+
+
 def test_a_refusal_is_a_part_of_its_own() -> None:
     stream = chunk({"refusal": "no"}) + chunk({}, "stop") + b"data: [DONE]\n\n"
     response = followed(read(Translation(RESPONSES, CHAT, REPLY).stream().feed(stream)))
