@@ -167,7 +167,7 @@ def _called(body: Mapping[str, Any], source: random.Random) -> Tool | None:
         tool.get("function") or {**tool, **(tool.get("custom") or {})}
         for tool in body.get("tools") or []
     ]
-    choice = body.get("tool_choice") or "auto"
+    choice, tools = _allowed(body.get("tool_choice") or "auto", tools)
     kind = choice if isinstance(choice, str) else choice.get("type", "auto")
     last = _last(body["messages"])
     text = json.dumps(last.get("content", ""))
@@ -179,20 +179,29 @@ def _called(body: Mapping[str, Any], source: random.Random) -> Tool | None:
         running = _running(tools, last.get("content"), source)
         if running:
             return running
-    wanted = (
-        ""
-        if isinstance(choice, str)
-        else (
-            choice.get("name")
-            or (choice.get("function") or choice.get("custom") or {}).get("name")
-            or ""
-        )
-    )
+    wanted = named(choice)
     found = next((tool for tool in tools if tool.get("name") == wanted), tools[0])
     if found.get("type") == "custom":
         pieces = [source.choice(WORDS) + " " for _ in range(4)]
         return _call(found, "")._replace(kind="custom", pieces=pieces)
     return _call(found, schema.arguments(_schema(found), source))
+
+
+def named(choice: Any) -> str:
+    """The tool that a `tool_choice` of any dialect names, or nothing."""
+    if not isinstance(choice, Mapping):
+        return ""
+    inner = choice.get("function") or choice.get("custom") or {}
+    return str(choice.get("name") or inner.get("name") or "")
+
+
+def _allowed(choice: Any, tools: list[Any]) -> tuple[Any, list[Any]]:
+    """Choice and tools, where only some are allowed by those alone (chat)."""
+    if not isinstance(choice, Mapping) or choice.get("type") != "allowed_tools":
+        return choice, tools
+    allowed = choice.get("allowed_tools") or {}
+    names = [named(one) for one in allowed.get("tools") or []]
+    return allowed.get("mode") or "auto", [one for one in tools if one.get("name") in names]
 
 
 def _schema(tool: Mapping[str, Any]) -> Mapping[str, Any]:
