@@ -147,6 +147,7 @@ def in_upstreams_words(
     if upstream is None or upstream is caller:
         return Read(body, asked, None)
     found = translate.extras(caller, body)
+    session = requests.session_word(asked, body)
     body = translate.request(caller, upstream, body, model)
     theirs = msgspec.structs.replace(requests.read(upstream, body), removed_tools=found.left_out)
     reply = Reply(
@@ -160,7 +161,7 @@ def in_upstreams_words(
         custom_tools=found.custom,
         namespaced=found.namespaced,
     )
-    return Read(body, theirs, Translation(caller, upstream, reply))
+    return Read(body, theirs, Translation(caller, upstream, reply, session))
 
 
 def check_terms(asked: Asked, price: Price) -> None:

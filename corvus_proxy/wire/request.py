@@ -178,6 +178,26 @@ def read_counted(dialect: Dialect, body: bytes) -> Counted:
     return Counted(dialect, model, scan)
 
 
+class _Metadata(msgspec.Struct):
+    user_id: str = ""
+
+
+_METADATA = msgspec.json.Decoder(_Metadata)
+
+
+def session_word(asked: Asked, body: bytes) -> bytes:
+    """The client's own word in the body for the session that it belongs to, or nothing."""
+    members = asked.scan.members
+    if (place := members.get("prompt_cache_key")) and body[place[1] : place[1] + 1] == b'"':
+        return body[place[1] : place[2]]
+    if place := members.get("metadata"):
+        try:
+            return _METADATA.decode(body[place[1] : place[2]]).user_id.encode()
+        except (msgspec.DecodeError, RecursionError):
+            return b""  # the upstream will say what it thinks of it
+    return b""
+
+
 def _scan_of(member: str, scan: BodyScan, body: bytes) -> BodyScan | None:
     """Of one member: an object with nothing else counts what it and its comma count in the body."""
     place = scan.members.get(member)

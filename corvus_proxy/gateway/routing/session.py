@@ -7,23 +7,15 @@ grows begins alike. The wallet is part of it, so that no customer's word reaches
 import hashlib
 import re
 
-import msgspec
-
 from corvus_proxy.gateway.admission import header
 from corvus_proxy.gateway.exchange import Exchange
+from corvus_proxy.wire.request import session_word
 
 PROMPT_BYTES = 1024
 """How much of a prompt tells a session."""
 SESSION_HEADERS = (b"x-claude-code-session-id", b"session-id")
 _SIGNATURE = re.compile(rb'"(?:signature|encrypted_content)"\s*:\s*"[^"]')
 _ANSWER = re.compile(rb'"role"\s*:\s*"assistant"')
-
-
-class _Metadata(msgspec.Struct):
-    user_id: str = ""
-
-
-_METADATA = msgspec.json.Decoder(_Metadata)
 
 
 def session_of(exchange: Exchange) -> bytes:
@@ -43,15 +35,11 @@ def _word(exchange: Exchange) -> bytes:
         if value := header(exchange.client.headers, name):
             return value
     body, members = exchange.body, exchange.asked.scan.members
-    if (place := members.get("prompt_cache_key")) and body[place[1] : place[1] + 1] == b'"':
-        return body[place[1] : place[2]]
-    if place := members.get("metadata"):
-        try:
-            user = _METADATA.decode(body[place[1] : place[2]]).user_id
-        except (msgspec.DecodeError, RecursionError):
-            user = ""  # the upstream will say what it thinks of it
-        if user:
-            return user.encode()
+    # A translated request may have no member for the word.
+    translation = exchange.translation
+    word = session_word(exchange.asked, body) if translation is None else translation.session
+    if word:
+        return word
     return b"\0".join(
         _beginning(body, *members[name][1:])
         for name in ("instructions", "system", "messages", "input")

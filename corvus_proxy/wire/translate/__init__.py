@@ -106,6 +106,8 @@ class Translation(NamedTuple):
     caller: Dialect
     upstream: Dialect
     reply: Reply
+    session: bytes = b""
+    """The caller's own word in the body for its session."""
 
     def whole(self, body: bytes) -> bytes:
         """The whole answer in the caller's dialect. Raises UpstreamUnavailable where the

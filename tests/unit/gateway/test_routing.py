@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
+from corvus_proxy.catalogue import book
 from corvus_proxy.errors import UpstreamFault
+from corvus_proxy.gateway.admission import in_upstreams_words
 from corvus_proxy.gateway.exchange import Exchange
 from corvus_proxy.gateway.routing.beginning import begin
 from corvus_proxy.gateway.routing.session import is_signed, session_of
 from corvus_proxy.gateway.stopping import Stopping
-from corvus_proxy.settings import PoolSettings, RelaySettings, Settings
+from corvus_proxy.settings import PoolSettings, PricingSettings, RelaySettings, Settings
 from corvus_proxy.upstream.faults import Cut, TimedOut
 from corvus_proxy.wire import request
 from corvus_proxy.wire.dialect import Dialect
@@ -20,6 +22,7 @@ from corvus_proxy.wire.dialect import Dialect
 pytestmark = pytest.mark.anyio
 USER = {"role": "user", "content": "the question"}
 GROWN = [USER, {"role": "assistant", "content": "an answer"}, {"role": "user", "content": "and"}]
+BOOK = book.load(PricingSettings())
 CLAUDE, GPT = "claude-haiku-4-5", "gpt-5.5"
 
 
@@ -73,6 +76,41 @@ def session(body: dict[str, Any], dialect: Dialect = Dialect.MESSAGES, **more: s
 def test_each_word_tells_a_session_from_another(word: Any) -> None:
     """Header, body, prompt, and always the wallet."""
     assert word(1) == word(1) != word(2)
+
+
+@pytest.mark.parametrize(
+    ("caller", "slug", "words"),
+    [
+        (Dialect.CHAT, CLAUDE, {"prompt_cache_key": "s", "user": "u"}),
+        (Dialect.MESSAGES, GPT, {"metadata": {"user_id": "s"}}),
+        (Dialect.RESPONSES, CLAUDE, {"prompt_cache_key": "s"}),
+    ],
+)
+def test_a_translated_requests_own_word_is_its_callers(
+    caller: Dialect, slug: str, words: dict[str, Any]
+) -> None:
+    """Though the upstream's dialect has no member for it."""
+
+    def session_of_turns(*texts: str, **more: Any) -> bytes:
+        body: dict[str, Any] = {"model": slug, **more}
+        turns = [{"role": "user", "content": text} for text in texts]
+        body |= {"input": turns} if caller is Dialect.RESPONSES else {"messages": turns}
+        body |= {"max_tokens": 9} if caller is Dialect.MESSAGES else {}
+        made = exchange(caller, body)
+        model = BOOK.find(slug)
+        assert model is not None
+        upstream = Dialect.MESSAGES if slug == CLAUDE else Dialect.CHAT
+        made.body, made.asked, made.translation = in_upstreams_words(
+            made.body, made.asked, model, lambda _, one: one is upstream,
+            request_id="r", created_s=0,
+        )  # fmt: skip
+        assert made.translation is not None
+        return session_of(made)
+
+    assert session_of_turns("a", **words) == session_of_turns("b", **words)
+    assert session_of_turns("a") != session_of_turns("b")
+    other = json.loads(json.dumps(words).replace('"s"', '"t"'))
+    assert session_of_turns("a", **words) != session_of_turns("a", **other)
 
 
 def test_a_clients_own_word_goes_before_its_prompt() -> None:
