@@ -26,8 +26,12 @@ FINISH = {
 }
 
 
+class _Called(msgspec.Struct):
+    input: msgspec.Raw = msgspec.Raw(b"{}")
+
+
 class _Answer(msgspec.Struct):
-    content: list[Json] = []
+    content: list[msgspec.Raw] = []
     id: str | None = None
     stop_reason: str | None = None
     usage: Json | None = None
@@ -40,14 +44,19 @@ def whole(body: bytes, reply: Reply) -> bytes:
     texts: list[str] = []
     thoughts: list[Json] = []
     calls: list[Json] = []
-    for block in answer.content:
+    for raw in answer.content:
+        block = msgspec.json.decode(raw, type=Json)
         match block.get("type"):
             case "text":
                 texts.append(str(block.get("text") or ""))
             case "thinking" | "redacted_thinking":
                 thoughts.append(block)
             case "tool_use":
-                arguments = msgspec.json.encode(block.get("input") or {}).decode()
+                # As the bytes they are: numbers keep their digits.
+                given = (
+                    msgspec.json.decode(raw, type=_Called).input if block.get("input") else b"{}"
+                )
+                arguments = bytes(given).decode()
                 calls.append(_call(block, arguments))
     thought = "".join(str(block.get("thinking") or "") for block in thoughts)
     message = {

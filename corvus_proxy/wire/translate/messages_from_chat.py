@@ -37,7 +37,9 @@ def whole(body: bytes, reply: Reply) -> bytes:
         content.append({"type": "text", "text": text})
     for call in said.tool_calls or ():
         arguments = (call.function.arguments if call.function else None) or "{}"
-        content.append(_tool_use(call, decoded(arguments.encode())))
+        # As the bytes they are: numbers keep their digits. What was cut short is no JSON.
+        whole_ones = bool(decoded(arguments.encode()))
+        content.append(_tool_use(call, msgspec.Raw(arguments.encode()) if whole_ones else {}))
     reason = _stop_reason(choice.finish_reason, bool(said.tool_calls), bool(said.refusal))
     return msgspec.json.encode(
         {
@@ -82,7 +84,7 @@ def _thinking(text: str) -> Json:
     return {"type": "thinking", "thinking": text, "signature": ""}
 
 
-def _tool_use(call: Call, given: Json) -> Json:
+def _tool_use(call: Call, given: Json | msgspec.Raw) -> Json:
     name = call.function.name if call.function else None
     return {"type": "tool_use", "id": call.id, "name": name, "input": given}
 

@@ -8,6 +8,7 @@ Rule 3: thinking of another provider's model is left out: nobody but its maker c
 
 import hashlib
 import re
+from typing import Any
 
 import msgspec
 
@@ -65,6 +66,8 @@ class _Block(msgspec.Struct):
     input: msgspec.Raw = msgspec.Raw(b"{}")
     source: Json | None = None
     title: str | None = None
+    context: str | None = None
+    citations: Any = None
     tool_use_id: str | None = None
     tool_name: str | None = None
     content: "str | list[_Block] | None" = None
@@ -223,6 +226,10 @@ def _user(blocks: list[_Block], place: str) -> list[Json]:
 
 def _parts(block: _Block, place: str) -> list[Json]:
     source = block.source or {}
+    if isinstance(block.citations, dict) and block.citations.get("enabled"):
+        raise untranslatable(f"{place}.citations", Dialect.CHAT)
+    if block.type == "document" and block.context is not None:
+        raise untranslatable(f"{place}.context", Dialect.CHAT)
     match block.type, source.get("type"):
         case "text", _:
             return [{"type": "text", "text": block.text or ""}]
@@ -232,7 +239,8 @@ def _parts(block: _Block, place: str) -> list[Json]:
         case "image", "url":
             return [{"type": "image_url", "image_url": {"url": source.get("url")}}]
         case "document", "text":
-            return [{"type": "text", "text": str(source.get("data") or "")}]
+            lines = filter(None, (block.title, str(source.get("data") or "")))
+            return [{"type": "text", "text": "\n".join(lines)}]
         case "document", "base64":
             data = f"data:{source.get('media_type')};base64,{source.get('data')}"
             file = {"filename": block.title or "document.pdf", "file_data": data}

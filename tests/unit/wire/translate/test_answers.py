@@ -154,7 +154,7 @@ def test_a_whole_answer_of_claudes_is_told_as_chat() -> None:
     assert (message["content"], message["reasoning_content"]) == ("I look.", "hm, so")
     assert message["thinking_blocks"] == CONTENT[:1]
     assert [(call["id"], call["function"]) for call in message["tool_calls"]] == [
-        ("toolu_1", {"name": "weather", "arguments": '{"city":"Oslo"}'}),
+        ("toolu_1", {"name": "weather", "arguments": '{"city": "Oslo"}'}),
         ("toolu_2", {"name": "time", "arguments": "{}"}),
     ]
     assert told["usage"] == CHAT_COUNTS
@@ -282,6 +282,19 @@ def test_a_whole_chat_answer_is_told_as_messages() -> None:
     assert told["usage"]["input_tokens"] == 1_000
     quiet = json.loads(as_messages(REPLY._replace(thinks=False)).whole(json.dumps(body).encode()))
     assert quiet["content"] == BLOCKS
+
+
+def test_arguments_of_a_whole_answer_are_the_bytes_they_are() -> None:
+    """Numbers keep their digits; arguments that the limit cut short are none."""
+    written = '{"x": 1.50, "y": 0.12345678901234567890, "z":1e2}'
+    use = {"type": "tool_use", "id": "a", "name": "f", "input": "INPUT"}
+    claude = json.dumps({**CLAUDE, "content": [use]}).replace('"INPUT"', written)
+    (choice,) = json.loads(as_chat().whole(claude.encode()))["choices"]
+    assert choice["message"]["tool_calls"][0]["function"]["arguments"] == written
+    for given, told in ((written, written), (written[:9], "{}"), ("", "{}"), ("[1]", "{}")):
+        call = {"id": "a", "type": "function", "function": {"name": "f", "arguments": given}}
+        body = {"choices": [{"message": {"tool_calls": [call]}, "finish_reason": "length"}]}
+        assert f'"input":{told}'.encode() in as_messages().whole(json.dumps(body).encode())
 
 
 @pytest.mark.parametrize(("reason", "finish"), FINISH.items())

@@ -237,6 +237,10 @@ TO_CHAT: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("document of text", {"messages": part(
         type="document", source={"type": "text", "media_type": "text/plain", "data": "t"})},
      {"messages": [{"role": "user", "content": "t"}]}),
+    ("document of text with a title", {"messages": part(
+        type="document", title="a", citations={"enabled": False},
+        source={"type": "text", "media_type": "text/plain", "data": "t"})},
+     {"messages": [{"role": "user", "content": "a\nt"}]}),
     ("tool", {"tools": [messages_tool(type="custom", cache_control=None, defer_loading=True)]},
      {"tools": [chat_tool()]}),
     ("choice any", {"tools": [messages_tool()], "tool_choice": {"type": "any"}},
@@ -379,6 +383,10 @@ def test_what_messages_cannot_say_is_refused_by_its_name(
         ({"messages": part(type="document", source={"type": "url", "url": "https://a"})},
          "messages[0].content[0].source"),
         ({"messages": part(type="search_result")}, "messages[0].content[0].type"),
+        ({"messages": part(type="document", citations={"enabled": True}, source={
+            "type": "text", "data": "t"})}, "messages[0].content[0].citations"),
+        ({"messages": part(type="document", context="c", source={
+            "type": "text", "data": "t"})}, "messages[0].content[0].context"),
         ({"messages": part(type="tool_result", content="x")},
          "messages[0].content[0].tool_use_id"),
         ({"messages": [USER, {"role": "assistant", "content": [{"type": "server_tool_use"}]}]},

@@ -428,7 +428,8 @@ def test_messages_are_told_as_a_response() -> None:
         "usage": {"input_tokens": 40, "cache_read_input_tokens": 60, "output_tokens": 50},
     }
     translation = Translation(RESPONSES, MESSAGES, REPLY)
-    told = json.loads(translation.whole(json.dumps(body).encode()))
+    written = json.dumps(body, separators=(",", ":")).encode()
+    told = json.loads(translation.whole(written))
     assert told["output"] == OUTPUT[:3]
     assert told["usage"]["input_tokens"] == 100
 
