@@ -160,6 +160,7 @@ def in_upstreams_words(
         family=model.family,
         custom_tools=found.custom,
         namespaced=found.namespaced,
+        renamed=found.renamed,
     )
     return Read(body, theirs, Translation(caller, upstream, reply, session))
 

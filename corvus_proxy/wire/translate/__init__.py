@@ -138,4 +138,8 @@ def request(caller: Dialect, upstream: Dialect, body: bytes, model: Model) -> by
 
 def extras(caller: Dialect, body: bytes) -> Extras:
     """What of the caller's request its answer has to know. Raises InvalidRequest."""
-    return tools.extras(body) if caller is Dialect.RESPONSES else Extras()
+    if caller is Dialect.RESPONSES:
+        return tools.extras(body)
+    return (
+        Extras(renamed=messages_to_chat.renamed(body)) if caller is Dialect.MESSAGES else Extras()
+    )

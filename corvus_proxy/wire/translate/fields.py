@@ -5,6 +5,7 @@ answer means the same: labels, caching, routing), and *refused* by name. A membe
 names is refused: a client learns at once what would otherwise be lost without a word.
 """
 
+import hashlib
 import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeVar
@@ -16,6 +17,8 @@ from corvus_proxy.wire.dialect import Dialect
 
 Json = dict[str, Any]
 _Struct = TypeVar("_Struct", bound=msgspec.Struct)
+NAME_CHARACTERS = 64
+"""The longest name of a function on chat."""
 _PLACE = re.compile(r" - at `\$\.?(.*?)`\Z")
 _MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -69,6 +72,13 @@ def decode(body: bytes, kind: type[_Struct]) -> _Struct:
         raise refusal(place[1] if place and place[1] else "body", f"{why}.") from None
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise InvalidRequest(f"The request body is not valid: {error}.") from None
+
+
+def function_name(name: str) -> str:
+    """A tool's name as chat allows it; the same one each time."""
+    if len(name) <= NAME_CHARACTERS:
+        return name
+    return name[: NAME_CHARACTERS - 9] + "_" + hashlib.sha256(name.encode()).hexdigest()[:8]
 
 
 def present(**members: Any) -> Json:

@@ -38,8 +38,10 @@ def whole(body: bytes, reply: Reply) -> bytes:
     for call in said.tool_calls or ():
         arguments = (call.function.arguments if call.function else None) or "{}"
         # As the bytes they are: numbers keep their digits. What was cut short is no JSON.
-        whole_ones = bool(decoded(arguments.encode()))
-        content.append(_tool_use(call, msgspec.Raw(arguments.encode()) if whole_ones else {}))
+        given: Json | msgspec.Raw = decoded(arguments.encode())
+        if given:
+            given = msgspec.Raw(arguments.encode())
+        content.append(_tool_use(call, given, reply))
     reason = _stop_reason(choice.finish_reason, bool(said.tool_calls), bool(said.refusal))
     return msgspec.json.encode(
         {
@@ -64,6 +66,7 @@ def usage(counts: Json | None) -> Json:
         "cache_creation_input_tokens": written,
         "cache_read_input_tokens": found.cache_read,
         "output_tokens": found.output,
+        "output_tokens_details": {"thinking_tokens": found.reasoning},
     }
 
 
@@ -84,8 +87,9 @@ def _thinking(text: str) -> Json:
     return {"type": "thinking", "thinking": text, "signature": ""}
 
 
-def _tool_use(call: Call, given: Json | msgspec.Raw) -> Json:
-    name = call.function.name if call.function else None
+def _tool_use(call: Call, given: Json | msgspec.Raw, reply: Reply) -> Json:
+    name = (call.function.name if call.function else None) or ""
+    name = reply.renamed.get(name, name)
     return {"type": "tool_use", "id": call.id, "name": name, "input": given}
 
 
@@ -185,7 +189,7 @@ class Stream(Untold):
             self._called = True
             arguments = call.function.arguments if call.function else None
             delta = {"type": "input_json_delta", "partial_json": arguments or ""}
-            told += self._tell("tool", _tool_use(call, {}), delta, number=call.index)
+            told += self._tell("tool", _tool_use(call, {}, self._reply), delta, number=call.index)
         return told
 
     def _tell(self, kind: str, opening: Json, delta: Json, *, number: int = 0) -> bytes:

@@ -19,6 +19,7 @@ from corvus_proxy.wire.translate.fields import (
     Json,
     check,
     decode,
+    function_name,
     present,
     refusal,
     untranslatable,
@@ -47,6 +48,8 @@ FATES = Fates(
 FAILED = "Error: "
 """Begins the text of a tool's result that failed: chat has no member that says so."""
 STOPS_MAX = 4
+ID_CHARACTERS = 40
+"""The longest id of a call on chat."""
 _ABOUT_THE_CLIENT = "x-anthropic-billing-header:"
 """Begins a system text by which one client tells Anthropic about itself; it changes from request to
 request and would break the cached prefix at its very beginning."""
@@ -164,6 +167,28 @@ def request(body: bytes, model: Model) -> bytes:
     return msgspec.json.encode(made)
 
 
+class _Named(msgspec.Struct):
+    name: str | None = None
+
+
+class _Offered(msgspec.Struct):
+    tools: list[_Named] | None = None
+
+
+def renamed(body: bytes) -> dict[str, str]:
+    """By the names that chat has for them: the tools whose own names are too long. Raises
+    InvalidRequest."""
+    names = [tool.name or "" for tool in decode(body, _Offered).tools or ()]
+    return {short: name for name in names if (short := function_name(name)) != name}
+
+
+def call_id(given: str) -> str:
+    """A call's id as chat allows it: the same one wherever it is short enough."""
+    if len(given) <= ID_CHARACTERS:
+        return given
+    return "call_" + hashlib.sha256(given.encode()).hexdigest()[:32]
+
+
 def _end_user(user_id: str) -> str:
     """Whom the answer is for, in the 64 characters that chat allows, and without saying who."""
     return hashlib.sha256(user_id.encode()).hexdigest()
@@ -272,7 +297,7 @@ def _result(block: _Block, place: str) -> tuple[Json, list[Json]]:
     text = "\n".join(texts)
     if block.is_error:
         text = FAILED + text
-    return {"role": "tool", "tool_call_id": block.tool_use_id, "content": text}, pictures
+    return {"role": "tool", "tool_call_id": call_id(block.tool_use_id), "content": text}, pictures
 
 
 def _assistant(blocks: list[_Block], place: str) -> list[Json]:
@@ -285,8 +310,11 @@ def _assistant(blocks: list[_Block], place: str) -> list[Json]:
             case "thinking" | "redacted_thinking":
                 continue
             case "tool_use":
-                function = {"name": block.name, "arguments": bytes(block.input).decode()}
-                calls.append({"id": block.id, "type": "function", "function": function})
+                name = function_name(block.name or "")
+                function = {"name": name, "arguments": bytes(block.input).decode()}
+                calls.append(
+                    {"id": call_id(block.id or ""), "type": "function", "function": function}
+                )
             case _:
                 raise untranslatable(f"{place}.content[{at}].type", Dialect.CHAT)
     if not texts and not calls:
@@ -304,7 +332,7 @@ def _tools(tools: list[_Tool]) -> list[Json]:
         if tool.type not in (None, "custom"):
             raise untranslatable(f"tools[{at}].type", Dialect.CHAT)
         function = present(
-            name=tool.name,
+            name=function_name(tool.name),
             description=tool.description,
             parameters=tool.input_schema or {"type": "object", "properties": {}},
             strict=(tool.strict and is_strict(tool.input_schema or {})) or None,
@@ -325,7 +353,7 @@ def _choice(asked: _Body) -> tuple[str | Json | None, bool | None]:
         case "any":
             return "required", parallel
         case "tool" if choice.name is not None:
-            return {"type": "function", "function": {"name": choice.name}}, parallel
+            return {"type": "function", "function": {"name": function_name(choice.name)}}, parallel
         case _:
             raise refusal("tool_choice", "it is auto, any, none, or a named tool.")
 

@@ -25,6 +25,8 @@ class Reply(NamedTuple):
     """Names of custom tools, whose calls are told as such (Responses)."""
     namespaced: Mapping[str, tuple[str, str]] = {}
     """By the names of functions that stand in a namespace: it, and their name in it (Responses)."""
+    renamed: Mapping[str, str] = {}
+    """By the names of functions that were shortened for the upstream: their own (Messages)."""
     cost_nanos: Callable[[], int] | None = None
     """What the answer costs, asked when its usage is told (chat, streamed)."""
 

@@ -237,7 +237,7 @@ class _History:
             arguments = msgspec.json.encode({tools.CUSTOM_INPUT: item.input or ""}).decode()
         if self._for_messages:
             chat_to_messages.arguments(arguments, f"{place}.arguments")
-        name = tools.function_name(item.namespace, item.name)
+        name = tools.function_of(item.namespace, item.name)
         function = {"name": name, "arguments": arguments}
         calls = self._turn.setdefault("tool_calls", [])
         calls.append({"id": item.call_id, "type": "function", "function": function})

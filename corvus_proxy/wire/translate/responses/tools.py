@@ -4,7 +4,6 @@ Three things become functions: functions, custom tools (of one text), and what s
 (under both names). Agents also bring tools inside the input, in items of type `additional_tools`.
 """
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
@@ -12,7 +11,7 @@ import msgspec
 
 from corvus_proxy.wire.dialect import Dialect
 from corvus_proxy.wire.openai.responses import REMOVABLE_TOOLS
-from corvus_proxy.wire.translate.fields import Json, decode, present, untranslatable
+from corvus_proxy.wire.translate.fields import Json, decode, function_name, present, untranslatable
 
 LEFT_OUT = (*REMOVABLE_TOOLS, "tool_search")
 """Beginnings of the types of tools that agents offer unasked and work without."""
@@ -20,8 +19,6 @@ ADDITIONAL = "additional_tools"
 """The type of an input item that brings tools."""
 CUSTOM_INPUT = "input"
 """The one parameter of a function that stands for a custom tool."""
-NAME_CHARACTERS = 64
-"""The longest name of a function on chat."""
 
 
 class Tool(msgspec.Struct):
@@ -43,6 +40,8 @@ class Extras(NamedTuple):
     """Types of tools that are not offered to the model."""
     namespaced: Mapping[str, tuple[str, str]] = {}
     """Functions that stand in a namespace: it, and their name in it."""
+    renamed: Mapping[str, str] = {}
+    """Functions whose own names are too long for the upstream: by the name there, their own."""
 
 
 class _Item(msgspec.Struct):
@@ -63,14 +62,9 @@ class Offered(NamedTuple):
     tool: Tool
 
 
-def function_name(namespace: str | None, name: str) -> str:
+def function_of(namespace: str | None, name: str) -> str:
     """The name of a function for a tool, in a namespace or in none; the same one each time."""
-    if not namespace:
-        return name
-    both = f"{namespace}__{name}"
-    if len(both) <= NAME_CHARACTERS:
-        return both
-    return both[: NAME_CHARACTERS - 9] + "_" + hashlib.sha256(both.encode()).hexdigest()[:8]
+    return function_name(f"{namespace}__{name}") if namespace else name
 
 
 def extras(body: bytes) -> Extras:
@@ -83,7 +77,7 @@ def extras(body: bytes) -> Extras:
             left_out.append(tool.type)
         if not tool.name:
             continue
-        name = function_name(namespace, tool.name)
+        name = function_of(namespace, tool.name)
         if tool.type == "custom":
             custom.append(name)
         if namespace:
@@ -99,7 +93,7 @@ def functions(body: bytes) -> list[Json]:
             continue
         if tool.type not in ("function", "custom") or tool.name is None:
             raise untranslatable(f"{place}.type", Dialect.CHAT)
-        name = function_name(namespace, tool.name)
+        name = function_of(namespace, tool.name)
         function = _custom(tool, name) if tool.type == "custom" else _function(tool, name)
         found.append({"type": "function", "function": function})
     return found

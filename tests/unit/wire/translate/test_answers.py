@@ -221,6 +221,7 @@ def test_interleaved_calls_are_told_one_after_the_other() -> None:
         "cache_read_input_tokens": 6_000,
         "cache_creation_input_tokens": 3_000,
         "output_tokens": 500,
+        "output_tokens_details": {"thinking_tokens": 400},
     }
     for at in range(len(stream)):
         translated = as_messages().stream()

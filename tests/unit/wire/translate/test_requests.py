@@ -15,7 +15,8 @@ from corvus_proxy.wire import request as requests
 from corvus_proxy.wire import translate
 from corvus_proxy.wire.dialect import Dialect
 from corvus_proxy.wire.tenancy import fields
-from corvus_proxy.wire.translate import chat_to_messages, messages_to_chat
+from corvus_proxy.wire.translate import Translation, chat_to_messages, messages_to_chat
+from corvus_proxy.wire.translate.reply import Reply
 
 CHAT, MESSAGES = Dialect.CHAT, Dialect.MESSAGES
 BOOK = book.load(PricingSettings())
@@ -515,6 +516,40 @@ def test_arguments_pass_as_they_are_written() -> None:
     there = made.replace(b"claude-opus-5-5", b"gpt-5.5")
     back = json.loads(translate.request(MESSAGES, CHAT, there, model("gpt-5.5")))
     assert back["messages"][1]["tool_calls"][0]["function"]["arguments"] == written
+
+
+def test_names_and_ids_that_are_too_long_for_chat_are_shortened_and_come_back() -> None:
+    """Messages allows 128 letters, as tools of MCP servers have; chat 64. The same ones each time,
+    so that a history still speaks of them."""
+    name, other = (f"mcp__{'server' * 10}__{tool}" for tool in ("read", "write"))
+    asked = {
+        "tools": [messages_tool(name=one) for one in (name, other, "weather")],
+        "tool_choice": {"type": "tool", "name": name},
+        "messages": [
+            USER,
+            {"role": "assistant", "content": [{**use(call_id="c" * 64), "name": name}]},
+            {"role": "user", "content": [
+                {"type": "tool_result", "tool_use_id": "c" * 64, "content": "x"}]},
+        ],
+    }  # fmt: skip
+    made = to_chat(**asked)
+    short, *others = (tool["function"]["name"] for tool in made["tools"])
+    assert len({short, *others}) == 3
+    assert all(len(one) <= 64 for one in (short, *others))
+    assert others[1] == "weather"
+    assert made["tool_choice"]["function"]["name"] == short
+    (told,) = made["messages"][1]["tool_calls"]
+    assert (told["function"]["name"], len(told["id"]) <= 40) == (short, True)
+    assert made["messages"][2]["tool_call_id"] == told["id"]
+    renamed = translate.extras(MESSAGES, json.dumps(asked).encode()).renamed
+    assert renamed == {short: name, others[0]: other}
+    answer = {"choices": [{"message": {"tool_calls": [{**told, "id": "c"}]}}]}
+    reply = Reply("s", "r", 0, renamed=renamed)
+    whole = json.loads(Translation(MESSAGES, CHAT, reply).whole(json.dumps(answer).encode()))
+    assert whole["content"][0]["name"] == name
+    stream = Translation(MESSAGES, CHAT, reply).stream()
+    delta = {"choices": [{"delta": {"tool_calls": [told]}}]}
+    assert f'"name":"{name}"'.encode() in stream.feed(f"data: {json.dumps(delta)}\n\n".encode())
 
 
 def test_every_member_that_the_vendors_sdks_know_has_a_fate() -> None:

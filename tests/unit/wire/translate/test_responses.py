@@ -21,6 +21,7 @@ from corvus_proxy.wire.translate.reply import Reply
 from corvus_proxy.wire.translate.responses import sealed
 from corvus_proxy.wire.translate.responses.from_chat import INCOMPLETE
 from corvus_proxy.wire.translate.responses.to_chat import FATES
+from corvus_proxy.wire.translate.responses.tools import Extras
 from corvus_proxy.wire.translate.schemas import ANSWER_IN_SCHEMA
 
 CHAT, MESSAGES, RESPONSES = Dialect.CHAT, Dialect.MESSAGES, Dialect.RESPONSES
@@ -256,8 +257,9 @@ def test_tools_that_are_left_out_are_told() -> None:
     tools = [TOOL, PATCH, {"type": "web_search_preview"}, {"type": "tool_search"}]
     body = json.dumps({"model": "x", "input": "", "tools": tools}).encode()
     found = translate.extras(RESPONSES, body)
-    assert found == (frozenset({"apply_patch"}), ("web_search_preview", "tool_search"), {})
-    assert translate.extras(CHAT, body) == (frozenset(), (), {})
+    left_out = ("web_search_preview", "tool_search")
+    assert found == Extras(frozenset({"apply_patch"}), left_out)
+    assert translate.extras(CHAT, body) == Extras()
 
 
 def test_tools_in_namespaces_are_functions_under_both_names() -> None:
