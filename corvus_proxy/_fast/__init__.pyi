@@ -35,9 +35,15 @@ class BodyScan:
     thinking_history: bool
     """A content block of type thinking or redacted_thinking stands somewhere."""
     stored: bool
-    """A turn names something that is stored at the upstream: a member `file_id` with a text in it,
-    in a content block, in its source or directly in one of its objects, or an object `audio` of a
-    turn. Never in a tool's input or schema, where it is the client's own word."""
+    """A turn names something that is stored at the upstream: a member `file_id` or `container_id`
+    with a text in it, in a content block, in its source or directly in one of its objects, or an
+    object `audio` of a turn. Never in a tool's input or schema, where it is the client's own
+    word."""
+    long_cache: bool
+    """A member `ttl` says `12h`, other than in a tool's input or schema."""
+    repeated: str
+    """`type`, else `tools`, where one object anywhere in the body has it more than once; else
+    empty. An upstream may take either of the two."""
 
 def scan_body(data: bytes) -> BodyScan:
     """Scans a body.

@@ -58,8 +58,9 @@ class ContextManagement(msgspec.Struct):
     edits: list[Edit] | None = None
 
 
-class _Model(msgspec.Struct):
+class _Counted(msgspec.Struct):
     model: str
+    input: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class _Messages(msgspec.Struct):
@@ -115,7 +116,7 @@ class Counted(NamedTuple):
     scan: BodyScan
 
 
-_COUNTED = msgspec.json.Decoder(_Model)
+_COUNTED = msgspec.json.Decoder(_Counted)
 _DECODERS: dict[Dialect, Any] = {
     Dialect.CHAT: msgspec.json.Decoder(_Chat),
     Dialect.MESSAGES: msgspec.json.Decoder(_Messages),
@@ -123,18 +124,16 @@ _DECODERS: dict[Dialect, Any] = {
     Dialect.EMBEDDINGS: msgspec.json.Decoder(embeddings.Request),
 }
 
-SERVED_TOOLS: dict[Dialect, tuple[str, ...]] = {
-    Dialect.CHAT: ("function", "custom"),
-    Dialect.MESSAGES: ("custom", "bash_", "text_editor_", "computer_", "memory_"),
+_SERVED_TOOLS: dict[Dialect, re.Pattern[str]] = {
+    Dialect.CHAT: re.compile(r"function|custom"),
+    # One without a type is the customer's own.
+    Dialect.MESSAGES: re.compile(r"|custom|(?:bash|text_editor|computer|memory)_\d{8}"),
 }
-"""Tools that run at the client, by type or its beginning; the rest run, and cost, at the
-upstream."""
+"""The types of tools that run at the client; the rest run, and cost, at the upstream."""
 
 SERVED_EDITS = ("clear_",)
 """Edits of the context that only take something away; compaction is a second answer, billed too."""
 
-_LONG_CACHE = re.compile(rb'"prompt_cache_(?:options|breakpoint)"\s*:\s*\{[^{}]*"12h"')
-"""A prompt cache of twelve hours: what its writes cost is not known here."""
 _TOKENS_MAX = 10_000_000
 
 
@@ -147,9 +146,6 @@ def read(dialect: Dialect, body: bytes) -> Asked:
         raise InvalidRequest("The request body is nested too deeply.") from None
     except (msgspec.DecodeError, ValueError) as error:
         raise InvalidRequest(f"The request body is not valid: {error}.") from None
-    if scan.duplicates:
-        name = scan.duplicates[0]
-        raise InvalidRequest(f"The member {name!r} stands more than once in the body.", param=name)
     _refuse_fields(dialect, body, scan)
     asked = _READERS[dialect](request, body, scan)
     sizes = [media.image_size(body, start, end) for start, end in scan.image_places]
@@ -165,17 +161,16 @@ def read_counted(dialect: Dialect, body: bytes) -> Counted:
     """The same for a request whose input is only counted: it needs no output limit. Raises
     InvalidRequest."""
     try:
-        model = _COUNTED.decode(body).model
+        request = _COUNTED.decode(body)
         scan = scan_body(body)
     except RecursionError:
         raise InvalidRequest("The request body is nested too deeply.") from None
     except (msgspec.DecodeError, ValueError) as error:
         raise InvalidRequest(f"The request body is not valid: {error}.") from None
-    if scan.duplicates:
-        name = scan.duplicates[0]
-        raise InvalidRequest(f"The member {name!r} stands more than once in the body.", param=name)
     _refuse_fields(dialect, body, scan)
-    return Counted(dialect, model, scan)
+    if dialect is Dialect.RESPONSES:
+        responses.check_items(bytes(request.input))
+    return Counted(dialect, request.model, scan)
 
 
 class _Metadata(msgspec.Struct):
@@ -264,6 +259,14 @@ def model_splices(asked: Asked | Counted, upstream_model: str) -> list[Splice]:
 
 
 def _refuse_fields(dialect: Dialect, body: bytes, scan: BodyScan) -> None:
+    if scan.duplicates:
+        name = scan.duplicates[0]
+        raise InvalidRequest(f"The member {name!r} stands more than once in the body.", param=name)
+    if scan.repeated:
+        raise InvalidRequest(
+            f"The member {scan.repeated!r} stands more than once in one object.",
+            param=scan.repeated,
+        )
     for name, _, why, served in fields.refused(dialect):
         place = scan.members.get(name)
         if place is None:
@@ -297,7 +300,9 @@ def _terms(dialect: Dialect, body: bytes, scan: BodyScan) -> Terms:
 
 def _refuse_tools(dialect: Dialect, tools: list[Tool] | None) -> None:
     for tool in tools or ():
-        if tool.type is not None and not tool.type.startswith(SERVED_TOOLS[dialect]):
+        if not _SERVED_TOOLS[dialect].fullmatch(tool.type or ""):
+            if not tool.type:
+                raise InvalidRequest("A tool has no type.", param="tools")
             raise InvalidRequest(
                 f"The tool type {tool.type!r} runs at the upstream, at a cost not priced here;"
                 " tools that your client runs itself are served.",
@@ -305,11 +310,11 @@ def _refuse_tools(dialect: Dialect, tools: list[Tool] | None) -> None:
             )
 
 
-def _refuse_media(body: bytes, scan: BodyScan, param: str) -> None:
+def _refuse_media(scan: BodyScan, param: str) -> None:
     """What OpenAI's dialects may carry and no price here covers."""
     if scan.audio:
         raise InvalidRequest("Audio input is not priced here and not served.", param=param)
-    if b'"12h"' in body and _LONG_CACHE.search(body):
+    if scan.long_cache:  # what its writes cost is not known here
         raise InvalidRequest(
             "A prompt cache of 12h is not priced here; 30m is served.", param="prompt_cache_options"
         )
@@ -319,10 +324,8 @@ def _chat(request: _Chat, body: bytes, scan: BodyScan) -> Asked:
     _refuse_tools(Dialect.CHAT, request.tools)
     if request.modalities and request.modalities != ["text"]:
         raise InvalidRequest("Only the modality 'text' is served.", param="modalities")
-    _refuse_media(body, scan, "messages")
-    options = scan.members.get("stream_options")
-    if options is not None and body[options[1] : options[1] + 1] == b"{":
-        _refuse_twice(body, options, "stream_options")
+    _refuse_media(scan, "messages")
+    _refuse_twice(body, scan, "stream_options", "prompt_cache_options")
     member = "max_completion_tokens" if request.max_tokens is None else "max_tokens"
     if request.max_tokens is not None and request.max_completion_tokens is not None:
         raise InvalidRequest(
@@ -349,12 +352,7 @@ def _chat(request: _Chat, body: bytes, scan: BodyScan) -> Asked:
 
 def _messages(request: _Messages, body: bytes, scan: BodyScan) -> Asked:
     _refuse_tools(Dialect.MESSAGES, request.tools)
-    place = scan.members.get("thinking")
-    if place is not None and body[place[1] : place[1] + 1] == b"{":
-        _refuse_twice(body, place, "thinking")
-    managed = scan.members.get("context_management")
-    if managed is not None and body[managed[1] : managed[1] + 1] == b"{":
-        _refuse_twice(body, managed, "context_management")
+    _refuse_twice(body, scan, "thinking", "context_management", "metadata")
     for edit in (request.context_management and request.context_management.edits) or ():
         if edit.type is not None and not edit.type.startswith(SERVED_EDITS):
             raise InvalidRequest(
@@ -380,11 +378,8 @@ def _messages(request: _Messages, body: bytes, scan: BodyScan) -> Asked:
 
 
 def _responses(request: responses.Request, body: bytes, scan: BodyScan) -> Asked:
-    _refuse_media(body, scan, "input")
-    for name in ("reasoning", "prompt_cache_options"):
-        place = scan.members.get(name)
-        if place is not None and body[place[1] : place[1] + 1] == b"{":
-            _refuse_twice(body, place, name)
+    _refuse_media(scan, "input")
+    _refuse_twice(body, scan, "reasoning", "prompt_cache_options")
     responses.check(request)
     gone = responses.removed(request, body, scan.members.get("tools"))
     limit = _limit(request.max_output_tokens, "max_output_tokens", least=1)
@@ -430,12 +425,17 @@ _READERS: dict[Dialect, Callable[..., Asked]] = {
 }
 
 
-def _refuse_twice(body: bytes, place: tuple[int, int, int], name: str) -> None:
-    _, duplicates = scan_members(body, place[1], place[2])
-    if duplicates:
-        raise InvalidRequest(
-            f"The member {name}.{duplicates[0]} stands more than once.", param=name
-        )
+def _refuse_twice(body: bytes, scan: BodyScan, *names: str) -> None:
+    """Refuses what stands twice in one of these objects of the body."""
+    for name in names:
+        place = scan.members.get(name)
+        if place is None or body[place[1] : place[1] + 1] != b"{":
+            continue
+        _, duplicates = scan_members(body, place[1], place[2])
+        if duplicates:
+            raise InvalidRequest(
+                f"The member {name}.{duplicates[0]} stands more than once.", param=name
+            )
 
 
 def _limit(limit: int | None, name: str, *, least: int) -> int | None:

@@ -735,6 +735,7 @@ RESPONSES = [
 ]  # fmt: skip
 ENCODING = "tests/unit/wire/test_encoding.py::test_"
 TENANCY = "tests/unit/wire/test_tenancy.py::test_"
+REQUEST = "tests/unit/wire/test_request.py::test_"
 UPSTREAMS_ERROR = "tests/unit/wire/test_verdict.py::test_"
 TENANTS = [
     Mutant(
@@ -746,6 +747,21 @@ TENANTS = [
         "two customers of one name are one", "wire/tenancy/names.py",
         "(self.wallet.encode(), member.encode(), text)", '(b"", member.encode(), text)',
         (TENANCY + "a_name_is_made_the_customers_own",),
+    ),
+    Mutant(
+        "a tool of the provider's hides behind one of the customer's", "wire/request.py",
+        "if scan.repeated:", "if False:",
+        (REQUEST + "what_cannot_be_priced_or_read_is_refused_by_name",),
+    ),
+    Mutant(
+        "an item without a type is taken for a turn", "wire/openai/responses.py",
+        "or (kind is None and item.role is None)", "",
+        (ASKED + "what_cannot_be_priced_or_would_be_shared_is_refused_by_name",),
+    ),
+    Mutant(
+        "what is counted may be stored", "wire/request.py",
+        "responses.check_items(bytes(request.input))", "bytes(request.input)",
+        (REQUEST + "what_is_only_counted_reaches_nothing_stored_either",),
     ),
     Mutant(
         "a stored file is read for whoever names it", "wire/request.py",

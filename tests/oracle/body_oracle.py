@@ -52,6 +52,8 @@ class Found(NamedTuple):
     cache_control: bool
     thinking_history: bool
     stored: bool
+    long_cache: bool
+    repeated: str
 
 
 def read(body: bytes) -> Found:
@@ -85,6 +87,16 @@ def read(body: bytes) -> Found:
         ),
         thinking_history=any(t in ("thinking", "redacted_thinking") for t in types),
         stored=any(_names_stored(top)),
+        long_cache=any(_long_ttl(node) for node in _outside_of_data(top)),
+        repeated=next(
+            (
+                name
+                for name in ("type", "tools")
+                for node in _all_objects(top)
+                if _has_twice(node, name)
+            ),
+            "",
+        ),
     )
 
 
@@ -101,7 +113,26 @@ def _names_stored(top: Node) -> Iterator[bool]:
 
 
 def _has_file_id(node: Node) -> bool:
-    return any(m.name == "file_id" and m.node.is_text for m in node.members or ())
+    names = ("file_id", "container_id")
+    return any(m.name in names and m.node.is_text for m in node.members or ())
+
+
+def _long_ttl(node: Node) -> bool:
+    return any(
+        m.name == "ttl" and m.node.is_text and m.node.value == "12h" for m in node.members or ()
+    )
+
+
+def _has_twice(node: Node, name: str) -> bool:
+    return sum(member.name == name for member in node.members or ()) > 1
+
+
+def _outside_of_data(top: Node) -> Iterator[Node]:
+    """Every object that stands in no tool's schema or input."""
+    inputs = [(m.node.start, m.node.end) for m in _data(top)]
+    for node in _all_objects(top):
+        if not any(start <= node.start < end for start, end in inputs):
+            yield node
 
 
 def _turns(top: Node) -> Iterator[Node]:

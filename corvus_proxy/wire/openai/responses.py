@@ -31,7 +31,10 @@ VENDOR_TOOLS = frozenset(SERVED_TOOLS) - {"function", "custom", "namespace"}
 REMOVABLE_TOOLS = ("web_search", "image_generation")
 """Beginnings of the types of tools that agents offer unasked; a call of them is billed apart."""
 STORED_ITEMS = ("item_reference",)
-"""Items of the input that stand for something stored at the upstream."""
+"""Items of the input that stand for something stored at the upstream; so does one that has neither
+a type nor a role, for the type of such an item may be left out."""
+SECOND_ANSWERS = ("compaction_trigger",)
+"""Items that ask for an answer of their own, which is billed too."""
 
 
 class Reasoning(msgspec.Struct):
@@ -71,6 +74,7 @@ class _Tool(msgspec.Struct):
 
 class _Item(msgspec.Struct):
     type: Any = None
+    role: Any = None
     tools: Any = None
 
 
@@ -86,16 +90,31 @@ def check(request: Request) -> None:
             " that cannot be told ahead.",
             param="reasoning",
         )
-    for item in _items(bytes(request.input)):
-        if item.type in STORED_ITEMS:
-            raise InvalidRequest(
-                f"An item of type {item.type!r} reaches what is stored on the upstream account;"
-                " send the item itself.",
-                param="input",
-            )
+    for item in check_items(bytes(request.input)):
         for kind in _types_in(item.tools):
             if not _is_served(kind):
                 raise _not_served(kind, "input")
+
+
+def check_items(raw: bytes) -> list[_Item]:
+    """The items of an input, none of which stands for something stored or asks for a second answer.
+    Raises InvalidRequest."""
+    found = _items(raw)
+    for item in found:
+        kind = item.type
+        if kind in STORED_ITEMS or (kind is None and item.role is None):
+            raise InvalidRequest(
+                f"An item of type {kind or STORED_ITEMS[0]!r} reaches what is stored on the"
+                " upstream account; send the item itself.",
+                param="input",
+            )
+        if kind in SECOND_ANSWERS:
+            raise InvalidRequest(
+                f"An item of type {kind!r} asks for an answer of its own, which is not priced"
+                " here.",
+                param="input",
+            )
+    return found
 
 
 def removed(request: Request, body: bytes, place: tuple[int, int, int] | None) -> Removed:

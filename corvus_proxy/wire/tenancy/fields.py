@@ -43,6 +43,7 @@ _CACHE = "Whose prompts are cached shows by the time that an answer takes."
 _ELSEWHERE = "The answer is made, or billed, later and elsewhere."
 _AUDIO = "Audio is not priced here."
 _SECOND = "It is billed as an answer of its own."
+_COMPARES = "It compares with an earlier request of the account."
 _LABELS = "Labels of what is stored on the account; nothing is."
 
 TABLE: dict[Dialect, tuple[Field, ...]] = {
@@ -52,6 +53,7 @@ TABLE: dict[Dialect, tuple[Field, ...]] = {
         Field("store", Deed.REFUSED, _STORED, _FALSE),
         Field("web_search_options", Deed.REFUSED, "It searches, at a cost not priced here."),
         Field("metadata", Deed.NULLED, _LABELS),
+        Field("prompt_cache_options.comparison_response_id", Deed.NULLED, _COMPARES),
         Field("prompt_cache_key", Deed.OWN, _CACHE),
         Field("request_id", Deed.OWN, "Z.AI's name of a request, one for the whole account."),
         Field("safety_identifier", Deed.OWN, _PEOPLE),
@@ -68,7 +70,7 @@ TABLE: dict[Dialect, tuple[Field, ...]] = {
         Field("thread", Deed.REFUSED, _STORED),
         Field("user_profile_id", Deed.REFUSED, "It names a person known to the account."),
         Field("workspace_id", Deed.REFUSED, "It chooses a part of the account."),
-        Field("diagnostics", Deed.NULLED, "It compares with an earlier request of the account."),
+        Field("diagnostics", Deed.NULLED, _COMPARES),
         Field("metadata.user_id", Deed.OWN, _PEOPLE),
     ),
     Dialect.RESPONSES: (
@@ -90,6 +92,7 @@ TABLE: dict[Dialect, tuple[Field, ...]] = {
         Field("stream_id", Deed.REFUSED, _STORED),
         Field("store", Deed.FORCED, _STORED),
         Field("metadata", Deed.NULLED, _LABELS),
+        Field("prompt_cache_options.comparison_response_id", Deed.NULLED, _COMPARES),
         Field("prompt_cache_key", Deed.OWN, _CACHE),
         Field("safety_identifier", Deed.OWN, _PEOPLE),
         Field("user", Deed.OWN, _PEOPLE),

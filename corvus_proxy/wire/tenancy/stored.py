@@ -18,7 +18,7 @@ def refusal(body: bytes) -> InvalidRequest:
     """The refusal of a body that names what is stored, with the place of the first such name."""
     place = next(_places(msgspec.json.decode(body)), "")
     return InvalidRequest(
-        f"{place or 'A file_id'} names what is stored at the provider, where nothing of yours is;"
+        f"{place or 'A member'} names what is stored at the provider, where nothing of yours is;"
         " send the content itself.",
         param=place or None,
     )
@@ -36,8 +36,8 @@ def _places(body: dict[str, Any]) -> Iterator[str]:
 def _inside(value: Any, place: str) -> Iterator[str]:
     if isinstance(value, dict):
         for name, inner in value.items():
-            if name == "file_id" and isinstance(inner, str):
-                yield f"{place}.file_id"
+            if name in ("file_id", "container_id") and isinstance(inner, str):
+                yield f"{place}.{name}"
             elif not (name == "input" and value.get("type") == "tool_use"):
                 yield from _inside(inner, f"{place}.{name}")
     elif isinstance(value, list):

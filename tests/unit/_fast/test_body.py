@@ -17,13 +17,13 @@ URL = f"data:image/png;base64,{PIXELS}"
 FIGURES = (
     "members", "duplicates", "letters", "symbols", "non_ascii", "quarter_tokens", "images",
     "documents", "audio", "media_bytes", "cache_control", "thinking_history",
-    "stored",
+    "stored", "long_cache", "repeated",
 )  # fmt: skip
 
 NAMES = st.sampled_from([
     "type", "data", "source", "content", "output", "messages", "input", "url", "image_url", "file",
-    "file_data", "file_id", "input_audio", "audio", "cache_control", "text", "tools", "a\\b", 'q"q',
-    "\u20ac", "x", "\type",
+    "file_data", "file_id", "container_id", "ttl", "input_audio", "audio", "cache_control", "text",
+    "tools", "a\\b", 'q"q', "\u20ac", "x", "\type",
 ])  # fmt: skip
 TEXTS = st.one_of(
     st.text(max_size=12),
@@ -31,7 +31,7 @@ TEXTS = st.one_of(
     st.sampled_from([
         "image", "image_url", "input_image", "computer_screenshot", "document", "file",
         "input_file", "input_audio",
-        "base64", "content", "thinking", "redacted_thinking", "text", PIXELS, PIXELS[:63],
+        "base64", "content", "thinking", "redacted_thinking", "text", "12h", PIXELS, PIXELS[:63],
         PIXELS[:64], URL, URL + "!", "data:,x" + PIXELS, "data:;base64," + PIXELS, "x" * 200,
     ]),
 )  # fmt: skip
@@ -375,6 +375,8 @@ def test_escaped_names_and_types_are_what_they_stand_for() -> None:
         ({"content": [{"type": "tool_result", "content": [
             {"type": "image", "source": {"type": "file", "file_id": "f"}}]}]}, True),
         ({"type": "computer_call_output", "output": {"file_id": "f"}}, True),
+        ({"type": "code_interpreter_call", "container_id": "c"}, True),
+        ({"type": "shell_call", "environment": {"container_id": "c"}}, True),
         ({"role": "assistant", "audio": {"id": "audio_1"}}, True),
         ({"content": [{"type": "input_file", "file_id": None, "file_data": "x"}]}, False),
         ({"content": [{"type": "tool_use", "input": {"file_id": "f"}}]}, False),
