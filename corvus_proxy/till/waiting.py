@@ -63,5 +63,8 @@ class Lines:
 
     def join(self, key: str, told: Paced) -> Place | None:
         """A place at the end of the key's line, which begins with `told`; None where it is full."""
-        line = self.waiting.setdefault(key, Line(told))
-        return None if len(line.turns) >= self._waiters_max else Place(self, key, line)
+        line = self.waiting.get(key) or Line(told)
+        if len(line.turns) >= self._waiters_max:
+            return None
+        self.waiting[key] = line  # only with somebody in it: who leaves it last takes it away
+        return Place(self, key, line)

@@ -127,6 +127,23 @@ async def test_a_line_does_not_wait_for_ever(valkey_till: Till, tmp_path: Path) 
     assert isinstance(await holds.reserve(ask("d", 10)), Hold)
 
 
+async def test_without_a_line_nobody_waits_and_the_next_is_served(
+    valkey_till: Till, tmp_path: Path
+) -> None:
+    """`waiters_max = 0`: who comes too many is refused at once, and leaves nothing behind."""
+    await add_limited(valkey_till, Rates(concurrency=1))
+    journal = Node(tmp_path, PEPPER).journal("p1", sync_ms=5)
+    holds = Holds(valkey_till, journal, lease_s=1, lag_limit=100, wait_s=5, waiters_max=0)
+    first = await holds.reserve(ask("first", 10))
+    began = asyncio.get_running_loop().time()
+    assert (await holds.reserve(ask("a", 10))).reason == "concurrency"
+    assert asyncio.get_running_loop().time() - began < 2
+    await first.settle(1, "completed", b"{}", wait_s=5)
+    second = await holds.reserve(ask("b", 10))
+    assert isinstance(second, Hold)
+    await second.settle(1, "completed", b"{}", wait_s=5)
+
+
 async def test_a_hold_tells_the_tokens_that_it_took(valkey_till: Till, tmp_path: Path) -> None:
     """Admitted with its estimate, corrected by what it took; a fault takes none."""
     await add_limited(valkey_till, Rates(tokens_per_minute=1000))
