@@ -57,24 +57,25 @@ def caller(headers: Headers, pepper: bytes) -> Caller:
     """The caller named by `Authorization: Bearer` or `x-api-key`. Raises InvalidKey.
 
     Both are read on every path: SDKs of one vendor send either. Two different secrets are refused,
-    because charging either of them would be a guess.
+    in whichever headers they stand, because charging either of them would be a guess.
     """
     texts = []
-    bearer = header(headers, b"authorization")
-    if bearer is not None:
-        scheme, _, token = bearer.strip().partition(b" ")
-        if scheme.lower() != b"bearer":
-            raise InvalidKey("The Authorization header must have the form 'Bearer sk-corvus_…'.")
-        texts.append(token.strip())
-    plain = header(headers, b"x-api-key")
-    if plain is not None:
-        texts.append(plain.strip())
+    for name, value in headers:
+        if name == b"authorization":
+            scheme, _, token = value.strip().partition(b" ")
+            if scheme.lower() != b"bearer":
+                raise InvalidKey(
+                    "The Authorization header must have the form 'Bearer sk-corvus_…'."
+                )
+            texts.append(token.strip())
+        elif name == b"x-api-key":
+            texts.append(value.strip())
     if not texts:
         raise InvalidKey(
             "No key was given. Send it as 'Authorization: Bearer sk-corvus_…' or as 'x-api-key'."
         )
     if len(set(texts)) > 1:
-        raise InvalidKey("Authorization and x-api-key carry two different keys; send one of them.")
+        raise InvalidKey("The request carries two different keys; send one of them.")
     found = secrets.parse(texts[0].decode("latin-1"))
     if found is None:
         raise InvalidKey(

@@ -3,6 +3,7 @@
 Both ways a header passes only if a table names it; docs/tenancy.md shows them.
 """
 
+import re
 from collections.abc import Iterable
 from datetime import timedelta
 
@@ -66,9 +67,18 @@ DROPPED_BETAS = {
 stop working without theirs."""
 _DROPPED_BETAS = tuple(DROPPED_BETAS)
 
+_JSON = b"application/json"
+_IS_JSON = re.compile(
+    rb"\s*application/json\s*(?:;\s*charset\s*=\s*\"?utf-?8\"?\s*)?;?\s*", re.IGNORECASE
+)
+
 
 def to_upstream(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
-    """The client's headers that the upstream sees; credentials and framing are the transport's."""
+    """The client's headers that the upstream sees; credentials and framing are the transport's.
+
+    A body was read and priced as JSON in UTF-8. Where its client calls it anything else the
+    upstream is told what it is, lest it reads another request in it.
+    """
     headers = list(headers)
     own = _of_the_connection(headers)
     found: Headers = []
@@ -79,6 +89,8 @@ def to_upstream(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
             value = served_betas(value)  # noqa: PLW2901
             if not value:
                 continue
+        elif name == b"content-type" and not _IS_JSON.fullmatch(value):
+            value = _JSON  # noqa: PLW2901
         found.append((name, value))
     return found
 

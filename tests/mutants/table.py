@@ -764,6 +764,17 @@ TENANTS = [
         (REQUEST + "what_is_only_counted_reaches_nothing_stored_either",),
     ),
     Mutant(
+        "a body is called what its client likes", "wire/headers.py",
+        'elif name == b"content-type" and not _IS_JSON.fullmatch(value):', "elif False:",
+        ("tests/unit/wire/test_headers.py::test_a_body_is_called_what_it_was_read_as",),
+    ),
+    Mutant(
+        "of two keys one is charged", "gateway/admission.py",
+        "if len(set(texts)) > 1:", "if False:",
+        ("tests/unit/gateway/test_admission.py::"
+         "test_one_secret_in_whichever_headers_and_never_two",),
+    ),
+    Mutant(
         "a stored file is read for whoever names it", "wire/request.py",
         "if scan.stored:", "if False:",
         (TENANCY + "a_stored_file_is_refused_with_its_place",),

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import structlog
 
+from corvus_proxy import secret
 from corvus_proxy.catalogue.book import Book
-from corvus_proxy.errors import NotFound, Unpriced
-from corvus_proxy.gateway.admission import find_model
+from corvus_proxy.errors import InvalidKey, NotFound, Unpriced
+from corvus_proxy.gateway.admission import caller, find_model
 from corvus_proxy.roles.gateway import sellable
 from corvus_proxy.settings import Credential, PricingSettings, Settings, Upstream
 from corvus_proxy.wire.dialect import Dialect
@@ -69,3 +70,21 @@ def test_what_is_not_sold_is_told_apart_from_what_does_not_exist(tmp_path: Path,
         find_model(now, SERVES, name, Dialect.CHAT)
     with pytest.raises(NotFound):
         find_model(now, SERVES, "y", Dialect.CHAT)
+
+
+def test_one_secret_in_whichever_headers_and_never_two() -> None:
+    """A proxy that adds a header of its own behind the client's decides nothing: of two keys
+    neither is charged."""
+    mine, other = (secret.new_secret("w_mine00000000").encode() for _ in range(2))
+    bearer, plain = (b"authorization", b"Bearer " + mine), (b"x-api-key", b" " + mine)
+    for headers in ([bearer], [plain], [bearer, plain], [bearer, bearer], [plain, bearer, plain]):
+        assert caller(headers, b"p" * 32).wallet == "w_mine00000000"
+    for name, value in (
+        (b"authorization", b"Bearer " + other), (b"x-api-key", other), (b"x-api-key", b""),
+        (b"authorization", b"Basic " + mine),
+    ):  # fmt: skip
+        for headers in ([bearer, (name, value)], [(name, value), plain]):
+            with pytest.raises(InvalidKey):
+                caller(headers, b"p" * 32)
+    with pytest.raises(InvalidKey):
+        caller([], b"p" * 32)
