@@ -1,12 +1,16 @@
 """Limits of a sub-key over real sockets: what its clients read, in both dialects."""
 
+import os
+import signal
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from tests.flow.test_crash import LEASE_S, gateway_processes
 from tests.stack import RunningStack
 
 CHAT, MESSAGES = "/v1/chat/completions", "/v1/messages"
@@ -100,3 +104,54 @@ def test_another_model_than_those_of_its_list_is_refused(stack: RunningStack, pa
     assert (error["code"], error["type"]) == ("model_not_allowed", "permission_error")
     mine = next(known for known, slug in SLUGS.items() if slug == other)
     assert stack.ask(mine, body(mine), key=secret).status_code == 200
+
+
+def test_two_processes_are_one_limit_and_the_dead_hold_no_place(tmp_path: Path) -> None:
+    """Both count the same minute and the same requests at once; what ran in a process that was
+    killed runs no more soon after, and in no minute is more admitted than may be."""
+    stack = RunningStack(tmp_path)
+    stack.up("--workers", "2")
+    try:
+        assert len(gateway_processes(stack)) == 2
+        asked = at_once(stack, 24, sub_key(stack, requests_per_minute=5))
+        assert sorted(asked) == [200] * 5 + [429] * 19
+        secret = sub_key(stack, concurrency=2)
+        long = "tokens=25 delay_ms=200"  # beyond the two seconds that others wait
+        assert sorted(at_once(stack, 8, secret, long)) == [200] * 2 + [429] * 6
+        endless = threading.Thread(
+            target=at_once, args=(stack, 2, secret, "tokens=200 delay_ms=200")
+        )
+        endless.start()
+        time.sleep(1)
+        assert at_once(stack, 1, secret) == [429]
+        for pid in gateway_processes(stack):
+            os.kill(pid, signal.SIGKILL)
+        killed = time.monotonic()
+        while at_once(stack, 1, secret) != [200]:
+            assert time.monotonic() - killed < 10 * LEASE_S
+            time.sleep(0.2)
+        endless.join()
+        assert sorted(at_once(stack, 8, secret, long)) == [200] * 2 + [429] * 6
+    finally:
+        stack.down()
+
+
+def at_once(
+    stack: RunningStack, count: int, secret: str, words: str = "tokens=5 delay_ms=0"
+) -> list[int]:
+    """The statuses of so many streams that are asked for at once, each on a connection of its own;
+    0 where there was none."""
+    seen: list[int] = []
+
+    def one() -> None:
+        try:
+            seen.append(stack.ask(CHAT, body(CHAT, words, stream=True), key=secret).status_code)
+        except httpx.HTTPError:
+            seen.append(0)
+
+    running = [threading.Thread(target=one) for _ in range(count)]
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join()
+    return seen

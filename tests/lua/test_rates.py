@@ -6,11 +6,22 @@ from typing import Any
 
 import pytest
 
-from corvus_proxy.money.event import partition_of
+from corvus_proxy.money.event import Mark, partition_of
 from corvus_proxy.money.period import NO_RATES, Rates, parse_rates
 from corvus_proxy.till.client import Till
 from corvus_proxy.till.recovery import door
-from corvus_proxy.till.reply import Ask, Charge, Denied, Granted, KeyEntry, KeyRow, Look, Paced
+from corvus_proxy.till.recovery.claims import Claim
+from corvus_proxy.till.reply import (
+    Adopted,
+    Ask,
+    Charge,
+    Denied,
+    Granted,
+    KeyEntry,
+    KeyRow,
+    Look,
+    Paced,
+)
 from tests.oracle.till_oracle import Partition
 
 pytestmark = pytest.mark.anyio
@@ -153,6 +164,36 @@ async def test_as_many_run_at_once_as_may(till: Till) -> None:
     assert await till.redis.hget(NAME, f"a:{SUB}") == b"d,c"
     await add(till, NO_RATES, version=2)
     assert isinstance(await reserve(till, ask("e")), Granted)
+
+
+async def test_what_runs_through_a_rebuild_still_counts_among_those_at_once(till: Till) -> None:
+    """The wallet is new then, and the holds are given back: of a key without the limit nothing is
+    noted, and one that ends lets the next in."""
+    replid = await till.replid()
+    assert (await door.close(till, PART, 1))[0] == "OK"
+    assert (await door.rebuild(till, PART, 2, base=Mark(1, 1), replid=replid))[0] == "OK"
+    row = KeyRow(W, 1, "1", [
+        KeyEntry(MAIN, "1", [("main", 0)], rates=Rates(5, 500)),
+        KeyEntry(SUB, "1", [("sub", 0)], False, "ci", rates=Rates(concurrency=2)),
+    ])  # fmt: skip
+    await door.load(till, PART, 2, [door.WalletRow(row, 9000, 1, 0, {})])
+    state = (await till.partitions())[PART]
+    assert (await till.open_partition(PART, state, replid=replid, to="REPLAY"))[0] == "OK"
+    runs = [
+        Claim("A", rid, W, key, "slug", 10, owner="me", price="pv")
+        for rid, key in (("a", SUB), ("b", SUB), ("m", MAIN))
+    ]
+    assert await door.adopt(till, PART, 2, runs) == [Adopted(10)] * 3
+    assert await door.adopt(till, PART, 2, runs[:1]) == [Adopted(10)]
+    state = (await till.partitions())[PART]
+    assert (await till.open_partition(PART, state, replid=replid))[0] == "OK"
+    await till.look(W, "sub")  # learns the epoch
+    assert await till.redis.hget(NAME, f"a:{SUB}") == b"a,b"
+    assert await till.redis.hget(NAME, f"a:{MAIN}") is None
+    assert await reserve(till, ask("c")) == Paced("concurrency", 1000, 2, 2)
+    await settle(till, "a")
+    assert isinstance(await reserve(till, ask("c")), Granted)
+    assert await reserve(till, ask("d")) == Paced("concurrency", 1000, 2, 2)
 
 
 async def test_fifty_at_once_and_never_more_than_may(till: Till) -> None:

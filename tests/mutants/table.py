@@ -81,6 +81,13 @@ RATES = [
         "as_many_run_at_once_as_may",
     ),
     rate(
+        "what runs through a rebuild is forgotten",
+        "adopt",
+        "redis.call('HSET', w, 'a:' .. key, found[5] and found[5] .. ',' .. rid or rid)",
+        "",
+        "what_runs_through_a_rebuild_still_counts_among_those_at_once",
+    ),
+    rate(
         "a part of a model's name opens it",
         "reserve",
         "not string.find(',' .. slugs .. ',', ',' .. slug .. ',', 1, true)",

@@ -555,6 +555,8 @@ class Partition:
         self.holds[rid] = Hold(wallet, grant, spent, 0, owner, price, key, slug, meta)
         one.held += grant
         one.key_held[key] = one.key_held.get(key, 0) + grant
+        if one.limits(key).concurrency is not None:
+            one.running[key] = [*one.running.get(key, []), rid]
         return ("OK", str(grant))
 
     def finish(
