@@ -196,6 +196,27 @@ async def test_what_runs_through_a_rebuild_still_counts_among_those_at_once(till
     assert await reserve(till, ask("d")) == Paced("concurrency", 1000, 2, 2)
 
 
+@pytest.mark.parametrize(
+    ("status", "rates", "kept"),
+    [("1", Rates(9, None, 9), True), ("0", Rates(9, None, 9), True), ("1", NO_RATES, False),
+     ("2", Rates(9, None, 9), False), ("", NO_RATES, False)],
+)  # fmt: skip
+async def test_the_counts_of_a_key_go_with_its_limits(
+    till: Till, status: str, rates: Rates, kept: bool
+) -> None:
+    """So Redis keeps no more than the keys that have them; a frozen key still has its own."""
+    await add(till, Rates(5, None, 5))
+    assert isinstance(await reserve(till, ask("a")), Granted)
+    before = await till.redis.hmget(NAME, f"q:{SUB}", f"a:{SUB}")
+    assert all(before)
+    entries = [KeyEntry(MAIN, "1", [("main", 0)])]
+    if status:
+        entries.append(KeyEntry(SUB, status, [("sub", 0)], False, "ci", rates=rates))
+    assert (await till.push(KeyRow(W, 2, "1", entries)))[0] == "OK"
+    after = await till.redis.hmget(NAME, f"q:{SUB}", f"a:{SUB}")
+    assert after == (before if kept else [None, None])
+
+
 async def test_fifty_at_once_and_never_more_than_may(till: Till) -> None:
     await add(till, Rates(requests_per_minute=30, concurrency=4))
     answers = await asyncio.gather(*(reserve(till, ask(f"r{n}")) for n in range(50)))

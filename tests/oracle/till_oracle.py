@@ -297,6 +297,9 @@ class Partition:
         one.keys = {row["id"]: row["st"] for row in rows}
         one.secrets = {digest: (row["id"], end) for row in rows for digest, end in row["ds"]}
         one.names = {row["id"]: row["n"] for row in rows if "n" in row}
+        limited = {row["id"] for row in rows if re.match(r"[01]\|\d*\|[a-z]+\|\d+\|", row["st"])}
+        one.minutes = {key: found for key, found in one.minutes.items() if key in limited}
+        one.running = {key: found for key, found in one.running.items() if key in limited}
         for row in rows:
             if "p" in row:
                 ends, spent = map(int, row["p"])
