@@ -87,6 +87,12 @@ TABLE: dict[Dialect, tuple[Field, ...]] = {
         Field("conversation", Deed.REFUSED, _STORED),
         Field("generate", Deed.REFUSED, "It is a turn of a WebSocket.", (b"true",)),
         Field("modalities", Deed.REFUSED, "Only text is priced here.", (b'["text"]',)),
+        Field(
+            "multi_agent",
+            Deed.REFUSED,
+            "Agents work at the provider, as many and as long as they like.",
+            (b'{"enabled":false}', b'{"enabled": false}'),
+        ),
         Field("previous_response_id", Deed.REFUSED, _STORED),
         Field("prompt", Deed.REFUSED, _STORED),
         Field("stream_id", Deed.REFUSED, _STORED),

@@ -172,6 +172,7 @@ PASSED: dict[Dialect, set[str]] = {
         "image", "include", "instructions", "max_tool_calls", "moderation", "parallel_tool_calls",
         "prompt_cache_options", "prompt_cache_retention", "stream_options", "temperature", "text",
         "tool_choice", "top_logprobs", "top_p", "truncation",
+        "betas",  # the SDK's name of a header
         "input", "max_output_tokens", "model", "reasoning", "service_tier", "tools",
     },
     Dialect.EMBEDDINGS: {"dimensions", "encoding_format", "input", "model"},
@@ -182,13 +183,15 @@ PASSED: dict[Dialect, set[str]] = {
 def test_every_member_that_the_sdks_know_has_been_looked_at() -> None:
     """In the table, or harmless: a new member of a new SDK is to be judged before it passes."""
     from anthropic.types.beta.message_create_params import MessageCreateParamsBase
+    from openai.types.beta.response_create_params import ResponseCreateParamsBase as BetaParamsBase
     from openai.types.chat.completion_create_params import CompletionCreateParamsBase
     from openai.types.embedding_create_params import EmbeddingCreateParams
     from openai.types.responses.response_create_params import ResponseCreateParamsBase
 
     for dialect, params in (
         (Dialect.CHAT, CompletionCreateParamsBase), (Dialect.MESSAGES, MessageCreateParamsBase),
-        (Dialect.RESPONSES, ResponseCreateParamsBase), (Dialect.EMBEDDINGS, EmbeddingCreateParams),
+        (Dialect.RESPONSES, ResponseCreateParamsBase), (Dialect.RESPONSES, BetaParamsBase),
+        (Dialect.EMBEDDINGS, EmbeddingCreateParams),
     ):  # fmt: skip
         table = {one.member for one in TABLE[dialect]}
         assert not table & PASSED[dialect]
