@@ -69,6 +69,7 @@ async def serve(exchange: Exchange, using: Resources) -> None:
         await admit(exchange, using)
         quote(exchange, using)
         async with await reserve(exchange, using) as hold, ZeroOnFault(exchange, hold):
+            check_there(exchange)
             tries = Tries(exchange, using.pool, using.settings.pool)
             while tries.wanted:
                 async with tries, await route(exchange, using) as answer:
@@ -134,6 +135,7 @@ async def reserve(exchange: Exchange, using: Resources) -> Hold:
     """Holds the money in Redis, or raises why not; lowers the output limit to what is
     affordable."""
     ask = forwarding.ask(exchange)
+    exchange.client.on_gone(lambda: None)  # from here on it is noticed
     try:
         reply = await using.holds.reserve(ask)
     except TillUnavailable:
@@ -145,6 +147,12 @@ async def reserve(exchange: Exchange, using: Resources) -> Hold:
     exchange.hold = reply
     forwarding.clamp(exchange)
     return reply
+
+
+def check_there(exchange: Exchange) -> None:
+    """Raises ClientGone for a client that left while it waited: nobody is to pay for its answer."""
+    if exchange.client.gone:
+        raise ClientGone
 
 
 async def route(exchange: Exchange, using: Resources) -> Answer:

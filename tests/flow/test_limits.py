@@ -94,6 +94,27 @@ def test_requests_at_once_wait_a_little_and_then_are_refused(stack: RunningStack
     assert stack.ask(CHAT, body(CHAT), key=secret).status_code == 200
 
 
+def test_who_leaves_the_line_is_not_served(stack: RunningStack) -> None:
+    """Its turn passes to the next; the upstream is not asked, and nothing is charged for it."""
+    secret = sub_key(stack, concurrency=1)
+    slow = body(CHAT, "tokens=10 delay_ms=150", stream=True)
+    asked = len(stack.served())
+    running = threading.Thread(target=stack.ask, args=(CHAT, slow), kwargs={"key": secret})
+    running.start()
+    time.sleep(0.4)
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(
+            stack.api + CHAT,
+            json=body(CHAT, "tokens=7 delay_ms=0"),
+            headers={"authorization": f"Bearer {secret}"},
+            trust_env=False,
+            timeout=0.3,
+        )
+    running.join()
+    assert stack.ask(CHAT, body(CHAT), key=secret).status_code == 200
+    assert len(stack.served()) == asked + 2
+
+
 @pytest.mark.parametrize("path", [CHAT, MESSAGES])
 def test_another_model_than_those_of_its_list_is_refused(stack: RunningStack, path: str) -> None:
     other = next(slug for known, slug in SLUGS.items() if known != path)

@@ -771,6 +771,11 @@ TENANTS = [
         (REQUEST + "what_is_only_counted_reaches_nothing_stored_either",),
     ),
     Mutant(
+        "agents of the provider work without a bound", "wire/tenancy/fields.py",
+        '"multi_agent",', '"multi_agents",',
+        (TENANCY + "every_member_that_the_sdks_know_has_been_looked_at",),
+    ),
+    Mutant(
         "a body is called what its client likes", "wire/headers.py",
         'elif name == b"content-type" and not _IS_JSON.fullmatch(value):', "elif False:",
         ("tests/unit/wire/test_headers.py::test_a_body_is_called_what_it_was_read_as",),
