@@ -51,6 +51,18 @@ CREDENTIALS = Gauge(
     ["family", "credential", "state"],
     multiprocess_mode="livesum",
 )
+CREDENTIAL_COST = Gauge(
+    "corvus_credential_cost_nanos",
+    "What a credential with a budget has cost this UTC day or month, in nano-dollars.",
+    ["family", "credential", "period"],
+    multiprocess_mode="livemax",
+)
+CREDENTIAL_BUDGET = Gauge(
+    "corvus_credential_budget_nanos",
+    "What a credential may cost in a UTC day or month, in nano-dollars; 0: no budget.",
+    ["family", "credential", "period"],
+    multiprocess_mode="livemax",
+)
 ATTEMPTS = Counter(
     "corvus_upstream_attempts_total",
     "Tries of requests with a credential, by what came of them.",

@@ -4,6 +4,7 @@ It needs Redis and its journal folder, and never Postgres.
 """
 
 import asyncio
+import contextlib
 import gc
 import os
 import signal
@@ -29,6 +30,7 @@ from corvus_proxy.roles.process import set_up_logs
 from corvus_proxy.roles.reloading import Reloader
 from corvus_proxy.service import guard
 from corvus_proxy.settings import Credential, Settings, Upstream, config_path, load
+from corvus_proxy.till import spending
 from corvus_proxy.till.checks import check_server
 from corvus_proxy.till.client import Till, TillUnavailable
 from corvus_proxy.till.holds import Holds
@@ -37,6 +39,8 @@ from corvus_proxy.till.recovery.report import Reporter
 from corvus_proxy.upstream.pool import Pool
 from corvus_proxy.upstream.transport import HttptoolsTransport, Transport
 
+BUDGETS_S = 1.0
+"""How often a process asks what its credentials have cost."""
 _log = structlog.get_logger()
 
 
@@ -61,6 +65,7 @@ class Process:
         self._transports = transports(settings)
         self._pool = Pool(settings.upstream, self._transports, settings.pool, probe=probe)
         self._reloader = Reloader(config_path(), settings, self._take)
+        self._spending = spending.Spending()
         self._ids = clock.RequestIds()
         self._account = Account(
             settings,
@@ -100,6 +105,7 @@ class Process:
         self.engine = Gateway(using, self._till, ready=self._ready, account=self._account)
         self._checking = asyncio.create_task(self._check())
         self._reloading = asyncio.create_task(self._reloader.run(self._pool.forget))
+        self._budgeting = asyncio.create_task(self._keep_budgets())
         self._holds.start()
         self._reporter.start()
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._on_stop)
@@ -115,6 +121,7 @@ class Process:
                 )
                 self._simulated = await self._till.simulated()
                 guard.refuse_simulated(self._settings, marked=self._simulated)
+                await self._look_at_budgets()
             except TillUnavailable:
                 await asyncio.sleep(0.05)
             except ConfigurationError as error:
@@ -124,6 +131,21 @@ class Process:
             else:
                 self.engine.closed = None
                 return
+
+    async def _keep_budgets(self) -> None:
+        """Holds credentials to their budgets; while Redis is away, to what it said last."""
+        while True:
+            await asyncio.sleep(BUDGETS_S)
+            with contextlib.suppress(TillUnavailable):
+                await self._look_at_budgets()
+
+    async def _look_at_budgets(self) -> None:
+        if not self._pool.has_budgets:
+            return
+        try:
+            self._spending = await spending.read(self._till) or self._spending
+        finally:
+            self._pool.hold_to_budgets(self._spending.on(clock.utc_day()))
 
     def _take(self, settings: Settings) -> None:
         """Other upstreams from now on. Raises ConfigurationError; then nothing has changed."""
@@ -153,6 +175,7 @@ class Process:
         journal."""
         self._checking.cancel()
         self._reloading.cancel()
+        self._budgeting.cancel()
         await self._pool.close()
         drained = await self._holds.drain(5)
         left = await self._reporter.stop(leave=drained)

@@ -7,6 +7,7 @@ its path. `docs/configuration.md` and `config/corvus.example.toml` are written f
 
 import os
 import tomllib
+from collections import Counter
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
@@ -88,6 +89,21 @@ class Credential(msgspec.Struct, frozen=True):
     """Share of the official price that the operator pays."""
     draining: bool = False
     """Takes no new session; those that it has stay until they rest, or for `pool.drain_s`."""
+    budget_day_usd: float | str = ""
+    """What it may cost the operator in a UTC day, at `cost_factor`; then it takes no request until
+    the next. Empty: no limit."""
+    budget_month_usd: float | str = ""
+    """The same in a UTC month."""
+
+    def budgets_nanos(self) -> dict[str, int]:
+        """Its budgets by period, `day` and `month`, where they are set. Raises
+        ConfigurationError."""
+        found = {"day": self.budget_day_usd, "month": self.budget_month_usd}
+        return {
+            period: _budget(f"credential {self.name}: budget_{period}_usd", usd)
+            for period, usd in found.items()
+            if usd != ""
+        }
 
     def cost_ppm(self) -> int:
         """`cost_factor` in millionths, so that costs stay integers."""
@@ -266,6 +282,27 @@ def _check(settings: Settings) -> None:
             raise ConfigurationError(f"upstream {upstream.base_url}: it has no credential")
         for one in upstream.credential:
             _check_share(f"credential {one.name}: cost_factor", one.cost_factor)
+    _check_budgets([one for upstream in settings.upstream for one in upstream.credential])
+
+
+def _check_budgets(credentials: list[Credential]) -> None:
+    """The books know a credential by its name alone: one with a budget shares it with nobody."""
+    named = Counter(one.name for one in credentials)
+    for one in credentials:
+        if one.budgets_nanos() and named[one.name] > 1:
+            raise ConfigurationError(
+                f"credential {one.name}: it has a budget, and another one has its name"
+            )
+
+
+def _budget(option: str, usd: float | str) -> int:
+    try:
+        nanos = Decimal(str(usd)) * 1_000_000_000
+    except ArithmeticError:
+        nanos = Decimal(-1)
+    if not (nanos.is_finite() and nanos >= 1 and nanos == nanos.to_integral_value()):
+        raise ConfigurationError(f"{option}: {usd!r} is no amount of USD such as 250 or 0.50")
+    return int(nanos)
 
 
 def _check_share(option: str, value: float | str) -> None:

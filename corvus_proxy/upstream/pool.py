@@ -8,7 +8,7 @@ hold, they keep.
 import asyncio
 import contextlib
 import ipaddress
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -61,6 +61,7 @@ class Pool:
         self._members: dict[tuple[str, str], Member] = {}
         self._rows: dict[tuple[str, Dialect], list[_Row]] = {}
         self._pins = Pins(settings.pin_s)
+        self._cost: Mapping[str, tuple[int, int]] = {}
         self.update(upstreams, transports)
 
     # -- configuration --------------------------------------------------------------------------
@@ -101,6 +102,21 @@ class Pool:
             kept.setdefault((key[0], dialect), []).append(row)
         self._rows = {key: rows for key, rows in kept.items() if rows}
         self.forget()
+        self.hold_to_budgets(self._cost)
+
+    @property
+    def has_budgets(self) -> bool:
+        """Whether the operator bounds what some credential may cost."""
+        return any(member.purse.budgets for member in self._members.values())
+
+    def hold_to_budgets(self, cost: Mapping[str, tuple[int, int]]) -> None:
+        """Takes what each credential has cost this UTC day and month, in nanos and by name; it is
+        to be told again when the day is another."""
+        self._cost = cost
+        now_s = self._now_s()
+        for member in self._members.values():
+            if member.purse.budgets or member.purse.spent:
+                member.hold_to(cost.get(member.name, (0, 0)), now_s)
 
     def _put(self, key: tuple[str, str], one: "_Read", now_s: float) -> None:
         member = self._members.get(key)
@@ -110,6 +126,7 @@ class Pool:
             member.standing = Standing(self._settings)  # another account: nothing is known of it
         member.upstream, member.credential = one.upstream, one.credential
         member.secret, member.removed = one.secret, False
+        member.purse.budgets = one.budgets
         member.drain(now_s + self._settings.drain_s if one.credential.draining else None)
         member.show()
 
@@ -161,7 +178,7 @@ class Pool:
         if chosen is None:
             chosen = self._last_resort(rows, alone=not sought.tried and len(rows) == 1)
         if chosen is None:
-            soonest_s = min((row.member.standing.until_s for row in rows), default=now_s)
+            soonest_s = min((row.member.back_s() for row in rows), default=now_s)
             raise UpstreamOverloaded(
                 "Every upstream account for this model is resting; nothing was charged.",
                 retry_after_s=max(1, min(60, round(soonest_s - now_s + 0.5))),
@@ -197,8 +214,7 @@ class Pool:
         """Of those that take new sessions: one that is due for its trial, else by rank or turn."""
         if session:
             for row in rows:
-                standing = row.member.standing
-                if standing.half_open and not standing.trials and not row.member.removed:
+                if row.member.awaits_trial():
                     return row
         takers = [row for row in rows if row.member.takes()]
         if not takers:
@@ -220,6 +236,7 @@ class Pool:
             row
             for row in rows
             if row.member.drains_until_s is None
+            and not row.member.purse.spent
             and (alone or not row.member.standing.said_no or not row.member.standing.trials)
         ]
         return min(fallen, key=lambda row: row.member.standing.until_s, default=None)
@@ -258,12 +275,13 @@ class _Read(NamedTuple):
     upstream: Upstream
     credential: Credential
     secret: bytes
+    budgets: dict[str, int]
 
 
 def _read(upstream: Upstream, credential: Credential) -> _Read:
     if credential.weight < 1:
         raise ConfigurationError(f"credential {credential.name}: weight below 1")
-    return _Read(upstream, credential, credential.secret().encode())
+    return _Read(upstream, credential, credential.secret().encode(), credential.budgets_nanos())
 
 
 def _bases(upstream: Upstream) -> Iterator[tuple[Dialect, str]]:

@@ -11,6 +11,7 @@ from corvus_proxy.catalogue.book import Model
 from corvus_proxy.money.pricing import at_cost, charge
 from corvus_proxy.money.usage import Usage
 from corvus_proxy.settings import Credential, PoolSettings, Upstream
+from corvus_proxy.upstream.pool_budgets import Purse
 from corvus_proxy.upstream.pool_standing import Standing, State
 from corvus_proxy.upstream.transport import Origin, Request, Transport
 from corvus_proxy.wire.dialect import Dialect
@@ -100,6 +101,8 @@ class Member:
         """The configuration does not name it any more."""
         self.gone = False
         """Nothing is pinned to it, either."""
+        self.purse = Purse(upstream.family, credential)
+        """What the operator lets it cost."""
 
     @property
     def name(self) -> str:
@@ -114,19 +117,39 @@ class Member:
     @property
     def state(self) -> State:
         """What it is, in one word."""
+        if self.purse.spent:
+            return State.EMPTY
         if self.standing.healthy and self.drains_until_s is not None:
             return State.DRAINING
         return self.standing.state
 
     def keeps(self, now_s: float) -> bool:
         """Whether it goes on with sessions that are pinned to it."""
-        return self.standing.healthy and (
-            self.drains_until_s is None or now_s < self.drains_until_s
+        return (
+            self.standing.healthy
+            and not self.purse.spent
+            and (self.drains_until_s is None or now_s < self.drains_until_s)
         )
 
     def takes(self) -> bool:
         """Whether it takes new sessions."""
-        return self.standing.healthy and self.drains_until_s is None
+        return self.standing.healthy and not self.purse.spent and self.drains_until_s is None
+
+    def awaits_trial(self) -> bool:
+        """Whether the next new session may be the trial that restores it."""
+        standing = self.standing
+        return (
+            standing.half_open and not standing.trials and not self.purse.spent and not self.removed
+        )
+
+    def back_s(self) -> float:
+        """When it may be asked again, on the pool's clock, where it may not now."""
+        return max(self.standing.until_s, self.purse.until_s)
+
+    def hold_to(self, found: tuple[int, int], now_s: float) -> None:
+        """Holds it to its budgets: it has cost so many nanos this UTC day, and this month."""
+        if self.purse.count(found, now_s):
+            self.tell(f"budget_{self.purse.spent or 'open'}", now_s)
 
     def drain(self, until_s: float | None) -> None:
         """Begins to drain, until that instant at the latest; None: it takes sessions again."""
@@ -138,17 +161,18 @@ class Member:
         for state in State:
             shown = metrics.CREDENTIALS.labels(self.upstream.family, self.name, state)
             shown.set(int(state is self.state and not self.gone))
+        self.purse.show(gone=self.gone)
 
     def tell(self, why: str, now_s: float) -> None:
         """It fell or was restored: a line in the log, a figure in the metrics."""
-        standing = self.standing
+        serves = self.standing.healthy and not self.purse.spent
         _log.warning(
             "credential_state",
             family=self.upstream.family,
             credential=self.name,
             state=self.state,
             why=why,
-            for_s=None if standing.healthy else round(standing.until_s - now_s, 1),
+            for_s=None if serves else round(self.back_s() - now_s, 1),
         )
         self.show()
 
@@ -156,11 +180,13 @@ class Member:
 class Turn:
     """One request's use of a member: it is told how the request went, and when it is over."""
 
-    __slots__ = ("_member", "_now_s", "_serial", "_under_way", "trial")
+    __slots__ = ("_member", "_now_s", "_serial", "_standing", "_under_way", "trial")
 
     def __init__(self, member: Member, now_s: Callable[[], float]) -> None:
         self._now_s = now_s
         self._member = member
+        self._standing = member.standing
+        """Of the account that is asked: with another key the member has another."""
         self._serial = member.standing.serial
         self._under_way = False
         self.trial = not member.standing.healthy
@@ -170,14 +196,14 @@ class Turn:
         """The request is being sent."""
         self._under_way = True
         self._member.running += 1
-        self._member.standing.trials += self.trial
+        self._standing.trials += self.trial
 
     def end(self) -> None:
         """The request is over, however it went."""
         if self._under_way:
             self._under_way = False
             self._member.running -= 1
-            self._member.standing.trials -= self.trial
+            self._standing.trials -= self.trial
 
     def begun(self) -> None:
         """The upstream has begun a good answer: enough to restore a fallen one, long before a
@@ -192,12 +218,16 @@ class Turn:
 
     def _restore(self) -> None:
         now_s = self._now_s()
-        if self._member.standing.answered(now_s, trial=self.trial):
-            self._member.tell("answered", now_s)
+        if self._standing.answered(now_s, trial=self.trial):
+            self._tell("answered", now_s)
 
     def failed(self, blame: Blame, wait_s: float | None = None) -> None:
         """The try failed by no fault of the request; `wait_s` is the pause that was asked for."""
-        member = self._member
-        metrics.attempted(member.upstream.family, member.name, blame)
-        if member.standing.failed(blame, wait_s, self._now_s(), serial=self._serial):
-            member.tell(blame, self._now_s())
+        metrics.attempted(self._member.upstream.family, self._member.name, blame)
+        now_s = self._now_s()
+        if self._standing.failed(blame, wait_s, now_s, serial=self._serial):
+            self._tell(blame, now_s)
+
+    def _tell(self, why: str, now_s: float) -> None:
+        if self._standing is self._member.standing:
+            self._member.tell(why, now_s)

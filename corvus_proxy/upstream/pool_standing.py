@@ -25,7 +25,7 @@ class State(StrEnum):
     COOLING = "cooling"
     """It asked for a pause, or failed several times in a row."""
     EMPTY = "empty"
-    """Its account has no money, or has reached a limit of spending."""
+    """Its account has no money, or has reached a limit of spending; or its budget here is spent."""
     BANNED = "banned"
     """It is not accepted any more."""
     DRAINING = "draining"

@@ -8,7 +8,7 @@ import json
 import re
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -75,8 +75,15 @@ class Pools(Roles):
             (self.folder / name).write_text(f"sim-{name}")
         self.configure(NAMES)
 
-    def configure(self, names: tuple[str, ...], *, draining: tuple[str, ...] = ()) -> None:
-        """Writes the configuration anew; running gateways take it by themselves."""
+    def configure(
+        self,
+        names: tuple[str, ...],
+        *,
+        draining: tuple[str, ...] = (),
+        more: Mapping[str, str] = {},
+    ) -> None:
+        """Writes the configuration anew; running gateways take it by themselves. `more`: lines of
+        credentials."""
         text = OPTIONS.format(pin_s=self._pin_s)
         for name in names:
             base = f"http://127.0.0.1:{self.wire.port}" if name == "c2" else self.providers
@@ -84,7 +91,7 @@ class Pools(Roles):
                 f'[[upstream]]\nfamily = "anthropic"\nbase_url = "{base}"\n'
                 f'client = "{self.client}"\n[[upstream.credential]]\nname = "{name}"\n'
                 f'secret_file = "{self.folder / name}"\n'
-                f"draining = {str(name in draining).lower()}\n"
+                f"draining = {str(name in draining).lower()}\n{more.get(name, '')}\n"
             )
         partial = self.folder / "config.partial"
         partial.write_text(text)
@@ -104,9 +111,9 @@ class Pools(Roles):
             found: list[dict[str, Any]] = (await client.get(f"{self.providers}/__log")).json()
         return found
 
-    def log(self) -> list[dict[str, Any]]:
-        """The gateway's own lines."""
-        lines = (self.folder / "gateway0.log").read_text().splitlines()
+    def log(self, node: int = 0) -> list[dict[str, Any]]:
+        """A gateway's own lines."""
+        lines = (self.folder / f"gateway{node}.log").read_text().splitlines()
         return [json.loads(line) for line in lines if line.startswith("{")]
 
 
@@ -117,12 +124,17 @@ def seen_as(name: str) -> str:
 
 @asynccontextmanager
 async def pools(
-    postgres: embedded.Postgres, folder: Path, *, client: str = "httptools", pin_s: int = 5
+    postgres: embedded.Postgres,
+    folder: Path,
+    *,
+    client: str = "httptools",
+    pin_s: int = 5,
+    nodes: int = 1,
 ) -> AsyncIterator[Pools]:
     async with fresh_database(postgres) as url:
         roles = Pools(folder, client=client, pin_s=pin_s)
         try:
-            await roles.start(url, nodes=1)
+            await roles.start(url, nodes=nodes)
             await roles.wire.start()
             yield roles
         finally:
