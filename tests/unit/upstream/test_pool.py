@@ -349,6 +349,29 @@ def test_another_key_begins_anew_and_a_refused_change_changes_nothing(
     assert states(pool)["a"] == "healthy"
 
 
+def test_requests_of_the_key_before_say_nothing_of_the_new_one(secret: str, tmp_path: Path) -> None:
+    """Neither their failures nor their ends: the new account has its own trials."""
+    clock = Clock()
+    pool = three(secret, clock, cool_s=5, strikes=1)
+    fell(pool, "a")
+    old = pool.choose("anthropic", Dialect.MESSAGES, Sought(tried=("b", "c")))
+    old.turn.begin()
+    (tmp_path / "other").write_text("another key")
+    row = Upstream("anthropic", "https://api.anthropic.com", credential=[
+        Credential("a", secret_file=str(tmp_path / "other")),
+        *(Credential(name, secret_file=secret) for name in "bc")])  # fmt: skip
+    pool.update([row], TRANSPORTS)
+    older = old.turn
+    older.failed(Blame.CREDENTIAL)
+    older.end()
+    assert states(pool)["a"] == "healthy"
+    fell(pool, "a")
+    clock.now_s += 6
+    pool.choose("anthropic", Dialect.MESSAGES)
+    trial = pool.choose("anthropic", Dialect.MESSAGES, Sought(b"new"))
+    assert (trial.credential.name, trial.turn.trial) == ("a", True)
+
+
 def test_a_credential_that_begins_and_cuts_falls_all_the_same(secret: str) -> None:
     """A good beginning takes no strike back, a good end does."""
     pool = three(secret, Clock())
