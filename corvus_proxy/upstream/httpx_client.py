@@ -4,7 +4,9 @@ upstream client for egress through an HTTP proxy."""
 import asyncio
 import contextlib
 from collections.abc import Mapping
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import NamedTuple
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
@@ -16,8 +18,10 @@ from corvus_proxy.upstream.transport import Origin, Request, resolve
 class HttpxAnswer:
     """An answer read through httpx (`transport.Answer`)."""
 
-    def __init__(self, response: httpx.Response) -> None:
+    def __init__(self, response: httpx.Response, ends_s: float) -> None:
         self._response = response
+        self._ends_s = ends_s
+        """By the loop's clock: no answer may last longer."""
         self._chunks = response.aiter_raw()
         self._aborted = False
         self._ended = False
@@ -33,7 +37,8 @@ class HttpxAnswer:
         try:
             if self._reading is None:
                 self._reading = asyncio.ensure_future(anext(self._chunks, None))
-            found = await asyncio.shield(self._reading)
+            async with asyncio.timeout_at(self._ends_s) as patience:
+                found = await asyncio.shield(self._reading)
             self._reading = None
             self._ended = found is None
             return found
@@ -41,14 +46,20 @@ class HttpxAnswer:
             raise _fault(error, sent=True) from None
         except httpx.StreamError:
             raise Cut("aborted by us") from None
+        except TimeoutError:
+            if not patience.expired():
+                raise
+            raise TimedOut("total") from None
 
     async def read(self, bytes_max: int) -> bytes:
         """See `transport.Answer`."""
         parts = []
+        size = 0
         while (part := await self.chunk()) is not None:
-            parts.append(part)
-            if sum(map(len, parts)) > bytes_max:
+            size += len(part)
+            if size > bytes_max:
                 raise Cut(f"the answer is larger than {bytes_max} bytes")
+            parts.append(part)
         return b"".join(parts)
 
     def abort(self) -> None:
@@ -79,14 +90,21 @@ class HttpxTransport:
 
     def __init__(self) -> None:
         limits = httpx.Limits(max_connections=4096, max_keepalive_connections=256)
-        self._client = httpx.AsyncClient(limits=limits, follow_redirects=False, timeout=300)
+        # An upstream's cookie is of one answer: sent with another's request it would tie customers,
+        # and credentials, to each other.
+        none = CookieJar(DefaultCookiePolicy(allowed_domains=()))
+        self._client = httpx.AsyncClient(
+            limits=limits, follow_redirects=False, timeout=300, cookies=none
+        )
 
     async def open(
         self, origin: Origin, request: Request, *, timeouts: TimeoutSettings
     ) -> HttpxAnswer:
         """See `transport.Transport`."""
-        await resolve(origin)
+        ends_s = asyncio.get_running_loop().time() + timeouts.total_s
         scheme = "https" if origin.tls else "http"
+        if not _has_proxy(scheme, origin.host):
+            await _look_up(origin, timeouts.connect_s)
         built = self._client.build_request(
             request.method.decode(),
             f"{scheme}://{origin.authority}{request.target.decode()}",
@@ -97,12 +115,38 @@ class HttpxTransport:
             ),
         )
         try:
-            return HttpxAnswer(await self._client.send(built, stream=True))
+            async with asyncio.timeout_at(ends_s) as patience:
+                response = await self._client.send(built, stream=True)
         except httpx.HTTPError as error:
             raise _fault(error, sent=False) from None
+        except TimeoutError:
+            if not patience.expired():
+                raise
+            raise TimedOut("total") from None
+        # httpx has one patience for every read: from the head on it is that of silence.
+        built.extensions["timeout"]["read"] = timeouts.silence_s
+        return HttpxAnswer(response, ends_s)
 
     async def close(self) -> None:
         await self._client.aclose()
+
+
+def _has_proxy(scheme: str, host: str) -> bool:
+    """Whether the environment names a proxy for it: that looks the name up itself, often where we
+    cannot, and where it may lead is the proxy's to say."""
+    named = getproxies()
+    return bool(named.get(scheme) or named.get("all")) and not proxy_bypass(host)
+
+
+async def _look_up(origin: Origin, patience_s: float) -> None:
+    """Raises ConnectFailed where it has no address or none that is allowed, TimedOut."""
+    try:
+        async with asyncio.timeout(patience_s):
+            await resolve(origin)
+    except TimeoutError:
+        raise TimedOut("connect") from None
+    except OSError as error:
+        raise ConnectFailed(f"{origin.authority}: {error}") from None
 
 
 def _fault(error: httpx.HTTPError, *, sent: bool) -> UpstreamBroke:
