@@ -256,6 +256,43 @@ async def test_one_of_three_credentials_in_every_trouble_under_load(
         assert "sim-c" not in (tmp_path / "gateway0.log").read_text()
 
 
+async def test_a_count_is_tried_elsewhere_and_takes_no_credential_out(
+    postgres_server: embedded.Postgres, tmp_path: Path
+) -> None:
+    """Whose turn it is may be killed or revoked: a client that draws its context's fill by counts
+    reads one. Counting has limits of its own: no inference is kept from the credential by them."""
+    async with pools(postgres_server, tmp_path) as roles:
+        made = await keys.create(roles.stores, credit_nanos=0)
+        body = {"model": SLUG, "messages": [{"role": "user", "content": "how many?"}]}
+        headers = {"x-api-key": made.secret, "anthropic-version": "2023-06-01"}
+        base = f"http://127.0.0.1:{roles.ports[0]}"
+
+        async def count_nine_times() -> None:
+            """Each credential has three turns of them."""
+            async with httpx.AsyncClient(base_url=base, trust_env=False, timeout=30) as http:
+                for _ in range(9):
+                    answer = await http.post(
+                        "/v1/messages/count_tokens", json=body, headers=headers
+                    )
+                    assert answer.status_code == 200, answer.text
+                    assert answer.json()["input_tokens"] > 0
+
+        await roles.wire.stop()
+        await count_nine_times()
+        await roles.wire.start()
+        (tmp_path / "c2").write_text("bad-key")
+        await until(lambda: lines(roles, "reloaded") == 1)
+        await count_nine_times()
+        assert not any(row["event"] == "credential_state" for row in roles.log())
+        for name in NAMES:
+            (tmp_path / name).write_text("bad-key")
+        await until(lambda: lines(roles, "reloaded") > 1)
+        async with httpx.AsyncClient(base_url=base, trust_env=False, timeout=30) as http:
+            answer = await http.post("/v1/messages/count_tokens", json=body, headers=headers)
+        assert answer.status_code in (500, 502, 503, 529)
+        assert "key" not in answer.json()["error"]["message"]
+
+
 async def served_again(roles: Pools, name: str, *, timeout_s: float = 20) -> float:
     """Seconds until the credential has completed three more requests."""
     began_s = time.monotonic()

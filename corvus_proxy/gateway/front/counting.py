@@ -5,6 +5,8 @@ whose upstream counts nothing in this dialect is counted by the documented estim
 says so: agents only draw their context's fill by it.
 """
 
+from typing import NamedTuple
+
 import msgspec
 
 from corvus_proxy.catalogue.book import Model
@@ -12,6 +14,8 @@ from corvus_proxy.errors import (
     InvalidRequest,
     KeyDisabled,
     NotFound,
+    UpstreamFault,
+    UpstreamOverloaded,
     UpstreamTimeout,
     UpstreamUnavailable,
 )
@@ -22,9 +26,12 @@ from corvus_proxy.gateway.lifecycle import Resources
 from corvus_proxy.gateway.quoting import input_estimate
 from corvus_proxy.till.reply import Look
 from corvus_proxy.upstream.faults import TimedOut, UpstreamBroke
+from corvus_proxy.upstream.pool_members import Lease, Sought
+from corvus_proxy.upstream.pool_standing import ACTIONS
 from corvus_proxy.wire import edits, headers, request
 from corvus_proxy.wire.dialect import COUNTING, Dialect
 from corvus_proxy.wire.tenancy import names
+from corvus_proxy.wire.verdict import Blame
 
 _BELOW = {
     ("anthropic", Dialect.MESSAGES): "/count_tokens",
@@ -46,20 +53,54 @@ async def count(client: Client, look: Look, using: Resources) -> Reply:
     below = _BELOW.get((model.family, dialect))
     if below is None or not using.pool.serves(model.family, dialect):
         return _estimated(dialect, counted)
-    lease = using.pool.choose(model.family, dialect)
     wallet = admission.caller(client.headers, using.pepper).wallet
     splices = [
         *request.model_splices(counted, model.upstream_model),
         *names.splices(dialect, body, counted.scan, names.Tenant(using.pepper, wallet)),
     ]
-    sent = lease.request(
-        headers.to_upstream(client.headers), edits.apply(body, splices), below=below
-    )
+    asked = _Asked(headers.to_upstream(client.headers), edits.apply(body, splices), below)
+    return await _tried(asked, model, dialect, using)
+
+
+class _Asked(NamedTuple):
+    """What an upstream is sent."""
+
+    headers: Headers
+    body: bytes
+    below: str
+
+
+async def _tried(asked: _Asked, model: Model, dialect: Dialect, using: Resources) -> Reply:
+    """The count of the first credential that gives one, of at most `pool.tries`.
+
+    None of them is better or worse for it: counting has limits of its own, and not every upstream
+    that answers can count.
+    """
+    sought = Sought()
+    failed: UpstreamFault | None = None
+    while len(sought.tried) < using.settings.pool.tries:
+        try:
+            lease = using.pool.choose(model.family, dialect, sought)
+        except UpstreamOverloaded as none_left:
+            raise failed or none_left from None
+        try:
+            return await _count_with(lease, asked, using)
+        except UpstreamFault as error:
+            if not ACTIONS[Blame(error.blame)].again:
+                raise
+            failed = error
+            sought = sought._replace(tried=(*sought.tried, lease.credential.name))
+    raise failed or UpstreamUnavailable("The upstream did not count.", retry_after_s=2)
+
+
+async def _count_with(lease: Lease, asked: _Asked, using: Resources) -> Reply:
+    """One credential's count. Raises UpstreamFault."""
+    sent = lease.request(asked.headers, asked.body, below=asked.below)
     try:
         answer = await lease.transport.open(lease.origin, sent, timeouts=using.settings.timeouts)
         async with answer:
             if not 200 <= answer.status < 300:
-                raise await forwarding.fault(answer, model.family)
+                raise await forwarding.fault(answer, lease.family)
             found = await answer.read(COUNT_BYTES_MAX)
     except TimedOut:
         raise UpstreamTimeout("The upstream did not count in time.", retry_after_s=2) from None
