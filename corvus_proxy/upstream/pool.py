@@ -172,7 +172,9 @@ class Pool:
         session = sought.session and family.encode() + sought.session
         pin = self._pins.get(session) if session else None
         rows = [row for row in rows if row.member.name not in sought.tried]
-        if sought.signed and pin is not None:
+        if sought.strangers:
+            rows = [row for row in rows if row.member.provider not in sought.strangers]
+        elif sought.signed and pin is not None:
             rows = [row for row in rows if row.member.provider == pin.provider]
         chosen = self._pinned(rows, pin, now_s) or self._fresh(rows, session)
         if chosen is None:
@@ -184,7 +186,8 @@ class Pool:
                 retry_after_s=max(1, min(60, round(soonest_s - now_s + 0.5))),
             )
         member = chosen.member
-        if session and not sought.tried:
+        # One failure is no reason to lose a cache; but what another provider answers may be signed.
+        if session and (not sought.tried or pin is None or pin.provider != member.provider):
             self._pin(session, pin, member, now_s)
         return Lease(
             family,
@@ -193,6 +196,7 @@ class Pool:
             member.secret,
             *chosen[1:],
             Turn(member, self._now_s),
+            member.provider,
         )
 
     def _pin(self, session: bytes, pin: Pin | None, member: Member, now_s: float) -> None:

@@ -42,6 +42,8 @@ class Lease(NamedTuple):
     base_path: str
     transport: Transport
     turn: "Turn"
+    provider: str = ""
+    """Where it listens, for all of its credentials alike."""
 
     def request(
         self, headers: list[tuple[bytes, bytes]], body: bytes, *, below: str = ""
@@ -81,6 +83,8 @@ class Sought(NamedTuple):
     """Its history carries signatures, which no other provider accepts."""
     tried: tuple[str, ...] = ()
     """Credentials that have failed this request."""
+    strangers: tuple[str, ...] = ()
+    """Providers that do not know its signatures."""
 
 
 class Member:

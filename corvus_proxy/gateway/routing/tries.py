@@ -2,8 +2,12 @@
 
 Rule 1: at most `pool.tries`, each with another credential, always the same model.
 Rule 2: whatever the tries, there is one hold and one settle; the event counts them.
+Rule 3: no try is for the request's own fault, but where a provider does not know the signatures of
+        a history: another one made them, and this process has not seen it (it is another process's
+        session, or it has been restarted).
 """
 
+import re
 from types import TracebackType
 
 from corvus_proxy.errors import UpstreamFault, UpstreamOverloaded
@@ -14,7 +18,8 @@ from corvus_proxy.settings import PoolSettings
 from corvus_proxy.upstream.pool import Pool
 from corvus_proxy.upstream.pool_members import Sought, Turn
 from corvus_proxy.upstream.pool_standing import ACTIONS
-from corvus_proxy.wire.verdict import Blame
+from corvus_proxy.wire.refusal import Relayed
+from corvus_proxy.wire.verdict import Blame, message_of
 
 _UPSTREAMS_FAULT = {
     Outcome.UPSTREAM_CUT: Blame.BROKEN,
@@ -22,6 +27,8 @@ _UPSTREAMS_FAULT = {
     Outcome.GATEWAY_TIMEOUT: Blame.SLOW,
 }
 """Endings of an answer that had begun and that its credential answers for."""
+_OF_SIGNATURES = re.compile(r"\bsignatures?\b|encrypted[_ ]content", re.IGNORECASE)
+"""Words in which Anthropic and OpenAI refuse a history that they did not sign."""
 
 
 class Tries:
@@ -69,12 +76,16 @@ class Tries:
         else:
             turn.failed(blame, error.wait_s)
         client = exchange.client
-        again = ACTIONS[blame].again and exchange.attempts < self._tries_max
+        foreign = self._sought.signed and _is_of_signatures(error)
+        again = (ACTIONS[blame].again or foreign) and exchange.attempts < self._tries_max
         if not again or client.head_sent or client.gone:
             return False
         self._failed = error
-        tried = (*self._sought.tried, exchange.lease.credential.name)
-        self._sought = self._sought._replace(tried=tried)
+        sought, lease = self._sought, exchange.lease
+        self._sought = sought._replace(tried=(*sought.tried, lease.credential.name))
+        if foreign:
+            strangers = (*sought.strangers, lease.provider)
+            self._sought = self._sought._replace(strangers=strangers)
         return True
 
     def _report(self, turn: Turn) -> None:
@@ -85,3 +96,10 @@ class Tries:
             turn.failed(blame)
         elif outcome is not Outcome.CANCELLED_EARLY:
             turn.answered()
+
+
+def _is_of_signatures(error: UpstreamFault) -> bool:
+    """Whether an upstream refuses a request for signatures or sealed reasoning in it."""
+    if not isinstance(error, Relayed):
+        return False
+    return _OF_SIGNATURES.search(message_of(error.upstream_body)) is not None

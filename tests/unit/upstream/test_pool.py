@@ -232,6 +232,36 @@ def test_signed_histories_stay_with_their_provider(secret: str) -> None:
     assert named(pool, session, "a", "b") == "c"
 
 
+def test_what_another_provider_answered_stays_there(secret: str) -> None:
+    """Its answer may be signed: the next turn carries that, and the home of before would refuse
+    it. Another credential of the same provider moves nothing."""
+    pool = three(
+        secret, Clock(), bases=("https://one.test", "https://one.test", "https://two.test")
+    )
+    session = next(s for s in map(str, range(99)) if named(pool, s) == "a")
+    assert named(pool, session, "a") in "bc"
+    named(pool, session, "a", "c")  # b
+    pool.choose("anthropic", Dialect.MESSAGES, Sought(session.encode()))
+    assert named(pool, session, "a", "b") == "c"
+    assert named(pool, session, signed=True) == "c"
+    with pytest.raises(UpstreamOverloaded):
+        named(pool, session, "c", signed=True)
+
+
+def test_a_provider_that_does_not_know_a_signature_is_asked_no_more(secret: str) -> None:
+    """Another one is, wherever the session was last; where it is served, it is pinned."""
+    pool = three(
+        secret, Clock(), bases=("https://one.test", "https://one.test", "https://two.test")
+    )
+    session = next(s for s in map(str, range(99)) if named(pool, s) == "a")
+    sought = Sought(session.encode(), True, ("a",), ("one.test",))
+    assert pool.choose("anthropic", Dialect.MESSAGES, sought).credential.name == "c"
+    assert named(pool, session, signed=True) == "c"
+    nobody = sought._replace(strangers=("one.test", "two.test"))
+    with pytest.raises(UpstreamOverloaded):
+        pool.choose("anthropic", Dialect.MESSAGES, nobody)
+
+
 def test_where_all_have_fallen_a_try_is_better_than_a_refusal(secret: str) -> None:
     """What broke is asked again; accounts that have said no one request at a time, with the time
     of the soonest told to the rest."""
