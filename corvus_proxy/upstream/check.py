@@ -34,7 +34,8 @@ async def check_credentials(upstreams: list[Upstream]) -> list[CheckResult]:
 
 
 async def check_credential(upstream: Upstream, credential: Credential) -> CheckResult:
-    """One credential's answer; never raises."""
+    """One credential's answer, by the way that its requests go; never raises."""
+    through_proxy = upstream.client == "httpx"
     base = upstream.base_url.rstrip("/")
     try:
         secret = credential.secret()
@@ -45,6 +46,7 @@ async def check_credential(upstream: Upstream, credential: Credential) -> CheckR
                 {"x-api-key": secret, "anthropic-version": "2023-06-01"},
                 content=None,
                 timeout_s=CHECK_S,
+                through_proxy=through_proxy,
             )
         elif upstream.family == "openai":
             status = await fetch_status(
@@ -53,6 +55,7 @@ async def check_credential(upstream: Upstream, credential: Credential) -> CheckR
                 {"authorization": f"Bearer {secret}"},
                 content=None,
                 timeout_s=CHECK_S,
+                through_proxy=through_proxy,
             )
         else:
             # No dependable listing there: an empty request is a 400 to who may ask, else a 401.
@@ -62,6 +65,7 @@ async def check_credential(upstream: Upstream, credential: Credential) -> CheckR
                 {"authorization": f"Bearer {secret}", "content-type": "application/json"},
                 content=b"{}",
                 timeout_s=CHECK_S,
+                through_proxy=through_proxy,
             )
     except (UpstreamBroke, ConfigurationError) as error:
         return CheckResult(credential.name, upstream.family, False, str(error))

@@ -168,14 +168,20 @@ async def fetch_status(
     *,
     content: bytes | None,
     timeout_s: float,
+    through_proxy: bool,
 ) -> int:
-    """The status of one plain request. Raises UpstreamBroke."""
+    """The status of one plain request; `through_proxy`: by the environment's, if it names one.
+    Raises UpstreamBroke."""
     try:
-        async with httpx.AsyncClient(follow_redirects=False, timeout=timeout_s) as client:
+        async with httpx.AsyncClient(
+            follow_redirects=False, timeout=timeout_s, trust_env=through_proxy
+        ) as client:
             response = await client.request(method, url, headers=headers, content=content)
             return response.status_code
     except httpx.HTTPError as error:
         raise _fault(error, sent=False) from None
+    except (httpx.InvalidURL, ValueError) as error:  # of what the configuration says
+        raise ConnectFailed(str(error)) from None
 
 
 class Fetched(NamedTuple):

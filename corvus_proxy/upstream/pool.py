@@ -261,7 +261,11 @@ class Pool:
         task.add_done_callback(self._probing.discard)
 
     async def _ask(self, probe: Probe, member: Member, standing: Standing) -> None:
-        accepted = await probe(member.upstream, member.credential)
+        try:
+            accepted = await probe(member.upstream, member.credential)
+        except Exception:  # whatever it was, the next probe has to be possible
+            _log.exception("probe_failed", credential=member.name)
+            accepted = False
         result = "accepted" if accepted else "refused"
         metrics.PROBES.labels(member.upstream.family, member.name, result).inc()
         standing.probed(accepted=accepted, now_s=self._now_s())

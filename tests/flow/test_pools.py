@@ -407,6 +407,9 @@ async def test_ten_sessions_of_50_turns_read_their_cache(
             map(seen_as, NAMES)
         )
         assert all(found[0] != seen_as(drained) for n, found in places.items() if n >= 100)
+        kept = [found[:EMPTY_AT] for number, found in places.items() if number < 100]
+        assert all(len(set(found)) == 1 for found in kept)  # draining moves no pinned session
+        assert any(found[0] == seen_as(drained) for found in kept)
         moves = sum(
             sum(one != other for one, other in itertools.pairwise(found))
             for found in places.values()

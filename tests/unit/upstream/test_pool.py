@@ -1,5 +1,6 @@
 """Credentials by weight, and what a configuration may point at."""
 
+import asyncio
 from collections import Counter
 from pathlib import Path
 
@@ -194,6 +195,34 @@ def test_sessions_move_only_from_a_credential_that_fell(secret: str) -> None:
     trial.turn.end()
     assert states(pool)["b"] == "healthy"
     assert {session: named(pool, session) for session in homes} == moved
+
+
+@pytest.mark.anyio
+async def test_probes_go_on_whatever_one_of_them_does(secret: str) -> None:
+    """One that breaks is a refusal: the credential rests longer and is asked again."""
+    clock, asked = Clock(), []
+
+    async def probe(upstream: Upstream, credential: Credential) -> bool:
+        asked.append(credential.name)
+        if len(asked) == 1:
+            raise RuntimeError("can't start new thread")
+        return len(asked) > 2
+
+    credentials = [Credential(name, secret_file=secret) for name in "abc"]
+    row = Upstream("anthropic", "https://api.anthropic.com", credential=credentials)
+    pool = Pool([row], TRANSPORTS, PoolSettings(cool_s=5), probe=probe, now_s=clock)
+    fell(pool, "a")
+    for rest_s, times in ((6, 1), (11, 2), (21, 3)):
+        clock.now_s += rest_s - 2
+        named(pool, f"early{times}")
+        await asyncio.sleep(0.01)
+        assert len(asked) == times - 1
+        clock.now_s += 2
+        named(pool, f"due{times}")
+        await asyncio.sleep(0.01)
+        assert len(asked) == times
+    assert named(pool, "trial") == "a"
+    await pool.close()
 
 
 def test_a_session_that_rested_goes_home(secret: str) -> None:
