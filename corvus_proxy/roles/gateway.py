@@ -4,7 +4,6 @@ It needs Redis and its journal folder, and never Postgres.
 """
 
 import asyncio
-import contextlib
 import gc
 import os
 import signal
@@ -27,7 +26,7 @@ from corvus_proxy.gateway.stopping import Stopping
 from corvus_proxy.gateway.streaming.ticker import Ticker
 from corvus_proxy.roles.parent import die_with_parent
 from corvus_proxy.roles.process import set_up_logs
-from corvus_proxy.roles.reloading import Reloader
+from corvus_proxy.roles.reloading import Reloader, Stamp, stamp_of
 from corvus_proxy.service import guard
 from corvus_proxy.settings import Credential, Settings, Upstream, config_path, load
 from corvus_proxy.till import spending
@@ -47,7 +46,8 @@ _log = structlog.get_logger()
 class Process:
     """Everything one gateway process opens, and how it starts and stops."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, since: Stamp) -> None:
+        """`since`: the stamp of the configuration file from before it was read."""
         if not settings.ledger.journal_dir:
             raise ConfigurationError(
                 "ledger.journal_dir: name a folder on a disk that outlives the process"
@@ -63,8 +63,8 @@ class Process:
         self._prices = timeline.Current(sellable(settings))
         self._till = Till.open(settings.redis.url, timeout_ms=settings.redis.timeout_ms)
         self._transports = transports(settings)
+        self._reloader = Reloader(config_path(), settings, self._take, since=since)
         self._pool = Pool(settings.upstream, self._transports, settings.pool, probe=probe)
-        self._reloader = Reloader(config_path(), settings, self._take)
         self._spending = spending.Spending()
         self._ids = clock.RequestIds()
         self._account = Account(
@@ -136,8 +136,12 @@ class Process:
         """Holds credentials to their budgets; while Redis is away, to what it said last."""
         while True:
             await asyncio.sleep(BUDGETS_S)
-            with contextlib.suppress(TillUnavailable):
+            try:
                 await self._look_at_budgets()
+            except TillUnavailable:
+                pass
+            except Exception:  # a budget that nobody holds to is none
+                _log.exception("budgets_failed")
 
     async def _look_at_budgets(self) -> None:
         if not self._pool.has_budgets:
@@ -253,7 +257,8 @@ def create() -> Any:
     """The ASGI application of one process, from the file in CORVUS_CONFIG."""
     die_with_parent()
     set_up_logs()
-    process = Process(load(config_path()))
+    since = stamp_of(config_path())
+    process = Process(load(config_path()), since=since)
 
     async def engine(client: Any) -> None:
         await process.engine(client)

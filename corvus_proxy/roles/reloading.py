@@ -26,30 +26,49 @@ class Reloader:
     """Looks at the configuration and at the files of upstreams' keys, and applies what changed."""
 
     def __init__(
-        self, path: Path | None, settings: Settings, apply: Callable[[Settings], None]
+        self,
+        path: Path | None,
+        settings: Settings,
+        apply: Callable[[Settings], None],
+        *,
+        since: Stamp,
     ) -> None:
+        """To be made before the keys in `settings` are read; `since` is the file's stamp from
+        before `settings` were: what changes meanwhile is seen by the first look."""
         self._path = path
         self._settings = settings
         self._apply = apply
-        self._stamp = self._look()
+        self._watched = settings
+        """Whose files of keys are looked at: also those of a refused configuration, which may only
+        lack one."""
+        self._stamp = (since, *_stamps(settings))
 
     async def run(self, every: Callable[[], None]) -> None:
         """Looks every `pool.reload_s`, for as long as the process lives; calls `every` each
-        time."""
+        time. No defect ends it."""
         while True:
             await asyncio.sleep(self._settings.pool.reload_s or 2.0)
-            every()
-            if self._path is not None and self._settings.pool.reload_s:
-                self.look()
+            try:
+                every()
+                if self._settings.pool.reload_s:
+                    self.look()
+            except Exception:  # nobody would look again, and nobody would know
+                metrics.RELOADS.labels("refused").inc()
+                _log.exception("reload_failed")
 
     def look(self) -> None:
         """Applies the configuration where it has changed since the last look."""
-        stamp = self._look()
+        if self._path is None:
+            return
+        stamp = (stamp_of(self._path), *_stamps(self._watched))
         if stamp == self._stamp:
             return
         self._stamp = stamp
         try:
             found = load(self._path)
+            # Before the keys are read, and with the file's stamp from before it was: no change is
+            # missed, whenever it comes.
+            self._watched, self._stamp = found, (stamp[0], *_stamps(found))
             self._apply(found)
         except ConfigurationError as error:
             metrics.RELOADS.labels("refused").inc()
@@ -63,28 +82,29 @@ class Reloader:
         if rest:
             _log.warning("restart_needed", sections=rest)
         self._settings = found
-        self._stamp = self._look()  # other files of keys may be named now
         metrics.RELOADS.labels("applied").inc()
         _log.info("reloaded", credentials=[
             f"{upstream.family}/{credential.name}"
             for upstream in found.upstream for credential in upstream.credential
         ])  # fmt: skip
 
-    def _look(self) -> Stamp:
-        if self._path is None:
-            return ()
-        names = [
-            credential.secret_file
-            for upstream in self._settings.upstream
-            for credential in upstream.credential
-            if credential.secret_file
-        ]
-        return tuple(_stamp(path) for path in (self._path, *map(Path, names)))
 
-
-def _stamp(path: Path) -> Stamp:
+def stamp_of(path: Path | None) -> Stamp:
+    """What changes when the file does."""
+    if path is None:
+        return ()
     try:
         found = path.stat()
     except OSError:
         return (str(path),)
     return (str(path), found.st_mtime_ns, found.st_size, found.st_ino)
+
+
+def _stamps(settings: Settings) -> list[Stamp]:
+    """The stamps of all files of upstreams' keys."""
+    return [
+        stamp_of(Path(credential.secret_file))
+        for upstream in settings.upstream
+        for credential in upstream.credential
+        if credential.secret_file
+    ]

@@ -328,12 +328,16 @@ def _target(base_url: str, *, allow_private: bool) -> tuple[Origin, str]:
     An address written out in the configuration is meant; a name must not lead to a private one
     unless `allow_private` says so.
     """
-    url = urlsplit(base_url)
+    try:
+        url = urlsplit(base_url)
+        port = url.port
+    except ValueError:  # half an IPv6 address, a port that is none
+        url, port = urlsplit(""), None
     if url.scheme not in ("http", "https") or not url.hostname:
         raise ConfigurationError(f"upstream.base_url: {base_url!r} is no URL")
     tls = url.scheme == "https"
     literal = url.hostname == "localhost"
     with contextlib.suppress(ValueError):
         literal = bool(ipaddress.ip_address(url.hostname)) or literal
-    port = url.port or (443 if tls else 80)
+    port = port or (443 if tls else 80)
     return Origin(url.hostname, port, tls, allow_private or literal), url.path.rstrip("/")

@@ -996,7 +996,7 @@ def test_gateway_fault(
     count = REGISTRY.get_sample_value("corvus_requests_total", labels) or 0
 
     async def run() -> httpx.Response:
-        process = Process(load(ends.state / "up.toml"))
+        process = Process(load(ends.state / "up.toml"), since=())
         await process.start()
         try:
             app = application(process.engine, process.start, process.stop)

@@ -78,7 +78,7 @@ async def _tried(asked: _Asked, model: Model, dialect: Dialect, using: Resources
     """
     sought = Sought()
     failed: UpstreamFault | None = None
-    while len(sought.tried) < using.settings.pool.tries:
+    while failed is None or len(sought.tried) < using.settings.pool.tries:
         try:
             lease = using.pool.choose(model.family, dialect, sought)
         except UpstreamOverloaded as none_left:
@@ -90,7 +90,7 @@ async def _tried(asked: _Asked, model: Model, dialect: Dialect, using: Resources
                 raise
             failed = error
             sought = sought._replace(tried=(*sought.tried, lease.credential.name))
-    raise failed or UpstreamUnavailable("The upstream did not count.", retry_after_s=2)
+    raise failed
 
 
 async def _count_with(lease: Lease, asked: _Asked, using: Resources) -> Reply:

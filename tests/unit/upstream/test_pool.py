@@ -87,7 +87,7 @@ def test_glm_speaks_messages_only_where_its_address_is_configured(secret: str) -
 
 def test_what_is_no_address_is_refused(secret: str) -> None:
     """Scheme and host are needed; weights are at least one."""
-    for base in ("api.openai.com", "ftp://x", "https://"):
+    for base in ("api.openai.com", "ftp://x", "https://", "https://[x", "https://x:99999"):
         with pytest.raises(ConfigurationError, match="no URL"):
             pool(Upstream("openai", base, credential=[Credential("a", secret_file=secret)]))
     with pytest.raises(ConfigurationError, match="weight"):
