@@ -4,6 +4,7 @@ It needs Redis and its journal folder, and never Postgres.
 """
 
 import asyncio
+import contextlib
 import gc
 import os
 import signal
@@ -136,12 +137,8 @@ class Process:
         """Holds credentials to their budgets; while Redis is away, to what it said last."""
         while True:
             await asyncio.sleep(BUDGETS_S)
-            try:
+            with contextlib.suppress(TillUnavailable):
                 await self._look_at_budgets()
-            except TillUnavailable:
-                pass
-            except Exception:  # a budget that nobody holds to is none
-                _log.exception("budgets_failed")
 
     async def _look_at_budgets(self) -> None:
         if not self._pool.has_budgets:

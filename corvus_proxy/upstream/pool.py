@@ -258,17 +258,21 @@ class Pool:
         standing.probing = True
         task = asyncio.get_running_loop().create_task(self._ask(self._probe, member, standing))
         self._probing.add(task)
-        task.add_done_callback(self._probing.discard)
+        task.add_done_callback(self._probed)
+
+    def _probed(self, task: asyncio.Task[None]) -> None:
+        self._probing.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("probe_failed", why=repr(error))
 
     async def _ask(self, probe: Probe, member: Member, standing: Standing) -> None:
+        accepted = False
         try:
             accepted = await probe(member.upstream, member.credential)
-        except Exception:  # whatever it was, the next probe has to be possible
-            _log.exception("probe_failed", credential=member.name)
-            accepted = False
-        result = "accepted" if accepted else "refused"
-        metrics.PROBES.labels(member.upstream.family, member.name, result).inc()
-        standing.probed(accepted=accepted, now_s=self._now_s())
+        finally:  # whatever becomes of it: as long as one is under way, there is no other
+            result = "accepted" if accepted else "refused"
+            metrics.PROBES.labels(member.upstream.family, member.name, result).inc()
+            standing.probed(accepted=accepted, now_s=self._now_s())
 
     async def close(self) -> None:
         """Ends probes that are under way."""

@@ -22,7 +22,8 @@ SUFFIXES = {
 BROAD_EXCEPT = {
     "dev/http.py", "gateway/front/app.py", "gateway/front/asgi.py", "gateway/streaming/ticker.py",
     "ledger/coordinator.py",
-    "ledger/writer.py", "roles/worker.py", "shop/services/stripe.py",
+    "ledger/writer.py",
+    "roles/reloading.py", "roles/worker.py", "shop/services/stripe.py",
     "till/holds.py", "till/recovery/report.py",
 }  # fmt: skip
 ENVIRONMENT = {
