@@ -112,8 +112,8 @@ def asked_in(model: Model, serves: Serves, dialect: Dialect) -> Dialect | None:
     return translate.upstream_dialect(lambda one: serves(model.family, one), dialect)
 
 
-def find_model(book: Book, serves: Serves, name: str, dialect: Dialect) -> Model:
-    """The model that `name` means on this path. Raises NotFound, WrongDialect, Unpriced."""
+def find_sold(book: Book, serves: Serves, name: str) -> Model:
+    """The model that `name` means, served on some path. Raises NotFound, Unpriced."""
     model = book.find(name)
     if model is None and name in book.unsold:
         raise Unpriced(f"{name} is not sold here at the moment.")
@@ -122,11 +122,16 @@ def find_model(book: Book, serves: Serves, name: str, dialect: Dialect) -> Model
             f"The model {name!r} does not exist here; GET /v1/models lists those that do.",
             param="model",
         )
-    paths = paths_of(model, serves)
-    if not paths:
+    if not paths_of(model, serves):
         raise Unpriced(f"{model.slug} has no upstream here at the moment.")
+    return model
+
+
+def find_model(book: Book, serves: Serves, name: str, dialect: Dialect) -> Model:
+    """The model that `name` means on this path. Raises NotFound, WrongDialect, Unpriced."""
+    model = find_sold(book, serves, name)
     if asked_in(model, serves, dialect) is None:
-        hint = " or ".join(f"use POST {path}" for path in paths)
+        hint = " or ".join(f"use POST {path}" for path in paths_of(model, serves))
         raise WrongDialect(f"{model.slug} is not served on this path: {hint}.", param="model")
     return model
 

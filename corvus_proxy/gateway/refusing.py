@@ -1,8 +1,10 @@
 """The till's "no" as the refusal that the client reads."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import NoReturn
 
+from corvus_proxy.catalogue.book import Model
 from corvus_proxy.errors import (
     BodyTooLarge,
     CapReached,
@@ -17,7 +19,7 @@ from corvus_proxy.errors import (
 from corvus_proxy.gateway.exchange import Exchange
 from corvus_proxy.money.amount import format_usd
 from corvus_proxy.money.pricing import affordable_output
-from corvus_proxy.till.reply import Backpressure, Denied, Limited, NoKey, Paced, Poor
+from corvus_proxy.till.reply import Backpressure, Denied, Limited, Look, NoKey, Paced, Poor
 from corvus_proxy.wire import headers
 
 RETRY_AFTER_EMPTY_S = 61
@@ -30,6 +32,7 @@ PACES = {
 }
 
 UNKNOWN_KEY = "This key is not known. Check that it was copied whole."
+EXPIRED_KEY = "This key has reached the end that its owner set for it."
 
 
 def raise_refusal(reply: object, exchange: Exchange, site_url: str) -> NoReturn:
@@ -42,14 +45,34 @@ def raise_refusal(reply: object, exchange: Exchange, site_url: str) -> NoReturn:
         case Paced():
             raise too_fast(reply, exchange)
         case Denied(reason="model"):
-            raise ModelNotAllowed(
-                f"This key may not use {exchange.model.slug}; the owner of the main key has named"
-                " the models that it may.",
-                param="model",
-                details={"model": exchange.model.slug},
-            )
+            raise _not_allowed(exchange.model)
         case _:
             raise_key_refusal(reply)
+
+
+def _not_allowed(model: Model) -> ModelNotAllowed:
+    return ModelNotAllowed(
+        f"This key may not use {model.slug}; the owner of the main key has named the models that it"
+        " may.",
+        param="model",
+        details={"model": model.slug},
+    )
+
+
+def check_active(look: Look) -> None:
+    """Raises KeyDisabled or KeyExpired where `reserve` would not admit the key either: for
+    endpoints that hold nothing."""
+    if look.status == "expired":
+        raise KeyExpired(EXPIRED_KEY)
+    if look.status != "active":
+        raise KeyDisabled(f"This key is {look.status}.")
+
+
+def check_allowed(model: Model, allowed: Sequence[str]) -> None:
+    """Raises ModelNotAllowed where a key has a list of models and this one is not in it: for
+    endpoints that hold nothing."""
+    if allowed and model.slug not in allowed:
+        raise _not_allowed(model)
 
 
 def raise_key_refusal(reply: object) -> NoReturn:
@@ -61,7 +84,7 @@ def raise_key_refusal(reply: object) -> NoReturn:
             if reply.reason == "secret":
                 raise InvalidKey(UNKNOWN_KEY)
             if reply.reason == "expired_key":
-                raise KeyExpired("This key has reached the end that its owner set for it.")
+                raise KeyExpired(EXPIRED_KEY)
             raise KeyDisabled(f"This key is {reply.reason}.")
         case Backpressure():
             raise LedgerUnavailable(

@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -176,3 +177,41 @@ def at_once(
     for thread in running:
         thread.join()
     return seen
+
+
+@pytest.mark.parametrize("headers", [{}, {"anthropic-version": "2023-06-01"}])
+def test_a_key_with_a_list_of_models_is_shown_those_alone(
+    stack: RunningStack, headers: dict[str, str]
+) -> None:
+    """In every shape; another model is refused by its name as it would be when it is asked, also
+    where nothing is charged."""
+    allowed, other = "claude-opus-5-5", "gpt-4o-mini"
+    secret = sub_key(stack, models=[allowed])
+    headers = {"authorization": f"Bearer {secret}", **headers}
+    with httpx.Client(base_url=stack.api, headers=headers, trust_env=False) as client:
+        assert [row["id"] for row in client.get("/v1/models").json()["data"]] == [allowed]
+        assert client.get(f"/v1/models/{allowed}").json()["id"] == allowed
+        refused = [
+            client.get(f"/v1/models/{other}"),
+            client.post("/v1/responses/input_tokens", json={"model": other, "input": "x"}),
+        ]
+        for answer in refused:
+            assert (answer.status_code, answer.json()["error"]["code"]) == (
+                403, "model_not_allowed")  # fmt: skip
+
+
+def test_the_check_of_a_key_that_has_ended_or_is_frozen_says_so(stack: RunningStack) -> None:
+    """The list of models is how clients ask whether a key works."""
+    main = stack.new_key("1.00")
+    stack.command("keys", "freeze", main["key_id"], "--reason", "test")
+    assert stack.ask_get("/v1/models", key=main["secret"]).status_code == 403
+    assert stack.ask_get("/v1/models/gpt-4o-mini", key=main["secret"]).status_code == 403
+    soon = datetime.now(UTC) + timedelta(seconds=2)
+    ended = sub_key(stack, expires_at=soon.isoformat())
+    assert stack.ask_get("/v1/models", key=ended).status_code == 200
+    time.sleep(2.5)
+    for answer in (
+        stack.ask_get("/v1/models", key=ended),
+        stack.ask(MESSAGES + "/count_tokens", body(MESSAGES), key=ended),
+    ):
+        assert (answer.status_code, answer.json()["error"]["code"]) == (403, "key_expired")

@@ -19,7 +19,7 @@ from corvus_proxy.gateway.front import counting, hints, listing
 from corvus_proxy.gateway.front.client import Client, ClientGone
 from corvus_proxy.gateway.front.endpoints import Endpoints, Reply
 from corvus_proxy.gateway.lifecycle import Resources, serve
-from corvus_proxy.gateway.refusing import raise_key_refusal
+from corvus_proxy.gateway.refusing import check_active, raise_key_refusal
 from corvus_proxy.till.client import Till, TillUnavailable
 from corvus_proxy.till.reply import Look
 from corvus_proxy.wire.dialect import COUNTING, PATHS, Dialect, told_by_path
@@ -116,13 +116,13 @@ class Gateway:
         return reply
 
     async def _models(self, client: Client, caller: admission.Caller) -> bytes:
-        await self._look(caller)
+        look = await self._look(caller)
+        check_active(look)
+        book, serves, allowed = self._using.book, self._using.pool.serves, look.rates.models
         if client.path == "/v1/models":
-            return listing.models(
-                self._using.book, self._using.pool.serves, client.headers, client.query
-            )
+            return listing.models(book, serves, allowed, client.headers, client.query)
         name = client.path.removeprefix("/v1/models/")
-        return listing.model(self._using.book, self._using.pool.serves, client.headers, name)
+        return listing.model(book, serves, allowed, client.headers, name)
 
     async def _send(self, client: Client, reply: Reply, request_id: str) -> None:
         head = [

@@ -12,7 +12,6 @@ import msgspec
 from corvus_proxy.catalogue.book import Model
 from corvus_proxy.errors import (
     InvalidRequest,
-    KeyDisabled,
     NotFound,
     UpstreamFault,
     UpstreamOverloaded,
@@ -24,6 +23,7 @@ from corvus_proxy.gateway.front.client import Client, Headers
 from corvus_proxy.gateway.front.endpoints import Reply
 from corvus_proxy.gateway.lifecycle import Resources
 from corvus_proxy.gateway.quoting import input_estimate
+from corvus_proxy.gateway.refusing import check_active, check_allowed
 from corvus_proxy.till.reply import Look
 from corvus_proxy.upstream.faults import TimedOut, UpstreamBroke
 from corvus_proxy.upstream.pool_members import Lease, Sought
@@ -44,12 +44,12 @@ COUNT_BYTES_MAX = 1024 * 1024
 
 async def count(client: Client, look: Look, using: Resources) -> Reply:
     """The answer to a request on one of `COUNTING`. Raises RequestError, ClientGone."""
-    if look.status != "active":
-        raise KeyDisabled(f"This key is {look.status}.")
+    check_active(look)
     dialect = COUNTING[client.path]
     body = await admission.read_body(client, using.settings.gateway)
     counted = request.read_counted(dialect, body)
     model = _model(using, counted.model)
+    check_allowed(model, look.rates.models)
     below = _BELOW.get((model.family, dialect))
     if below is None or not using.pool.serves(model.family, dialect):
         return _estimated(dialect, counted)

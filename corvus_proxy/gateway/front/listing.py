@@ -11,9 +11,10 @@ from typing import Any
 import msgspec
 
 from corvus_proxy.catalogue.book import Book, Model
-from corvus_proxy.errors import InvalidRequest, NotFound
-from corvus_proxy.gateway.admission import Serves, header, paths_of, query_value
+from corvus_proxy.errors import InvalidRequest
+from corvus_proxy.gateway.admission import Serves, find_sold, header, paths_of, query_value
 from corvus_proxy.gateway.front.client import Headers
+from corvus_proxy.gateway.refusing import check_allowed
 from corvus_proxy.wire.dialect import Dialect
 
 
@@ -22,15 +23,22 @@ def dialect_of(headers: Headers) -> Dialect:
     return Dialect.CHAT if header(headers, b"anthropic-version") is None else Dialect.MESSAGES
 
 
+Allowed = tuple[str, ...]
+"""Slugs that the key may use; empty: all."""
 PAGE_ROWS_MAX = 1000
 """Of one page, as at Anthropic; without a `limit` all models come at once."""
 
 
-def models(book: Book, serves: Serves, headers: Headers, query: bytes = b"") -> bytes:
-    """The list of all models that are sold, each with the endpoints that serve it. Raises
-    InvalidRequest for a page that cannot be."""
+def models(
+    book: Book, serves: Serves, allowed: Allowed, headers: Headers, query: bytes = b""
+) -> bytes:
+    """The list of the models that this key would be served, each with the endpoints that serve it.
+    Raises InvalidRequest for a page that cannot be."""
+    usable = tuple(
+        one for one in book.models if paths_of(one, serves) and (not allowed or one.slug in allowed)
+    )
     if dialect_of(headers) is Dialect.MESSAGES:
-        found, more = _page(book.models, query)
+        found, more = _page(usable, query)
         rows = [_messages_row(model, serves) for model in found]
         return msgspec.json.encode(
             {
@@ -42,9 +50,7 @@ def models(book: Book, serves: Serves, headers: Headers, query: bytes = b"") -> 
         )
     if query_value(query, "client_version") is not None:
         return b'{"models":[]}'
-    return msgspec.json.encode(
-        {"object": "list", "data": [_chat_row(m, serves) for m in book.models]}
-    )
+    return msgspec.json.encode({"object": "list", "data": [_chat_row(m, serves) for m in usable]})
 
 
 def _page(all_models: tuple[Model, ...], query: bytes) -> tuple[tuple[Model, ...], bool]:
@@ -72,11 +78,11 @@ def _page(all_models: tuple[Model, ...], query: bytes) -> tuple[tuple[Model, ...
     return all_models[start : min(end, start + limit)], start + limit < end
 
 
-def model(book: Book, serves: Serves, headers: Headers, name: str) -> bytes:
-    """One model by slug or alias. Raises NotFound."""
-    found = book.find(name)
-    if found is None:
-        raise NotFound(f"The model {name!r} does not exist here.", param="model")
+def model(book: Book, serves: Serves, allowed: Allowed, headers: Headers, name: str) -> bytes:
+    """One model by slug or alias. Raises what a request for it would be refused with: NotFound,
+    Unpriced, ModelNotAllowed."""
+    found = find_sold(book, serves, name)
+    check_allowed(found, allowed)
     row = _messages_row if dialect_of(headers) is Dialect.MESSAGES else _chat_row
     return msgspec.json.encode(row(found, serves))
 

@@ -4,13 +4,15 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 import structlog
 
 from corvus_proxy import secret
 from corvus_proxy.catalogue.book import Book
-from corvus_proxy.errors import InvalidKey, NotFound, Unpriced
+from corvus_proxy.errors import InvalidKey, ModelNotAllowed, NotFound, Unpriced
 from corvus_proxy.gateway.admission import caller, find_model
+from corvus_proxy.gateway.front import listing
 from corvus_proxy.roles.gateway import sellable
 from corvus_proxy.settings import Credential, PricingSettings, Settings, Upstream
 from corvus_proxy.wire.dialect import Dialect
@@ -88,3 +90,22 @@ def test_one_secret_in_whichever_headers_and_never_two() -> None:
                 caller(headers, b"p" * 32)
     with pytest.raises(InvalidKey):
         caller([], b"p" * 32)
+
+
+def test_a_model_is_listed_with_the_paths_that_serve_it_and_not_without_any(
+    tmp_path: Path,
+) -> None:
+    """What a request would be refused for stands in no list; one by its name says why."""
+    with structlog.testing.capture_logs():
+        now, _ = books(tmp_path, 0.1)
+    only_chat: Callable[[str, Dialect], bool] = lambda _, dialect: dialect is Dialect.CHAT  # noqa: E731
+    nothing: Callable[[str, Dialect], bool] = lambda family, dialect: False  # noqa: E731
+    (row,) = msgspec.json.decode(listing.models(now, only_chat, (), []))["data"]
+    assert row["endpoints"] == ["/v1/chat/completions", "/v1/messages", "/v1/responses"]
+    assert msgspec.json.decode(listing.models(now, nothing, (), []))["data"] == []
+    assert msgspec.json.decode(listing.models(now, SERVES, ("y",), []))["data"] == []
+    with pytest.raises(Unpriced):
+        listing.model(now, nothing, (), [], "x")
+    with pytest.raises(ModelNotAllowed):
+        listing.model(now, SERVES, ("y",), [], "also-x")
+    assert msgspec.json.decode(listing.model(now, SERVES, ("x",), [], "also-x"))["id"] == "x"
