@@ -258,9 +258,12 @@ class Stream:
         self._deltas_at_tick = self.meter.deltas
         if now_s - self._written_s > self._relay.keepalive_s and self._between_events:
             self._written_s = now_s
-            self._keepalive = asyncio.ensure_future(
-                self._client.write(refusal.keepalive(self._exchange.dialect))
-            )
+            self._keepalive = asyncio.ensure_future(self._keep_alive())
+
+    async def _keep_alive(self) -> None:
+        # A piece of the answer may have gone out between the tick and this.
+        if self._between_events and not self._torn:
+            await self._client.write(refusal.keepalive(self._exchange.dialect))
 
     # -- the meter's figures --------------------------------------------------------------------
 

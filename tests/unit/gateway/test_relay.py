@@ -89,3 +89,23 @@ async def test_silence_that_nobody_pays_for_ends_the_stream() -> None:
     assert (fake.asked, fake.aborted) == (1, False)
     running.tick(asyncio.get_running_loop().time() + 20)
     assert fake.aborted
+
+
+async def test_a_keep_alive_never_stands_inside_an_event() -> None:
+    """Though half of one came in the very moment in which the ping was due."""
+    fake = Fake()
+    running = stream("claude-opus-5-5", fake)
+    written: list[bytes] = []
+
+    async def write(chunk: bytes) -> None:
+        written.append(chunk)
+
+    running._client.write = write  # type: ignore[method-assign]
+    running.tick(asyncio.get_running_loop().time() + 20)
+    running.meter.feed(b'event: ping\ndata: {"ty')
+    await asyncio.sleep(0.01)
+    assert written == []
+    running.meter.feed(b'pe":"ping"}\n\n')
+    running.tick(asyncio.get_running_loop().time() + 40)
+    await asyncio.sleep(0.01)
+    assert len(written) == 1
