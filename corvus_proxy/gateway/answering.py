@@ -170,10 +170,13 @@ def own_headers(exchange: Exchange) -> Headers:
     return found
 
 
-def stream_headers(exchange: Exchange, answer: Answer) -> Headers:
-    """The head of a streamed answer."""
+EVENT_STREAM = [(b"content-type", b"text/event-stream; charset=utf-8")]
+
+
+def stream_headers(exchange: Exchange, answer: Answer | None = None) -> Headers:
+    """The head of a streamed answer; without `answer`, of one that no upstream has begun."""
     return [
-        *headers.to_client(answer.headers),
+        *(EVENT_STREAM if answer is None else headers.to_client(answer.headers)),
         *own_headers(exchange),
         (b"cache-control", b"no-cache"),
         (b"x-accel-buffering", b"no"),
@@ -225,13 +228,16 @@ async def refuse(
     request_id: str,
     site_url: str,
     told: Told = NOTHING_TOLD,
+    settled: bool = False,
 ) -> None:
-    """Answers with the error in the caller's dialect, in-band when the head has gone out."""
+    """Answers with the error in the caller's dialect, in-band when the head has gone out. Nothing
+    is charged; `settled` where the ledger knows."""
     if client.gone:
         return
     if client.head_sent:
         last = refusal.in_band(dialect, error, request_id, site_url, told=told)
-        await client.end(b"\n\n" + last)
+        comment = refusal.final_comment(request_id, 0, settled=settled)
+        await client.end(b"\n\n" + last + comment)
         return
     if isinstance(error, refusal.Relayed):
         status, body = error.upstream_status, error.upstream_body

@@ -58,6 +58,7 @@ class Exchange:
         "answer_head",
         "asked",
         "attempts",
+        "begun",
         "blame",
         "body",
         "book",
@@ -74,6 +75,7 @@ class Exchange:
         "model",
         "quote",
         "request_id",
+        "settled",
         "silent_s",
         "started_s",
         "tenant",
@@ -111,6 +113,8 @@ class Exchange:
         self.attempts = 0
         self.upstream_request_id = ""
         # relay
+        self.begun = False
+        """The client may have had a byte of the answer: no other credential can take over."""
         self.silent_s = 0.0
         """How long an upstream that had accepted a stream said nothing before it began."""
         self.blame: Blame | None = None
@@ -123,6 +127,8 @@ class Exchange:
         """A stream stands between two events, where we may write."""
         self.told = NOTHING_TOLD
         """What the client has read of a response."""
+        self.settled = False
+        """Of a request that failed behind its hold: the ledger has ended the hold at zero."""
         self.answer_head: Headers = []
         self.answer_body = b""
         """A whole answer, kept until `settle` has replied."""

@@ -27,6 +27,7 @@ from corvus_proxy.gateway.refusing import raise_refusal
 from corvus_proxy.gateway.routing.beginning import begin
 from corvus_proxy.gateway.routing.tries import Tries
 from corvus_proxy.gateway.stopping import Stopping
+from corvus_proxy.gateway.streaming.early import Early
 from corvus_proxy.gateway.streaming.relay import Stream
 from corvus_proxy.gateway.streaming.ticker import Ticker
 from corvus_proxy.money.flags import ORDINARY_FLAGS
@@ -71,9 +72,10 @@ async def serve(exchange: Exchange, using: Resources) -> None:
         async with await reserve(exchange, using) as hold, ZeroOnFault(exchange, hold):
             check_there(exchange)
             tries = Tries(exchange, using.pool, using.settings.pool)
-            while tries.wanted:
-                async with tries, await route(exchange, using) as answer:
-                    await relay(exchange, answer, using)
+            async with Early(exchange, using.settings.relay, using.ticker) as early:
+                while tries.wanted:
+                    async with tries, await route(exchange, using) as answer:
+                        await relay(exchange, answer, using, early)
             settled = await settle(exchange, hold, using)
             record(exchange, settled)
             await answering.finish(exchange, settled, using.settings)
@@ -96,6 +98,7 @@ async def serve(exchange: Exchange, using: Resources) -> None:
             request_id=exchange.request_id,
             site_url=using.settings.brand.site_url,
             told=exchange.told,
+            settled=exchange.settled,
         )
 
 
@@ -163,7 +166,7 @@ async def route(exchange: Exchange, using: Resources) -> Answer:
     )
 
 
-async def relay(exchange: Exchange, answer: Answer, using: Resources) -> None:
+async def relay(exchange: Exchange, answer: Answer, using: Resources, early: Early) -> None:
     """Lets the answer through, metered, and concludes what it costs."""
     settings = using.settings
     if not exchange.asked.stream:
@@ -173,7 +176,10 @@ async def relay(exchange: Exchange, answer: Answer, using: Resources) -> None:
         fault = await forwarding.fault(answer, exchange.lease.family)
         raise forwarding.in_callers_words(exchange, fault)
     answer = await begin(exchange, answer, settings, using.stopping)
-    await exchange.client.head(200, answering.stream_headers(exchange, answer))
+    await early.over()
+    exchange.begun = True
+    if not exchange.client.head_sent:
+        await exchange.client.head(200, answering.stream_headers(exchange, answer))
     stream = Stream(exchange, answer, relay=settings.relay, hold=settings.hold)
     with using.ticker.watching(stream), using.stopping.telling(stream.shut_down):
         exchange.ending = await stream.run()
@@ -240,6 +246,7 @@ class ZeroOnFault:
         self._exchange.ending = ending
         meta = forwarding.meta(self._exchange, ending)
         settled = await self._hold.settle(0, ending.outcome, meta, wait_s=0.3)
+        self._exchange.settled = settled is not None
         record(self._exchange, settled)
 
 

@@ -78,6 +78,9 @@ class RelaySettings(msgspec.Struct, frozen=True):
 
     keepalive_s: int = 15
     """Silence after which a stream gets a ping. Load balancers often cut at 60, agents at 300."""
+    keepalive_before_headers_s: float = 0.0
+    """How long a stream waits for its upstream's answer before it begins, with a ping; 0: until it
+    comes. What fails after that is told inside the stream, under status 200."""
     settle_wait_ms: int = 300
     """How long the end of a stream waits for the charge; then it says `"settled": false`."""
     cancel_drain_s: float = 2.0

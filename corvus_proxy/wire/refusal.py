@@ -25,7 +25,7 @@ from corvus_proxy.errors import (
 from corvus_proxy.money.amount import format_usd
 from corvus_proxy.wire.dialect import Dialect
 from corvus_proxy.wire.openai import failed
-from corvus_proxy.wire.verdict import Blame, Verdict
+from corvus_proxy.wire.verdict import Blame, Verdict, words_of
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -181,14 +181,16 @@ def in_band(
     """The error as the last event of a stream that had begun; no terminal event follows it.
 
     Without it, every SDK takes a stream that just ends for a whole answer. `told` is what the
-    client has read of a response.
+    client has read of a response. An upstream's refusal that may be relayed keeps its words: agents
+    act upon them.
     """
+    found = error_object(dialect, error, request_id, site_url, charged_nanos)
+    if isinstance(error, Relayed):
+        found["error"] |= words_of(error.upstream_body)
     if dialect is Dialect.RESPONSES:
-        found = error_object(dialect, error, request_id, site_url, charged_nanos)["error"]
-        return failed.event(told, found, request_id, clock.wall_s())
-    data = body(dialect, error, request_id, site_url, charged_nanos)
+        return failed.event(told, found["error"], request_id, clock.wall_s())
     event = b"event: error\n" if dialect is Dialect.MESSAGES else b""
-    return event + b"data: " + data + b"\n\n"
+    return event + b"data: " + msgspec.json.encode(found) + b"\n\n"
 
 
 def keepalive(dialect: Dialect) -> bytes:

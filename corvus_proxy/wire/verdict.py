@@ -212,6 +212,18 @@ def message_of(body: bytes) -> str:
     return _message(whole.get("error", whole))
 
 
+def words_of(body: bytes) -> dict[str, str]:
+    """Of an upstream's error body what both vendors' error objects have: `message`, `type`, `code`,
+    `param`, each where it is a text."""
+    try:
+        error = _JSON.decode(body).get("error")
+    except _UNREADABLE:
+        error = None
+    words = error if isinstance(error, dict) else {"message": error}
+    found = {name: words.get(name) for name in ("message", "type", "code", "param")}
+    return {name: word for name, word in found.items() if isinstance(word, str)}
+
+
 def retry_after_s(headers: Headers, now_ms: int) -> float | None:
     """Seconds until the upstream wants to be asked again; None where it does not say.
 

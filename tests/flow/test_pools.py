@@ -40,15 +40,17 @@ pin_s = {pin_s}
 drain_s = 60
 [relay]
 keepalive_s = 1
+keepalive_before_headers_s = {early_s}
 """
 
 
 class Pools(Roles):
     """The roles alone, with three credentials of one family; the second behind a link."""
 
-    def __init__(self, folder: Path, *, client: str, pin_s: int) -> None:
+    def __init__(self, folder: Path, *, client: str, pin_s: int, early_s: float) -> None:
         super().__init__(folder, REDIS_TIMEOUT_MS=2000)
         self._pin_s = pin_s
+        self._early_s = early_s
         self.client = client
         self.wire: Link
         self.providers = ""
@@ -84,7 +86,8 @@ class Pools(Roles):
     ) -> None:
         """Writes the configuration anew; running gateways take it by themselves. `more`: lines of
         credentials."""
-        text = OPTIONS.format(pin_s=self._pin_s)
+        text = OPTIONS.format(pin_s=self._pin_s, early_s=self._early_s)
+
         for name in names:
             base = f"http://127.0.0.1:{self.wire.port}" if name == "c2" else self.providers
             text += (
@@ -130,9 +133,10 @@ async def pools(
     client: str = "httptools",
     pin_s: int = 5,
     nodes: int = 1,
+    early_s: float = 0.0,
 ) -> AsyncIterator[Pools]:
     async with fresh_database(postgres) as url:
-        roles = Pools(folder, client=client, pin_s=pin_s)
+        roles = Pools(folder, client=client, pin_s=pin_s, early_s=early_s)
         try:
             await roles.start(url, nodes=nodes)
             await roles.wire.start()
@@ -291,6 +295,29 @@ async def test_a_count_is_tried_elsewhere_and_takes_no_credential_out(
             answer = await http.post("/v1/messages/count_tokens", json=body, headers=headers)
         assert answer.status_code in (500, 502, 503, 529)
         assert "key" not in answer.json()["error"]["message"]
+
+
+async def test_a_stream_that_had_only_keep_alives_is_taken_over(
+    postgres_server: embedded.Postgres, tmp_path: Path
+) -> None:
+    """Its head is out since the first credential stalled; the next one's answer follows whole, and
+    is charged once."""
+    async with pools(postgres_server, tmp_path, early_s=0.1) as roles:
+        made = await keys.create(roles.stores, credit_nanos=10 * 10**9)
+        base = f"http://127.0.0.1:{roles.ports[0]}"
+        await roles.fault("c2", ttfb_ms=60_000)
+        seen: list[Seen] = []
+        async with httpx.AsyncClient(base_url=base, trust_env=False, timeout=30) as http:
+            for number in range(20):
+                seen.append(await asked(http, made.secret, number, stream=True))
+                if seen[-1].body.startswith(b"event: ping"):
+                    break
+        assert seen[-1].body.startswith(b"event: ping")
+        assert all(one.status == 200 and one.whole and b"message_stop" in one.body for one in seen)
+        await roles.agree()
+        booked = await roles.booked(made.wallet)
+        assert booked == {one.request_id: one.cost_nanos for one in seen}
+        assert await most_attempts(roles, made.wallet) == 2
 
 
 async def served_again(roles: Pools, name: str, *, timeout_s: float = 20) -> float:

@@ -75,10 +75,9 @@ class Tries:
             turn.answered()
         else:
             turn.failed(blame, error.wait_s)
-        client = exchange.client
         foreign = self._sought.signed and _is_of_signatures(error)
         again = (ACTIONS[blame].again or foreign) and exchange.attempts < self._tries_max
-        if not again or client.head_sent or client.gone:
+        if not again or exchange.begun or exchange.client.gone:
             return False
         self._failed = error
         sought, lease = self._sought, exchange.lease
