@@ -154,6 +154,9 @@ def test_the_upstreams_own_report_is_billed(
     assert stack.settled(key["key_id"])["spent_nanos"] == expected
     assert answer.headers["x-corvus-model"] == slug
     told = answer.json()["usage"] if not stream else usage_in(answer.content)
+    assert ("cost" in told) is stream  # a whole answer has it in its head
+    if stream:
+        assert parse_usd(told["cost"]) == expected
     theirs = row["usage"]
     if path == CHAT:
         assert ("cost" in told) == stream
@@ -169,7 +172,8 @@ def test_the_upstreams_own_report_is_billed(
 def usage_in(stream: bytes) -> dict[str, Any]:
     """The last usage of a stream."""
     lines = [line for line in stream.splitlines() if line.startswith(b"data: {")]
-    found = [json.loads(line[6:]).get("usage") for line in lines]
+    events = [json.loads(line[6:]) for line in lines]
+    found = [event.get("response", event).get("usage") for event in events]
     return next(one for one in reversed(found) if one)
 
 
@@ -326,6 +330,8 @@ def test_responses_are_billed_by_the_upstreams_own_report(
     row = served(stack, tag)
     nanos = bill.chat_nanos if slug == "glm-5.3" else bill.messages_nanos
     assert charged(answer) == nanos(slug, row["usage"]) > 0
+    if stream:
+        assert parse_usd(usage_in(answer.content)["cost"]) == charged(answer)
     assert row["dialect"] == ("chat" if slug == "glm-5.3" else "messages")
 
 

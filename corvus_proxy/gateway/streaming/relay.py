@@ -31,6 +31,7 @@ from corvus_proxy.gateway.quoting import (
 )
 from corvus_proxy.gateway.reading import Report, read, wanted
 from corvus_proxy.gateway.streaming.allowance import Allowance
+from corvus_proxy.money.amount import format_usd
 from corvus_proxy.settings import HoldSettings, RelaySettings
 from corvus_proxy.upstream.faults import Cut, TimedOut
 from corvus_proxy.upstream.transport import Answer
@@ -71,7 +72,7 @@ class Stream:
         strip = asked.dialect is Dialect.CHAT and not asked.include_usage
         self.meter = StreamMeter(asked.dialect.value, strip)
         translation = exchange.translation
-        self._translated = None if translation is None else translation.stream(self._cost_nanos)
+        self._translated = None if translation is None else translation.stream(self._cost_usd)
         self._limit = output_limit(exchange)
         self._allowance = Allowance(
             exchange.hold,
@@ -320,9 +321,9 @@ class Stream:
         ending = self._conclude(Stop.CUT)._replace(source="checkpoint")
         return ending.charge_nanos, meta(self._exchange, ending)
 
-    def _cost_nanos(self) -> int:
-        """What the answer costs whose last event has been read."""
-        return self._conclude(Stop.ENDED).charge_nanos
+    def _cost_usd(self) -> str:
+        """What the answer costs, of which all has come."""
+        return format_usd(self._conclude(Stop.ENDED).charge_nanos)
 
     def _conclude(self, stop: Stop) -> Ending:
         exchange = self._exchange

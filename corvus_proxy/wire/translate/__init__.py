@@ -71,7 +71,7 @@ PAIRS: dict[tuple[Dialect, Dialect], Pair] = {
         ),
         lambda body, reply: from_chat.whole(chat_from_messages.whole(body, reply), reply),
         lambda reply: Chained(
-            chat_from_messages.Stream(reply._replace(include_usage=True, cost_nanos=None)),
+            chat_from_messages.Stream(reply._replace(include_usage=True, cost_usd=None)),
             from_chat.Stream(reply),
         ),
     ),
@@ -123,10 +123,10 @@ class Translation(NamedTuple):
         """The body of the upstream's refusal in the caller's dialect."""
         return translated_errors.body(self.caller, status, body, self.reply.request_id)
 
-    def stream(self, cost_nanos: Callable[[], int] | None = None) -> Translated:
-        """A stream in the caller's dialect, still without a byte. `cost_nanos` says what it costs,
-        once its usage has passed."""
-        reply = self.reply._replace(cost_nanos=cost_nanos)
+    def stream(self, cost_usd: Callable[[], str] | None = None) -> Translated:
+        """A stream in the caller's dialect, still without a byte. `cost_usd` is asked once, when
+        the usage is told."""
+        reply = self.reply._replace(cost_usd=cost_usd)
         return PAIRS[self.caller, self.upstream].stream(reply)
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import msgspec
 
-from corvus_proxy.money.amount import format_usd
 from corvus_proxy.money.usage import Usage, UsageInvalid, from_messages
 from corvus_proxy.wire.translate.events import Events, data_of, decoded
 from corvus_proxy.wire.translate.fields import Json, present
@@ -223,9 +222,7 @@ class Stream(Untold):
         self._ended = True
         told = self._chunk({}, FINISH.get(self._stop_reason, "stop"))
         if self._reply.include_usage:
-            counts = usage(self._usage_start, self._usage_last)
-            if self._reply.cost_nanos is not None:
-                counts["cost"] = msgspec.Raw(format_usd(self._reply.cost_nanos()).encode())
+            counts = self._reply.with_cost(usage(self._usage_start, self._usage_last))
             told += data_of({**self._head, "choices": [], "usage": counts})
         return told + b"data: [DONE]\n\n"
 

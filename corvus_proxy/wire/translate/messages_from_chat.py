@@ -242,5 +242,6 @@ class Stream(Untold):
             told += self._next()
         reason = _stop_reason(self._finish, self._called, self._refused)
         delta = {"stop_reason": reason, "stop_sequence": None}
-        told += named("message_delta", {"delta": delta, "usage": usage(self._usage)})
+        counts = self._reply.with_cost(usage(self._usage))
+        told += named("message_delta", {"delta": delta, "usage": counts})
         return told + named("message_stop", {})

@@ -1,7 +1,7 @@
 """What the telling of an answer needs to know of its request."""
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from corvus_proxy.wire.openai.failed import NOTHING_TOLD, Told
 
@@ -27,8 +27,12 @@ class Reply(NamedTuple):
     """By the names of functions that stand in a namespace: it, and their name in it (Responses)."""
     renamed: Mapping[str, str] = {}
     """By the names of functions that were shortened for the upstream: their own (Messages)."""
-    cost_nanos: Callable[[], int] | None = None
-    """What the answer costs, asked when its usage is told (chat, streamed)."""
+    cost_usd: Callable[[], str] | None = None
+    """What a stream costs, asked when its usage is told: all of it has come by then."""
+
+    def with_cost(self, usage: dict[str, Any]) -> dict[str, Any]:
+        """The usage that ends a stream, with its `cost` as a decimal text of USD."""
+        return usage if self.cost_usd is None else {**usage, "cost": self.cost_usd()}
 
 
 class Translated(Protocol):

@@ -127,7 +127,7 @@ class _Making:
             "tools": [],
             "top_p": None,
             "truncation": "disabled",
-            "usage": usage(counts) if ended else None,
+            "usage": self._reply.with_cost(usage(counts)) if ended else None,
             "metadata": {},
         }
 
