@@ -14,14 +14,17 @@ from corvus_proxy.errors import (
     UpstreamUnavailable,
 )
 from corvus_proxy.gateway.exchange import Exchange
-from corvus_proxy.gateway.forwarding import while_wanted
+from corvus_proxy.gateway.forwarding import in_callers_words, while_wanted
 from corvus_proxy.gateway.stopping import Stopping
 from corvus_proxy.settings import Settings
 from corvus_proxy.upstream.faults import Cut, TimedOut
 from corvus_proxy.upstream.pool_standing import ACTIONS
 from corvus_proxy.upstream.transport import Answer
+from corvus_proxy.wire import refusal
 from corvus_proxy.wire.dialect import Dialect
-from corvus_proxy.wire.verdict import Blame, judge_event
+from corvus_proxy.wire.verdict import REQUEST_STATUSES, Blame, judge_event
+
+_JSON = [(b"content-type", b"application/json")]
 
 
 class Begun:
@@ -105,18 +108,23 @@ async def _read_ahead(
         ahead.append(chunk)
         meter.feed(chunk)
         if meter.failed and not meter.committed:
-            _raise_failed(exchange.lease.family, meter.error)
+            _raise_failed(exchange, meter.error)
             return
 
 
-def _raise_failed(family: str, error: bytes) -> None:
+def _raise_failed(exchange: Exchange, error: bytes) -> None:
     """Raises the fault that an error event ahead of everything else means; returns where it is the
-    request's own, which the client is to read as it came."""
-    verdict = judge_event(family, error)
-    if not ACTIONS[verdict.blame].again:
-        return
+    request's own, which the client is to read as it came: a stream of another dialect cannot pass
+    it on, so there it becomes a plain error."""
+    verdict = judge_event(exchange.lease.family, error)
     fault: UpstreamFault
-    if verdict.blame in (Blame.RATE, Blame.BUSY, Blame.ACCOUNT):
+    if not ACTIONS[verdict.blame].again:
+        if exchange.translation is None:
+            return
+        found = verdict._replace(status=REQUEST_STATUSES.get(verdict.code, 400))
+        fault = refusal.upstream_fault(found, _JSON, b'{"error":%b}' % error)
+        fault = in_callers_words(exchange, fault)
+    elif verdict.blame in (Blame.RATE, Blame.BUSY, Blame.ACCOUNT):
         fault = UpstreamOverloaded("The upstream is busy; nothing was charged.", retry_after_s=5)
     else:
         fault = UpstreamUnavailable(

@@ -18,6 +18,9 @@ from corvus_proxy.settings import PoolSettings, PricingSettings, RelaySettings, 
 from corvus_proxy.upstream.faults import Cut, TimedOut
 from corvus_proxy.wire import request
 from corvus_proxy.wire.dialect import Dialect
+from corvus_proxy.wire.refusal import Relayed
+from corvus_proxy.wire.translate import Translation
+from corvus_proxy.wire.translate.reply import Reply
 
 pytestmark = pytest.mark.anyio
 USER = {"role": "user", "content": "the question"}
@@ -244,3 +247,15 @@ async def test_an_error_behind_the_beginning_goes_out_whichever_way_it_came() ->
     """Whether one piece or two: the provider has begun, and may bill, this answer."""
     assert (await began(Dialect.CHAT, CHUNK + BUSY, 9.0))[0] == CHUNK + BUSY
     assert (await began(Dialect.CHAT, CHUNK, BUSY, 9.0))[0] == CHUNK
+
+
+async def test_an_error_of_the_requests_own_is_a_plain_one_where_it_cannot_go_out() -> None:
+    """A translated stream has no words for another dialect's event: the head tells it instead."""
+    made = exchange(Dialect.CHAT, {"model": GPT, "stream": True, "messages": [USER]})
+    made.translation = Translation(Dialect.MESSAGES, Dialect.CHAT, Reply("glm-5.3", "req_1", 1))
+    with pytest.raises(Relayed) as failed:
+        await begin(made, Scripted(WRONG), SETTINGS, Stopping())  # type: ignore[arg-type]
+    assert (failed.value.upstream_status, failed.value.blame) == (400, "request")
+    assert dict(failed.value.upstream_headers)[b"content-type"] == b"application/json"
+    told = json.loads(failed.value.upstream_body)
+    assert told["error"] == {"type": "invalid_request_error", "message": "-"}
