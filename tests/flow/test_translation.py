@@ -159,8 +159,6 @@ def test_the_upstreams_own_report_is_billed(
         assert parse_usd(told["cost"]) == expected
     theirs = row["usage"]
     if path == CHAT:
-        assert ("cost" in told) == stream
-        assert not stream or round(told["cost"] * 10**9) == expected
         assert told["completion_tokens"] == theirs["output_tokens"]
         assert told["prompt_tokens"] == theirs["input_tokens"]
     else:
