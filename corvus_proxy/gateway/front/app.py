@@ -59,20 +59,17 @@ class Gateway:
                 return
             reply = await self._answer(client, dialect)
             await self._send(client, reply, request_id)
-        except RequestError as error:
-            await self._refuse(client, error, dialect, request_id)
         except ClientGone:
             metrics.client_gone_early()
-        except Exception:  # the last catch: a defect of ours must still be an answer, and be seen
-            _log.exception("defect", request_id=request_id, path=client.path)
+        except Exception as error:  # a defect of ours must still be an answer, and be seen
+            told = RequestError("The gateway failed; nothing was charged.")
+            if isinstance(error, RequestError):
+                told = error
+            else:
+                _log.exception("defect", request_id=request_id, path=client.path)
             if dialect is None and client.head_sent:
                 raise  # no word of ours belongs into somebody's file: the server cuts it
-            await self._refuse(
-                client,
-                RequestError("The gateway failed; nothing was charged."),
-                dialect,
-                request_id,
-            )
+            await self._refuse(client, told, dialect, request_id)
 
     def _check_open(self, path: str) -> None:
         if self.closed is not None and path.startswith(("/v1/", "/api/v1/")):
@@ -80,7 +77,8 @@ class Gateway:
 
     async def _answer(self, client: Client, dialect: Dialect | None) -> Reply:
         path = client.path
-        if admission.header(client.headers, b"upgrade") is not None:
+        upgrade = admission.header(client.headers, b"upgrade") or b""
+        if b"websocket" in upgrade.lower():  # what else is offered there, h2c, may be passed over
             raise UpgradeRefused("WebSocket is not served; use HTTP on the same path.")
         if path in ("/livez", "/readyz"):
             reason = self._ready() if path == "/readyz" else None

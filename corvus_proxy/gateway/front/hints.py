@@ -40,13 +40,25 @@ def hint(path: str, api_url: str, account_paths: tuple[str, ...]) -> str:
             f"There is no {path}: an OpenAI-style base URL ends in /v1 ({api_url}/v1), so"
             f" that the client calls {api_url}/v1{path}."
         )
-    behind = path[path.find("/v1/") :] if "/v1/" in path[1:] else ""
-    if behind in PATHS or behind in COUNTING:
-        style = "/v1" if "messages" not in behind else ""
-        return f"There is no {path}: the base URL is {api_url}{style}, with nothing before it."
     for beginning, sentence in UNSERVED.items():
         if path.startswith(beginning):
             return f"There is no {path}. {sentence}"
+    meant = _meant(path)
+    if meant:
+        style = "/v1" if "messages" not in meant else ""
+        return (
+            f"There is no {path}: the base URL is {api_url}{style}, with nothing before or behind"
+            f" it, so that the client calls {api_url}{meant}."
+        )
     served = ", ".join(f"POST {known}" for known in (*PATHS, *COUNTING))
     about = ", ".join(account_paths)
     return f"There is no {path}. Served are {served}, /v1/models, and about your key {about}."
+
+
+def _meant(path: str) -> str:
+    """The path that a client means that has put too much into its base URL: another path before
+    ours, a whole endpoint, a slash too many."""
+    path = path.rstrip("/")
+    known = (*PATHS, *COUNTING, "/v1/models")
+    ends = (one for one in known if path.endswith((one, one.removeprefix("/v1"))))
+    return max(ends, key=len, default="")
