@@ -1,7 +1,7 @@
 """Relay: the upstream's answer to the client, byte for byte, with the meter looking on.
 
 R1  Every chunk leaves in the loop turn in which it came; only one whose metered cost would pass the
-    hold waits for `extend`.
+    hold waits for `extend`, and the beginning of an event that may be an error for its end.
 R2  What we write ourselves (keep-alive, in-band error, final comment) stands between SSE events,
     never inside one.
 R3  When the client goes, the upstream is read on for a short while for its true usage, then
@@ -31,6 +31,7 @@ from corvus_proxy.gateway.quoting import (
 )
 from corvus_proxy.gateway.reading import Report, read, wanted
 from corvus_proxy.gateway.streaming.allowance import Allowance
+from corvus_proxy.gateway.streaming.tail import Tail, before_error
 from corvus_proxy.money.amount import format_usd
 from corvus_proxy.settings import HoldSettings, RelaySettings
 from corvus_proxy.upstream.faults import Cut, TimedOut
@@ -41,8 +42,6 @@ from corvus_proxy.wire.dialect import Dialect
 from corvus_proxy.wire.openai.failed import Told
 from corvus_proxy.wire.verdict import judge_event
 
-_BLANK_LINE = re.compile(rb"\n\r?\n")
-_ERROR = re.compile(rb'"error"\s*:(?!\s*null)|"type"\s*:\s*"error"')
 _SEQUENCE = re.compile(rb'"sequence_number"\s*:\s*(\d{1,12})')
 AFTER_TERMINAL_S = 1.0
 """How long an upstream may keep its connection open after the terminal event."""
@@ -84,8 +83,9 @@ class Stream:
         self._stop: Stop | None = None
         self._kept_sequence: int | None = None
         """The sequence number that the client read last, where not all that came went to it."""
-        self._torn = False
-        """What was written last ends inside an event, whatever the meter has read since."""
+        self._tail = Tail()
+        self._fresh = True
+        """What was written last ends between two events, whatever the meter has read since."""
         self._writing_since_s = 0.0
         self._written_s = self._loop.time() - exchange.silent_s
         self._cancelled_by_us = False
@@ -115,7 +115,7 @@ class Stream:
         finally:
             self._allowance.close()
             self._exchange.hold.progress = None
-        self._exchange.boundary = self._between_events and not self._torn
+        self._exchange.boundary = self._fresh
         self._exchange.told = self._told()
         if self.meter.failed:
             lease = self._exchange.lease
@@ -131,11 +131,10 @@ class Stream:
             except TimedOut:
                 return self._stop or Stop.TIMED_OUT
             except Cut:
-                # A last event without its empty line still tells what it tells.
-                await self._write(self._last(meter.finish(), cut=True))
+                await self._write(self._last(cut=True))
                 return self._stop or (Stop.ENDED if ended else Stop.CUT)
             if chunk is None:
-                await self._write(self._last(meter.finish()))
+                await self._write(self._last(cut=False))
                 return self._stop or Stop.ENDED
             if not self._exchange.first_byte_s:
                 self._exchange.first_byte_s = self._loop.time()
@@ -145,14 +144,14 @@ class Stream:
             if tokens > self._allowance.ask_at and not await self._pay(tokens):
                 self._kept_sequence = sequence
                 return self._stop or self._unpaid()
-            if meter.failed and not self._may_be_told(meter.error):
+            if meter.failed and not self._may_be_told(meter.error or chunk):
                 kept = self._before_error(chunk)
                 numbers = _SEQUENCE.findall(kept)
                 self._kept_sequence = int(numbers[-1]) if numbers else sequence
                 await self._write(kept)
                 answer.abort()
                 return self._stop or Stop.CUT
-            await self._write(chunk if self._translated is None else self._translated.feed(chunk))
+            await self._write(self._sendable(chunk))
             if meter.ended and not ended:
                 ended = True
                 self._loop.call_later(AFTER_TERMINAL_S, answer.abort)
@@ -160,24 +159,35 @@ class Stream:
                     answer.abort()
                     return self._stop or Stop.ENDED
 
-    def _last(self, held: bytes, *, cut: bool = False) -> bytes:
-        """What is still to be sent of an answer whose bytes have ended."""
-        if self._translated is None:
-            return b"" if cut else held
-        return self._translated.finish()
+    def _sendable(self, chunk: bytes) -> bytes:
+        """What may be sent on now that a chunk has come."""
+        if self._translated is not None:
+            return self._translated.feed(chunk)
+        whole = self.meter.boundary
+        if whole and not self._tail.kept:
+            return chunk
+        return self._tail.sendable(chunk, whole=whole, fresh=self._fresh)
+
+    def _last(self, *, cut: bool) -> bytes:
+        """What is still to be sent of an answer whose bytes have ended. A last event without its
+        empty line still tells what it tells."""
+        meter, sequence = self.meter, self.meter.sequence
+        held = meter.finish()
+        if self._translated is not None:
+            return self._translated.finish()
+        kept = self._tail.take() + (b"" if cut else held)
+        untold = meter.failed and not self._may_be_told(meter.error or kept)
+        if not untold and (meter.ended or not cut):
+            return kept
+        if kept:
+            self._kept_sequence = sequence
+        return b""
 
     def _before_error(self, chunk: bytes) -> bytes:
         """What may be sent of a chunk with an error that speaks of the operator's account."""
         if self._translated is not None:
             return self._translated.feed(chunk)  # it tells no error of an upstream's
-        kept = before_error(chunk)
-        self._torn = kept is None
-        return kept or b""
-
-    @property
-    def _between_events(self) -> bool:
-        """A word of our own may be written now; what is translated leaves in whole events."""
-        return self._translated is not None or self.meter.boundary
+        return before_error(self._tail.take() + chunk)
 
     def _may_be_told(self, error: bytes) -> bool:
         """Whether the client may read the upstream's error event: not where it is about us."""
@@ -209,6 +219,8 @@ class Stream:
         if not chunk or self._client.gone:
             return
         self._writing_since_s = self._written_s = self._loop.time()
+        # What is translated leaves in whole events, and nothing is written in front of a tail.
+        self._fresh = self._translated is not None or bool(self._tail.kept) or self.meter.boundary
         await self._client.write(chunk)
         self._writing_since_s = 0.0
 
@@ -236,7 +248,7 @@ class Stream:
             self._stop = stop
         self._answer.abort()
         if self._writing_since_s and self._task and not self._cancelled_by_us:
-            self._cancelled_by_us = self._torn = True
+            self._cancelled_by_us, self._fresh = True, False
             self._task.cancel()
 
     def tick(self, now_s: float) -> None:
@@ -257,13 +269,13 @@ class Stream:
                 self._end(self._unpaid())  # no chunk need come that could tell
                 return
         self._deltas_at_tick = self.meter.deltas
-        if now_s - self._written_s > self._relay.keepalive_s and self._between_events:
+        if now_s - self._written_s > self._relay.keepalive_s and self._fresh:
             self._written_s = now_s
             self._keepalive = asyncio.ensure_future(self._keep_alive())
 
     async def _keep_alive(self) -> None:
         # A piece of the answer may have gone out between the tick and this.
-        if self._between_events and not self._torn:
+        if self._fresh:
             await self._client.write(refusal.keepalive(self._exchange.dialect))
 
     # -- the meter's figures --------------------------------------------------------------------
@@ -340,12 +352,3 @@ class Stream:
             ),
             limit=limit,
         )
-
-
-def before_error(chunk: bytes) -> bytes | None:
-    """The part of a chunk ahead of its error event; None where that began in a chunk before."""
-    found = _ERROR.search(chunk)
-    ends = [blank.end() for blank in _BLANK_LINE.finditer(chunk, 0, found.start() if found else 0)]
-    if ends:
-        return chunk[: ends[-1]]
-    return b"" if chunk.startswith((b"event:", b"data:")) else None
