@@ -4,7 +4,6 @@ import os
 import signal
 import threading
 import time
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -200,18 +199,9 @@ def test_a_key_with_a_list_of_models_is_shown_those_alone(
                 403, "model_not_allowed")  # fmt: skip
 
 
-def test_the_check_of_a_key_that_has_ended_or_is_frozen_says_so(stack: RunningStack) -> None:
+def test_the_check_of_a_frozen_key_says_so(stack: RunningStack) -> None:
     """The list of models is how clients ask whether a key works."""
     main = stack.new_key("1.00")
     stack.command("keys", "freeze", main["key_id"], "--reason", "test")
     assert stack.ask_get("/v1/models", key=main["secret"]).status_code == 403
     assert stack.ask_get("/v1/models/gpt-4o-mini", key=main["secret"]).status_code == 403
-    soon = datetime.now(UTC) + timedelta(seconds=2)
-    ended = sub_key(stack, expires_at=soon.isoformat())
-    assert stack.ask_get("/v1/models", key=ended).status_code == 200
-    time.sleep(2.5)
-    for answer in (
-        stack.ask_get("/v1/models", key=ended),
-        stack.ask(MESSAGES + "/count_tokens", body(MESSAGES), key=ended),
-    ):
-        assert (answer.status_code, answer.json()["error"]["code"]) == (403, "key_expired")

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -10,11 +11,20 @@ import structlog
 
 from corvus_proxy import secret
 from corvus_proxy.catalogue.book import Book
-from corvus_proxy.errors import InvalidKey, ModelNotAllowed, NotFound, Unpriced
+from corvus_proxy.errors import (
+    InvalidKey,
+    KeyDisabled,
+    KeyExpired,
+    ModelNotAllowed,
+    NotFound,
+    Unpriced,
+)
 from corvus_proxy.gateway.admission import caller, find_model
 from corvus_proxy.gateway.front import listing
+from corvus_proxy.gateway.refusing import check_active
 from corvus_proxy.roles.gateway import sellable
 from corvus_proxy.settings import Credential, PricingSettings, Settings, Upstream
+from corvus_proxy.till.reply import Look
 from corvus_proxy.wire.dialect import Dialect
 
 ROW = """
@@ -109,3 +119,18 @@ def test_a_model_is_listed_with_the_paths_that_serve_it_and_not_without_any(
     with pytest.raises(ModelNotAllowed):
         listing.model(now, SERVES, ("y",), [], "also-x")
     assert msgspec.json.decode(listing.model(now, SERVES, ("x",), [], "also-x"))["id"] == "x"
+
+
+@pytest.mark.parametrize(
+    ("status", "refusal"),
+    [("expired", KeyExpired), ("frozen", KeyDisabled), ("closed", KeyDisabled),
+     ("revoked", KeyDisabled), ("active", None)],
+)  # fmt: skip
+def test_a_key_is_refused_alike_where_nothing_is_held(status: str, refusal: Any) -> None:
+    """With the code that an inference request reads: its end is another thing than a freeze."""
+    look = Look("key_1", status, 0, 0, 0, 0)
+    if refusal is None:
+        check_active(look)
+        return
+    with pytest.raises(refusal):
+        check_active(look)
