@@ -355,11 +355,13 @@ async def restore(
 
 
 async def waiting(connection: Any, *, limit: int = 200, offset: int = 0) -> list[OutboxRow]:
-    """Changes that Redis has not confirmed, oldest first; of one moment, keys before money."""
+    """Changes that Redis has not confirmed, oldest first; of one moment, keys before money, and
+    what is taken from it last."""
     rows = await connection.fetch(
         """
         select id, kind, wallet, amount_nanos, counter, key_id, reason from outbox
-        where applied_at is null order by created_at, kind desc, id limit $1 offset $2""",
+        where applied_at is null
+        order by created_at, kind = 'reversal', kind desc, id limit $1 offset $2""",
         limit,
         offset,
     )
@@ -372,7 +374,8 @@ async def waiting_of_partition(connection: Any, part: int) -> list[OutboxRow]:
         """
         select o.id, o.kind, o.wallet, o.amount_nanos, o.counter, o.key_id, o.reason
         from outbox o join wallet w using (wallet)
-        where o.applied_at is null and w.part = $1 order by o.created_at""",
+        where o.applied_at is null and w.part = $1
+        order by o.created_at, o.kind = 'reversal'""",
         part,
     )
     return [OutboxRow(*row) for row in rows]

@@ -650,6 +650,16 @@ SHOP = [
         (REFUNDS + "a_chargeback_after_a_refund_takes_only_the_rest",),
     ),
     Mutant(
+        "a debt takes more than the payment that pays it", "shop/reversing.py",
+        'order.wallet or "", row.credited_nanos)', 'order.wallet or "", 10**15)',
+        (SETTLE + "what_a_wallet_owes_is_taken_from_its_next_payments",),
+    ),
+    Mutant(
+        "a debt is taken before the payment that pays it", "books/wallets.py",
+        "order by created_at, kind = 'reversal', kind desc", "order by created_at, kind desc",
+        (SETTLE + "what_is_spent_before_it_is_collected_is_owed_again",),
+    ),
+    Mutant(
         "a won dispute pays what the wallet owed, too", "shop/reversing.py",
         '"credit", row.reversed_nanos - forgiven)', '"credit", row.reversed_nanos)',
         (SETTLE + "a_reversal_takes_what_is_free_and_freezes_and_a_won_dispute_gives_it_back",),

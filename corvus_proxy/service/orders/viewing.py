@@ -132,7 +132,11 @@ async def _seen(
         checked_at=order.checked_at,
         check_problem=order.check_problem,
         payments=await _payments(connection, order),
-        steps=[StepView(*step) for step in await orders.steps(connection, order.order_id)],
+        steps=[
+            StepView(*step)
+            for step in await orders.steps(connection, order.order_id)
+            if told or step[0] != "collected"  # what a key owes is its owner's matter
+        ],
         refunds=[
             refund_view(desk, one, own=own)
             for one in await refunds.of_order(connection, order.order_id)
