@@ -233,6 +233,7 @@ ROWS = (
     Row("dashboard-newcomer", "/dashboard", logged_in("newcomer")),
     Row("dashboard-regular", "/dashboard", logged_in("regular")),
     Row("dashboard-poor", "/dashboard", logged_in("poor")),
+    Row("dashboard-grace", "/dashboard", logged_in("rotating")),
     Row("dashboard-frozen", "/dashboard", logged_in("frozen"), rare=True),
     Row("dashboard-colleague", "/dashboard", logged_in("colleague"), rare=True),
     Row("dashboard-accountant", "/dashboard", logged_in("accountant"), rare=True),

@@ -70,6 +70,12 @@ class People:
         """Not a nano-dollar."""
         return await self._with(0)
 
+    async def _rotating(self) -> keys.Created:
+        """Goes on with a secret that was changed, for as long as that works."""
+        made = await self._with(1)
+        await keys.rotate(self.stores, made.key_id, grace_s=3600)
+        return made
+
     async def _frozen(self) -> keys.Created:
         made = await self._with(1)
         await keys.set_frozen(self.stores, made.key_id, frozen=True)
