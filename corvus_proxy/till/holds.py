@@ -23,6 +23,7 @@ from corvus_proxy.money.outcome import Outcome
 from corvus_proxy.till import reply
 from corvus_proxy.till.client import Lease, Till, TillUnavailable
 from corvus_proxy.till.journal import NOWHERE, Journal
+from corvus_proxy.till.refused import Refused
 from corvus_proxy.till.waiting import Lines
 
 RETRY_S = 0.05
@@ -164,9 +165,11 @@ class Holds:
         self._lines = Lines(waiters_max)
         self._unsettled: dict[str, asyncio.Task[reply.Settled | None]] = {}
         self._renewing: asyncio.Task[None] | None = None
+        self._refused = Refused(till)
 
     def start(self) -> None:
-        """Starts renewing leases."""
+        """Starts renewing leases, and telling what was refused."""
+        self._refused.start()
         self._renewing = asyncio.create_task(self._renew_for_ever())
 
     def is_settling(self, rid: str) -> bool:
@@ -183,7 +186,8 @@ class Holds:
         return True
 
     async def stop(self) -> None:
-        """Stops renewing."""
+        """Stops renewing and telling."""
+        await self._refused.stop()
         if self._renewing is not None:
             self._renewing.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -216,6 +220,8 @@ class Holds:
             raise
         if not isinstance(answer, reply.Granted):
             self.journal.ended(ask.rid, partition_of(ask.wallet), NOWHERE)
+            if isinstance(answer, reply.Poor):
+                self._refused.note(ask.wallet, answer)
             return answer
         hold = self.living[ask.rid] = Hold(self, ask, answer)
         return hold

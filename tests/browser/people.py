@@ -16,6 +16,7 @@ from corvus_proxy.service.orders import Form, Placed
 from corvus_proxy.service.stores import Stores
 from corvus_proxy.settings import load
 from corvus_proxy.shop.services import providers
+from corvus_proxy.till.refused import since_empty
 from tests.stack import RunningStack
 
 CALLS: tuple[tuple[str, dict[str, Any]], ...] = (
@@ -67,8 +68,15 @@ class People:
         return made
 
     async def _poor(self) -> keys.Created:
-        """Not a nano-dollar."""
-        return await self._with(0)
+        """Not a nano-dollar, and a program that has not noticed."""
+        made = await self._with(0)
+        for _ in range(3):
+            await self.refused(made.secret)
+        deadline_s = time.monotonic() + 10
+        while await since_empty(self.stores.till, made.wallet) < 3:
+            assert time.monotonic() < deadline_s
+            await asyncio.sleep(0.1)
+        return made
 
     async def _rotating(self) -> keys.Created:
         """Goes on with a secret that was changed, for as long as that works."""
@@ -155,6 +163,15 @@ class People:
             answer = await client.post(self.stack.api + path, json=body, headers=headers)
         assert answer.status_code == 200, answer.text
         return answer
+
+    async def refused(self, secret: str) -> None:
+        """One request that is refused for want of balance."""
+        path, body = CALLS[0]
+        async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
+            headers = {"authorization": f"Bearer {secret}"}
+            body = {**body, "messages": ASKED}
+            answer = await client.post(self.stack.api + path, json=body, headers=headers)
+        assert answer.status_code == 429, answer.text
 
     async def listed(self) -> None:
         """Until the books know every charge."""
