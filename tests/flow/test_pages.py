@@ -387,7 +387,7 @@ async def test_at_zero_the_page_tells_what_was_refused_since(
     await log_in(client, sub.secret)
     assert "since it ran empty" not in (await client.get("/dashboard")).text
     await keys.credit(stores, made.key_id, 1, reason="test")
-    await keys.debit(stores, made.key_id, 1, reason="test")
+    await spend(stores, made, "req_last", 1, "gpt-x")
     await log_in(client, made.secret)
     page = (await client.get("/dashboard")).text
     assert "out of balance" in page

@@ -3,7 +3,8 @@
 Rule 1: it is no money. Each gateway process counts for itself and tells Redis once a second, in a
 key beside the wallet's; what a process that dies has not told is not counted.
 Rule 2: a count is of one filling. Balance and spending together change by credits and debits alone,
-so their sum names it: a top-up begins anew at zero, without anybody's doing.
+so their sum names it: a top-up begins anew at zero, without anybody's doing. A refund of all of it
+leads back to the count before.
 """
 
 import asyncio
