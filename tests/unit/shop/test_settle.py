@@ -462,6 +462,24 @@ async def test_a_strangers_dispute_stops_nobody_and_keeps_nobody_stopped(shop: S
     assert await shop.balance(wallet) == 20 * USD
 
 
+@pytest.mark.parametrize("frozen", [True, False])
+async def test_the_operator_opens_what_a_lost_dispute_has_stopped(shop: Shop, frozen: bool) -> None:
+    """By the main key, its owner's freeze included; a wallet with events in quarantine stays shut,
+    and opens when they are released."""
+    order_id, wallet, key_id = await disputed(shop)
+    if frozen:
+        await owner.freeze(shop.stores, key_id, actor=key_id)
+    await dispute(shop, order_id, "reversed")
+    assert (await stands(shop, key_id))[0] == 0
+    await keys.set_frozen(shop.stores, key_id, frozen=False)
+    assert await stands(shop, key_id) == (1, "", "active")
+    poison = Poison(partition_of(wallet), 1, 9_000, wallet, {"t": "S", "id": "bad"}, "unreadable")
+    async with shop.stores.books.transaction() as connection:
+        await quarantine.insert(connection, [poison])
+    await keys.set_frozen(shop.stores, key_id, frozen=False)
+    assert await stands(shop, key_id) == (0, "", "frozen")
+
+
 async def test_an_owner_s_way_out_does_not_open_a_disputed_wallet(shop: Shop) -> None:
     order_id, wallet, key_id = await disputed(shop)
     await owner.freeze(shop.stores, key_id, actor=key_id)
