@@ -10,8 +10,6 @@ leads back to the count before.
 import asyncio
 import contextlib
 
-import structlog
-
 from corvus_proxy.money.event import partition_of
 from corvus_proxy.till import scripts
 from corvus_proxy.till.client import Till, TillUnavailable
@@ -22,7 +20,6 @@ KEPT_S = 90 * 86_400
 """After the last refusal."""
 _WALLETS_MAX = 10_000
 """That one process counts between two words to Redis."""
-_log = structlog.get_logger()
 
 
 class Refused:
@@ -71,12 +68,8 @@ class Refused:
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(TOLD_EVERY_S)
-            try:
+            with contextlib.suppress(TillUnavailable):
                 await self.tell()
-            except TillUnavailable:
-                continue
-            except Exception:
-                _log.exception("refusals_not_told")
 
 
 async def since_empty(till: Till, wallet: str) -> int:
