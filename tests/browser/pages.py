@@ -208,7 +208,7 @@ ROWS = (
     Row("order-disputed", "/orders/{token}",
         ordered("stripe", "pay", "reverse", until="invalid"), rare=True),
     Row("order-refund-waits", "/orders/{token}", waiting_refund),
-    Row("claim-refund", "/demo/pull-payments/{name}", claiming, rare=True),
+    Row("claim-refund", "/demo/pull-payments/{name}", claiming),
     Row("order-refunded", "/orders/{token}", refunded),
     Row("order-code", "/orders/{token}/code", ordered("stripe", "pay", rest="/code")),
     Row("claim", "/claim/{token}", claimable),

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 
 from corvus_proxy import sealing
+from corvus_proxy.books import people as books_people
 from corvus_proxy.money.amount import NANOS_PER_USD
 from corvus_proxy.service import alarms, keys, ledger, orders, sessions
 from corvus_proxy.service.orders import Form, Placed
@@ -95,6 +96,8 @@ class People:
         spent = await self._sub(made, "CI", NANOS_PER_USD // 500)
         await self.ask(spent.secret, CALLS[2][0], {**CALLS[2][1], "messages": ASKED})
         await self._sub(made, "A colleague", 2 * NANOS_PER_USD)
+        async with self.stores.books.connection() as connection:
+            await books_people.set_email(connection, made.wallet, "owner@demo.example")
         wanted = alarms.Wanted("balance", NANOS_PER_USD, True, "")
         await alarms.add(self.stores, made.wallet, wanted, private=True)
         await self._token(made)

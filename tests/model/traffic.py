@@ -156,20 +156,24 @@ class Traffic:
             wallet,
         )  # fmt: skip
 
-    def _stopped(self, one: Partition) -> list[str]:
-        """Requests whose wallet or key may spend no more."""
-        return [
-            rid
-            for rid, hold in one.holds.items()
-            if (wallet := one.wallets[hold.wallet]).status != "1"
-            or wallet.key_standing(hold.key) != "active"
-        ]
+    def _stopped(self, one: Partition) -> str | None:
+        """A request whose wallet or key may spend no more; each way of being stopped as often as
+        any other."""
+        by_why: dict[str, list[str]] = {}
+        for rid, hold in one.holds.items():
+            wallet = one.wallets[hold.wallet]
+            why = wallet.status if wallet.status != "1" else wallet.key_standing(hold.key)
+            if why != "active":
+                by_why.setdefault(why, []).append(rid)
+        if not by_why:
+            return None
+        return self.random.choice(self.random.choice(list(by_why.values())))
 
     def extend(self, part: int) -> Call:
         rid, one = self._rid(part), self._of(part)
-        if self.random.random() < 0.05:
+        if self.random.random() < 0.1:
             # A slice that is asked for after its wallet or key was stopped is rare by itself.
-            rid = self.random.choice([*self._stopped(one), rid])
+            rid = self._stopped(one) or rid
         hold = one.holds.get(rid)
         wallet = self._named_for(part, rid)
         held = hold.held if hold else 0
