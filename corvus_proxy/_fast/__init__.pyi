@@ -1,4 +1,6 @@
-"""Types of the compiled scanners, for readers and for mypy."""
+"""Types of the compiled parts, for readers and for mypy."""
+
+from collections.abc import Iterable
 
 Place = tuple[int, int, int]
 """Offsets of a member: its name's opening quote, its value's first byte, behind its value."""
@@ -118,3 +120,7 @@ class StreamMeter:
 
     def finish(self) -> bytes:
         """What was still held back when the body ended; an event without its end counts, too."""
+
+def pack(count: int, begin: bytes, words: Iterable[bytes | str | int]) -> bytes:
+    """One request to Redis in RESP2: `begin`, which holds `count` bulk strings already, and `words`
+    behind it. Raises TypeError."""

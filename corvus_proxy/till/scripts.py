@@ -6,9 +6,12 @@ so two versions run side by side during an upgrade.
 
 import hashlib
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from importlib import resources
 from typing import Any, NamedTuple
 
+from corvus_proxy._fast import pack
+from corvus_proxy.money.event import partition_of
 from corvus_proxy.money.period import parse_rates
 from corvus_proxy.till import reply
 
@@ -37,12 +40,28 @@ NAMES = (
 class Script(NamedTuple):
     text: str
     sha: str
+    begin: bytes
+    """How a request for it begins: EVALSHA and its SHA-1, as two bulk strings."""
+
+
+class Block(NamedTuple):
+    """Keys of a call as they are written: their number and they themselves, as bulk strings."""
+
+    words: int
+    """How many bulk strings."""
+    text: bytes
 
 
 def load(name: str) -> Script:
     """One script of this package."""
     text = (resources.files(__package__) / "scripts" / f"{name}.lua").read_text()
-    return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+    sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+    return Script(text, sha, bulk(["EVALSHA", sha]))
+
+
+def bulk(words: Sequence[bytes | str | int]) -> bytes:
+    """Words as bulk strings of RESP2, without the array that they belong to."""
+    return pack(0, b"", words).partition(b"\r\n")[2]
 
 
 SCRIPTS = {name: load(name) for name in NAMES}
@@ -60,6 +79,18 @@ def money_keys(partition: int, wallet: str) -> list[str]:
         f"{tag}:l",
         f"{tag}:c",
     ]
+
+
+def block(keys: Sequence[str]) -> Block:
+    """Keys as a call writes them."""
+    return Block(1 + len(keys), bulk([len(keys), *keys]))
+
+
+@lru_cache(maxsize=10_000)
+def money_block(wallet: str) -> tuple[int, Block]:
+    """The partition of a wallet, and its money keys as a call writes them."""
+    partition = partition_of(wallet)
+    return partition, block(money_keys(partition, wallet))
 
 
 def key(partition: int, name: str) -> str:
