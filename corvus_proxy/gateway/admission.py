@@ -6,6 +6,7 @@ The key itself (unknown, frozen, over a limit) is judged in `reserve`, together 
 
 import asyncio
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import parse_qs
 
@@ -76,13 +77,20 @@ def caller(headers: Headers, pepper: bytes) -> Caller:
         )
     if len(set(texts)) > 1:
         raise InvalidKey("The request carries two different keys; send one of them.")
-    found = secrets.parse(texts[0].decode("latin-1"))
-    if found is None:
+    known = _known(texts[0], pepper)
+    if known is None:
         raise InvalidKey(
             "The key is not complete or was mistyped: it begins with 'sk-corvus_' and has 56"
             " characters in all."
         )
-    return Caller(found.wallet, secrets.digest(found.text, pepper))
+    return known
+
+
+@lru_cache(maxsize=4096)
+def _known(text: bytes, pepper: bytes) -> Caller | None:
+    """A pure function of both; remembered, because a client asks with one key again and again."""
+    found = secrets.parse(text.decode("latin-1"))
+    return None if found is None else Caller(found.wallet, secrets.digest(found.text, pepper))
 
 
 async def read_body(client: Client, limits: GatewaySettings) -> bytes:
@@ -122,7 +130,7 @@ def find_sold(book: Book, serves: Serves, name: str) -> Model:
             f"The model {name!r} does not exist here; GET /v1/models lists those that do.",
             param="model",
         )
-    if not paths_of(model, serves):
+    if not any(asked_in(model, serves, dialect) for dialect in PATHS.values()):
         raise Unpriced(f"{model.slug} has no upstream here at the moment.")
     return model
 

@@ -2,8 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from types import TracebackType
 
 from corvus_proxy.clock import wall_ms
 from corvus_proxy.errors import (
@@ -18,6 +17,7 @@ from corvus_proxy.gateway.front.client import ClientGone, Headers
 from corvus_proxy.gateway.quoting import affordable_limit, input_estimate
 from corvus_proxy.gateway.stopping import Stopping
 from corvus_proxy.money.event import Meta, encode_meta
+from corvus_proxy.money.price import ORDINARY
 from corvus_proxy.money.pricing import lines
 from corvus_proxy.settings import TimeoutSettings
 from corvus_proxy.till.reply import Ask
@@ -94,7 +94,7 @@ async def send(
         passed = HEADERS[exchange.asked.dialect]
     sent = lease.request(passed, edited_body(exchange))
     try:
-        async with while_wanted(exchange, cancel_drain_s, stopping):
+        async with WhileWanted(exchange, cancel_drain_s, stopping):
             answer = await lease.transport.open(lease.origin, sent, timeouts=timeouts)
     except TimedOut as error:
         raise UpstreamTimeout(
@@ -111,34 +111,51 @@ async def send(
         raise in_callers_words(exchange, await fault(answer, lease.family))
 
 
-@asynccontextmanager
-async def while_wanted(
-    exchange: Exchange, cancel_drain_s: float, stopping: Stopping
-) -> AsyncIterator[None]:
+class WhileWanted:
     """Ends the block a short while after the client has gone, with ClientGone, or at once when the
     process has to end, with GatewayStopping."""
-    loop = asyncio.get_running_loop()
-    patience = asyncio.timeout(None)
-    waiting = True
 
-    def on_gone() -> None:
-        if waiting:
-            now_s = loop.time()
-            patience.reschedule(now_s + exchange.drain_left_s(now_s, cancel_drain_s))
+    __slots__ = ("_drain_s", "_exchange", "_loop", "_patience", "_stopping", "_telling", "_waiting")
 
-    try:
-        async with patience:
-            with stopping.telling(lambda: patience.reschedule(loop.time())):
-                exchange.client.on_gone(on_gone)
-                yield
-    except TimeoutError:
-        if stopping.over:
-            raise GatewayStopping(
-                "This gateway process had to stop; nothing was charged."
-            ) from None
-        raise ClientGone from None
-    finally:
-        waiting = False
+    def __init__(self, exchange: Exchange, cancel_drain_s: float, stopping: Stopping) -> None:
+        self._exchange = exchange
+        self._drain_s = cancel_drain_s
+        self._stopping = stopping
+        self._loop = asyncio.get_running_loop()
+        self._patience = asyncio.timeout(None)
+        self._telling = stopping.telling(self._stop)
+        self._waiting = True
+
+    async def __aenter__(self) -> None:
+        await self._patience.__aenter__()
+        self._telling.__enter__()
+        self._exchange.client.on_gone(self._gone)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._waiting = False
+        self._telling.__exit__(kind, error, trace)
+        try:
+            await self._patience.__aexit__(kind, error, trace)
+        except TimeoutError:
+            if self._stopping.over:
+                raise GatewayStopping(
+                    "This gateway process had to stop; nothing was charged."
+                ) from None
+            raise ClientGone from None
+
+    def _stop(self) -> None:
+        self._patience.reschedule(self._loop.time())
+
+    def _gone(self) -> None:
+        if self._waiting:
+            now_s = self._loop.time()
+            left_s = self._exchange.drain_left_s(now_s, self._drain_s)
+            self._patience.reschedule(now_s + left_s)
 
 
 def is_event_stream(answer: Answer) -> bool:
@@ -194,7 +211,9 @@ def meta(exchange: Exchange, ending: Ending) -> bytes:
     usage = {line.name: line.count for line in bill}
     if ending.usage.reasoning:
         usage["reasoning"] = ending.usage.reasoning
-    terms = {name: value for name, value in ending.usage.terms._asdict().items() if value}
+    terms = {}
+    if ending.usage.terms != ORDINARY:
+        terms = {name: value for name, value in ending.usage.terms._asdict().items() if value}
     if ending.usage.served != ending.usage.terms:
         served = ending.usage.served._asdict().items()
         terms |= {f"{name}_served": value or "ordinary" for name, value in served}

@@ -10,6 +10,7 @@ import tomllib
 from collections import Counter
 from collections.abc import Mapping
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -74,6 +75,11 @@ __all__ = [
 ]
 
 
+@cache
+def _millionths(factor: str) -> int:
+    return round(Decimal(factor) * 1_000_000)
+
+
 class Credential(msgspec.Struct, frozen=True):
     """One upstream account of the operator. Its `repr` never shows the secret."""
 
@@ -107,7 +113,7 @@ class Credential(msgspec.Struct, frozen=True):
 
     def cost_ppm(self) -> int:
         """`cost_factor` in millionths, so that costs stay integers."""
-        return round(Decimal(str(self.cost_factor)) * 1_000_000)
+        return _millionths(str(self.cost_factor))
 
     def secret(self) -> str:
         """The upstream's key. Raises ConfigurationError."""

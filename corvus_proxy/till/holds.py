@@ -281,11 +281,7 @@ class Holds:
     async def settle(self, charge: reply.Charge, wait_s: float) -> reply.Settled | None:
         """See `Hold.settle`."""
         task = self._settle_later(charge)
-        try:
-            async with asyncio.timeout(wait_s):
-                return await asyncio.shield(task)
-        except TimeoutError:
-            return None
+        return task.result() if await _ended_within(task, wait_s) else None
 
     def _settle_later(self, charge: reply.Charge) -> asyncio.Task[reply.Settled | None]:
         self.journal.settling(charge)
@@ -341,6 +337,25 @@ class Holds:
         for hold, answer in zip(due, answers, strict=True):
             if isinstance(answer, reply.Extended):
                 hold.renewed_s = now_s
+
+
+async def _ended_within(task: "asyncio.Task[Any]", wait_s: float) -> bool:
+    """Whether a task ends in time; it goes on in any case, also when whoever waits is cancelled."""
+    loop = asyncio.get_running_loop()
+    waiter = loop.create_future()
+
+    def wake(_: object = None) -> None:
+        if not waiter.done():
+            waiter.set_result(None)
+
+    timer = loop.call_later(wait_s, wake)
+    task.add_done_callback(wake)
+    try:
+        await waiter
+    finally:
+        timer.cancel()
+        task.remove_done_callback(wake)
+    return task.done()
 
 
 def _may_change(answer: Any, least_nanos: int) -> bool:

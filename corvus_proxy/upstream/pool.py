@@ -153,7 +153,10 @@ class Pool:
 
     def serves(self, family: str, dialect: Dialect) -> bool:
         """Whether some credential's upstream speaks this dialect for the family."""
-        return any(not row.member.removed for row in self._rows.get((family, dialect), ()))
+        rows = self._rows.get((family, dialect))
+        if not rows:
+            return False
+        return not rows[0].member.removed or any(not row.member.removed for row in rows)
 
     # -- the choice -----------------------------------------------------------------------------
 

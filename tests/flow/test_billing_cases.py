@@ -18,6 +18,7 @@ import pytest
 from corvus_proxy.catalogue import book
 from corvus_proxy.gateway.ending import output_at_least
 from corvus_proxy.ledger.explain import as_document
+from corvus_proxy.metrics import FLUSH_S
 from corvus_proxy.money.amount import parse_usd
 from corvus_proxy.ops.commands.common import Common, on_stores
 from corvus_proxy.service import keys, ledger
@@ -520,6 +521,7 @@ def test_a_count_that_nobody_knows_is_kept_flagged_and_not_billed(asked: Asked) 
     assert "not billed: video_seconds = 7" in step["notes"]
     assert "not billed: prompt_tokens_details.audio_tokens = 9" in step["notes"]
     console = str(asked.stack.facts["console"])
+    time.sleep(FLUSH_S * 2)
     figures = httpx.get(f"{console}/metrics", trust_env=False).text
     for flag in ("usage_unknown", "usage_unpriced"):
         assert f'corvus_usage_flags_total{{family="openai",flag="{flag}"}}' in figures

@@ -14,7 +14,7 @@ from corvus_proxy.errors import (
     UpstreamUnavailable,
 )
 from corvus_proxy.gateway.exchange import Exchange
-from corvus_proxy.gateway.forwarding import in_callers_words, while_wanted
+from corvus_proxy.gateway.forwarding import WhileWanted, in_callers_words
 from corvus_proxy.gateway.stopping import Stopping
 from corvus_proxy.settings import Settings
 from corvus_proxy.upstream.faults import Cut, TimedOut
@@ -63,13 +63,13 @@ async def begin(
     """Waits until the answer has begun, or for as long as silence may last; what came meanwhile is
     read again from what it returns.
 
-    Raises UpstreamFault when the answer ends before it began, and what `while_wanted` raises.
+    Raises UpstreamFault when the answer ends before it began, and what `WhileWanted` raises.
     """
     ahead: list[bytes] = []
     relay, loop = settings.relay, asyncio.get_running_loop()
     since_s = loop.time()
     try:
-        async with while_wanted(exchange, relay.cancel_drain_s, stopping):
+        async with WhileWanted(exchange, relay.cancel_drain_s, stopping):
             try:
                 async with asyncio.timeout(relay.keepalive_s) as patience:
                     await _read_ahead(exchange, answer, ahead, patience, settings.pool.holdback_ms)
