@@ -36,6 +36,9 @@ class GatewaySettings(msgspec.Struct, frozen=True):
     """Times its size that a compressed body beyond 256 KB may have when decoded; past it 413."""
     body_timeout_s: int = 60
     """A body that takes longer to arrive is answered with 408."""
+    counts_per_minute: int = 600
+    """Free counts of tokens that one wallet may ask of one gateway process in a minute; more are
+    answered with 429. They cost nothing and use up limits of the upstream account."""
     drain_s: int = 600
     """How long running streams may go on after SIGTERM."""
 

@@ -45,6 +45,7 @@ class Gateway:
         self._till = till
         self._ready = ready
         self._account = account
+        self._counts = counting.CountPace(using.settings.gateway.counts_per_minute)
         self.closed: str | None = "Redis has not been checked yet."
         """Why nothing is served, until the composition root has found this Redis fit."""
 
@@ -90,7 +91,7 @@ class Gateway:
             raise MethodNotAllowed(f"{path} is called with POST.")
         if path in COUNTING:
             caller = admission.caller(client.headers, self._using.pepper)
-            return await counting.count(client, await self._look(caller), self._using)
+            return await counting.count(client, await self._look(caller), self._using, self._counts)
         models = path == "/v1/models" or path.startswith("/v1/models/")
         methods = ("GET",) if models else self._account.methods(path)
         if not methods:

@@ -9,9 +9,11 @@ from typing import NamedTuple
 
 import msgspec
 
+from corvus_proxy import clock
 from corvus_proxy.catalogue.book import Model
 from corvus_proxy.errors import (
     InvalidRequest,
+    LimitReached,
     NotFound,
     UpstreamFault,
     UpstreamOverloaded,
@@ -42,9 +44,33 @@ COUNT_BYTES_MAX = 1024 * 1024
 """A larger answer is no count."""
 
 
-async def count(client: Client, look: Look, using: Resources) -> Reply:
+class CountPace:
+    """How many counts each wallet has asked of this process within the minute."""
+
+    def __init__(self, per_minute: int) -> None:
+        self._per_minute = per_minute
+        self._minute = 0
+        self._asked: dict[str, int] = {}
+
+    def take(self, wallet: str, now_s: float) -> None:
+        """One more. Raises LimitReached."""
+        minute = int(now_s // 60)
+        if minute != self._minute:
+            self._minute = minute
+            self._asked.clear()
+        asked = self._asked[wallet] = self._asked.get(wallet, 0) + 1
+        if asked > self._per_minute:
+            raise LimitReached(
+                f"More than {self._per_minute:,} counts of tokens were asked for within a minute.",
+                retry_after_s=max(1, round((minute + 1) * 60 - now_s)),
+            )
+
+
+async def count(client: Client, look: Look, using: Resources, pace: CountPace) -> Reply:
     """The answer to a request on one of `COUNTING`. Raises RequestError, ClientGone."""
     check_active(look)
+    wallet = admission.caller(client.headers, using.pepper).wallet
+    pace.take(wallet, clock.monotonic_s())
     dialect = COUNTING[client.path]
     body = await admission.read_body(client, using.settings.gateway)
     counted = request.read_counted(dialect, body)
@@ -53,7 +79,6 @@ async def count(client: Client, look: Look, using: Resources) -> Reply:
     below = _BELOW.get((model.family, dialect))
     if below is None or not using.pool.serves(model.family, dialect):
         return _estimated(dialect, counted)
-    wallet = admission.caller(client.headers, using.pepper).wallet
     splices = [
         *request.model_splices(counted, model.upstream_model),
         *names.splices(dialect, body, counted.scan, names.Tenant(using.pepper, wallet)),

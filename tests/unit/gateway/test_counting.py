@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from corvus_proxy.catalogue import book
-from corvus_proxy.errors import RequestError, UpstreamOverloaded
+from corvus_proxy.errors import LimitReached, RequestError, UpstreamOverloaded
 from corvus_proxy.gateway.front import counting
 from corvus_proxy.settings import PricingSettings, Settings
 from corvus_proxy.till.reply import Look
@@ -77,7 +77,12 @@ async def count(using: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     client = SimpleNamespace(path="/v1/messages/count_tokens", headers=[], body=body)
     look = Look("key_1", "active", 0, 0, 0, 0)
     try:
-        reply = await counting.count(client, look, using)  # type: ignore[arg-type]
+        reply = await counting.count(
+            client,
+            look,
+            using,
+            counting.CountPace(9),  # type: ignore[arg-type]
+        )
     except RequestError as error:
         return error.code
     return json.loads(reply.body)["input_tokens"]  # type: ignore[arg-type]
@@ -102,3 +107,15 @@ async def test_another_credential_counts_where_one_cannot(
     using, found = upstreams(*answers)
     assert await count(using, monkeypatch) == told
     assert found == asked
+
+
+def test_counts_have_a_pace_of_their_own() -> None:
+    """By wallet and minute; the next minute is a new one, and what is told to wait is its rest."""
+    pace = counting.CountPace(2)
+    for now_s in (600.0, 610.0):
+        pace.take("w_a", now_s)
+    pace.take("w_b", 610.0)
+    with pytest.raises(LimitReached) as refused:
+        pace.take("w_a", 615.0)
+    assert refused.value.retry_after_s == 45
+    pace.take("w_a", 660.0)
