@@ -70,6 +70,8 @@ class StreamMeter:
     non_ascii: int
     deltas: int
     """Events that carried generated text."""
+    generated: int
+    """The four together; it never falls."""
     events: int
     """Events that had data."""
     started: bool

@@ -177,6 +177,7 @@ cdef class StreamMeter:
     cdef readonly Py_ssize_t letters    # classes of the generated text, as of the last chunk
     cdef readonly Py_ssize_t symbols
     cdef readonly Py_ssize_t non_ascii
+    cdef readonly Py_ssize_t generated  # bytes of generated text, and its deltas
     cdef readonly Py_ssize_t deltas     # events with generated text
     cdef readonly Py_ssize_t events     # events with data
     cdef readonly Py_ssize_t restarts   # message_start events after the first
@@ -268,6 +269,7 @@ cdef class StreamMeter:
         self.letters = self._event.text.letters
         self.symbols = self._event.text.symbols
         self.non_ascii = self._event.text.non_ascii
+        self.generated = self.letters + self.symbols + self.non_ascii + self.deltas
 
     cdef bytes _cut(self, bytes chunk, const unsigned char *data, Py_ssize_t size):
         """What may leave after this chunk, usage-only events cut out."""

@@ -156,6 +156,17 @@ def text_at_most(letters: int, symbols: int, non_ascii: int, factors: HoldSettin
     )
 
 
+def bytes_per_100_tokens_at_least(factors: HoldSettings) -> int:
+    """So many bytes of generated text, each delta counted as one more, make at most 100 tokens by
+    `text_at_most` or by counting deltas."""
+    return min(
+        100,
+        factors.letters_per_100_tokens,
+        factors.symbols_per_100_tokens,
+        factors.non_ascii_per_100_tokens,
+    )
+
+
 def final_usage(
     dialect: Dialect,
     start: Mapping[str, Any] | None,

@@ -56,6 +56,10 @@ class Seen:
     forwarded: bytes = b""
     cut: list[bytes] = field(default_factory=list)
 
+    @property
+    def generated(self) -> int:
+        return self.letters + self.symbols + self.non_ascii + self.deltas
+
 
 def split(stream: bytes) -> list[bytes]:
     """The events of a stream with their framing; the last piece may be incomplete."""

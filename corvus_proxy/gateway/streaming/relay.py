@@ -16,6 +16,7 @@ from corvus_proxy.gateway.ending import (
     REFUSALS,
     Seen,
     Stop,
+    bytes_per_100_tokens_at_least,
     conclude,
     counts_other_turns,
     output_at_least,
@@ -66,6 +67,7 @@ class Stream:
         self._answer = answer
         self._relay = relay
         self._factors = hold
+        self._bytes_per_100_tokens = bytes_per_100_tokens_at_least(hold)
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
         strip = asked.dialect is Dialect.CHAT and not asked.include_usage
@@ -80,6 +82,8 @@ class Stream:
             limit=self._limit,
             slice_tokens=hold.slice_tokens,
         )
+        self._look_at = -1
+        """What is `meter.generated` before the slice's figures have to be reckoned again."""
         self._stop: Stop | None = None
         self._kept_sequence: int | None = None
         """The sequence number that the client read last, where not all that came went to it."""
@@ -140,8 +144,7 @@ class Stream:
                 self._exchange.first_byte_s = self._loop.time()
             sequence = meter.sequence
             chunk = meter.feed(chunk)
-            tokens = self.output_at_most()
-            if tokens > self._allowance.ask_at and not await self._pay(tokens):
+            if meter.generated > self._look_at and not await self._pay_for_output():
                 self._kept_sequence = sequence
                 return self._stop or self._unpaid()
             if meter.failed and not self._may_be_told(meter.error or chunk):
@@ -199,6 +202,16 @@ class Stream:
         if self._allowance.capped:
             return Stop.CAP_REACHED
         return Stop.KEY_DISABLED if self._allowance.disabled else Stop.OUT_OF_BALANCE
+
+    async def _pay_for_output(self) -> bool:
+        """Whether the hold covers what has come; from where on that has to be asked again."""
+        tokens = self.output_at_most()
+        left = self._allowance.ask_at - tokens
+        if left < 0:
+            return await self._pay(tokens)
+        # So much text cannot make more tokens than are left, whatever it is made of.
+        self._look_at = self.meter.generated + left * self._bytes_per_100_tokens // 100
+        return True
 
     async def _pay(self, tokens: int) -> bool:
         """Whether the hold covers `tokens`, asking for more at the slice's end."""
@@ -262,6 +275,7 @@ class Stream:
             return
         if self._thinks and self.meter.deltas == self._deltas_at_tick:
             self._unseen_tokens += int(elapsed_s * self._silent_tokens_per_s)
+            self._look_at = -1
             tokens = self.output_at_most()
             if tokens > self._allowance.ask_at:
                 self._allowance.ask(tokens)

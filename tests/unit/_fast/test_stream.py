@@ -20,6 +20,7 @@ FIELDS = (
     "letters", "symbols", "non_ascii", "deltas", "events", "started", "ended", "finished", "failed",
     "overflow", "restarts", "usage_start", "usage_last", "error", "model", "upstream_id", "reason",
     "service_tier", "committed", "tool_usage", "sequence",
+    "generated",
 )  # fmt: skip
 
 
