@@ -58,6 +58,11 @@ class Till:
         """The client, for `till.recovery.door`."""
         return self._redis
 
+    @property
+    def timeout_s(self) -> float:
+        """How long Redis has for an answer."""
+        return self._timeout_s
+
     def epoch(self, partition: int) -> int:
         """The epoch that calls of a partition name, as its last answer taught it."""
         return int(self._epochs[partition])

@@ -279,32 +279,66 @@ class Holds:
         return True
 
     async def settle(self, charge: reply.Charge, wait_s: float) -> reply.Settled | None:
-        """See `Hold.settle`."""
-        task = self._settle_later(charge)
-        return task.result() if await _ended_within(task, wait_s) else None
+        """See `Hold.settle`. The first question is asked here; only what goes on by itself costs a
+        task."""
+        self._begin_charge(charge)
+        began_s = clock.monotonic_s()
+        if self.till.timeout_s <= wait_s:
+            try:
+                answer, final = await _settle_once(self.till, charge, self.unfound)
+            except TillUnavailable:
+                final = False
+            except asyncio.CancelledError:
+                self._go_on(charge)
+                raise
+            except BaseException:
+                self._forget(charge)
+                raise
+            if final:
+                self._forget(charge)
+                return self._ended(charge, answer)
+        task = self._go_on(charge)
+        left_s = wait_s - (clock.monotonic_s() - began_s)
+        return task.result() if await _ended_within(task, left_s) else None
 
-    def _settle_later(self, charge: reply.Charge) -> asyncio.Task[reply.Settled | None]:
+    def _settle_later(self, charge: reply.Charge) -> None:
+        self._begin_charge(charge)
+        self._go_on(charge)
+
+    def _begin_charge(self, charge: reply.Charge) -> None:
         self.journal.settling(charge)
         self.charging[charge.rid] = charge
+
+    def _go_on(self, charge: reply.Charge) -> "asyncio.Task[reply.Settled | None]":
+        """Asks until there is an answer, whoever waits for it."""
         task = self._unsettled[charge.rid] = asyncio.create_task(self._settle(charge))
         return task
 
     async def _settle(self, charge: reply.Charge) -> reply.Settled | None:
-        rid, wallet = charge.rid, charge.wallet
         try:
             answer = await settle_until_answered(self.till, charge, self.unfound)
-            self.journal.ended(rid, partition_of(wallet), mark_of(answer))
         finally:
-            self.living.pop(rid, None)
-            self._unsettled.pop(rid, None)
-            self.charging.pop(rid, None)
-            for event in self._waiting.get(wallet, ()):
-                event.set()
-        if isinstance(answer, reply.Settled):
-            if answer.shortfall_nanos:
-                _log.warning("shortfall", request_id=rid, shortfall_nanos=answer.shortfall_nanos)
-            return answer
-        return None
+            self._unsettled.pop(charge.rid, None)
+            self._forget(charge)
+        return self._ended(charge, answer)
+
+    def _forget(self, charge: reply.Charge) -> None:
+        """The hold has ended: others may have the room that it took."""
+        self.unfound.pop(charge.rid, None)
+        self.living.pop(charge.rid, None)
+        self.charging.pop(charge.rid, None)
+        for event in self._waiting.get(charge.wallet, ()):
+            event.set()
+
+    def _ended(self, charge: reply.Charge, answer: object) -> reply.Settled | None:
+        """Notes in the journal what Redis has answered."""
+        self.journal.ended(charge.rid, partition_of(charge.wallet), mark_of(answer))
+        if not isinstance(answer, reply.Settled):
+            return None
+        if answer.shortfall_nanos:
+            nanos = answer.shortfall_nanos
+            _log.warning("shortfall", request_id=charge.rid, shortfall_nanos=nanos)
+        return answer
 
     # -- leases ---------------------------------------------------------------------------------
 
