@@ -1,7 +1,7 @@
 """The form in which measurements are kept: one file an attempt, every run in it as it was taken.
 
     bench/results/2026-11-26T03-00-00Z-2f25380.json
-    {"format": 1, "at", "commit", "clean", "machine": {…}, "versions": {…}, "options": {…}, "runs": [Run…]}
+    {"format": 1, "at", "commit", "clean", "machine", "versions", "options", "runs": [Run…]}
 
 Rule 1: a run is raw: counts, times, CPU, memory. What is divided by something is made by `figures`
         when it is read, so that every published number follows from the file.
@@ -125,7 +125,7 @@ def figures(run: Run) -> dict[str, float]:
     found = {
         name: value
         for name, value in load.items()
-        if isinstance(value, int | float) and (name.endswith("_ms") or name.endswith("_per_s"))
+        if isinstance(value, int | float) and name.endswith(("_ms", "_per_s"))
     }
     sent = load.get("answers", 0) + sum(load.get("errors", {}).values())
     found["errors"] = sum(load.get("errors", {}).values())
