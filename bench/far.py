@@ -17,8 +17,8 @@ INPUT_TOKENS, CACHED_TOKENS, PLAIN_TOKENS = 1_000, 600, 64
 PATHS = {"chat": "/v1/chat/completions", "messages": "/v1/messages"}
 SLUGS = {"chat": "gpt-4.1", "messages": "claude-opus-5-5"}
 TERMINALS = {"chat": "data: [DONE]", "messages": "event: message_stop"}
-_FRAMES = {"chat": 3, "messages": 5}
-"""Events of a stream besides those that are paced."""
+_FRAMES = {"chat": 2, "messages": 5}
+"""Events of a stream besides those that are paced; usage comes only to who asks for it."""
 _WORDS = "Tell me about the tide in this bay. "
 
 

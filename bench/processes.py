@@ -32,6 +32,21 @@ def cpu_us(root: int) -> int:
     return ticks * 1_000_000 // TICKS_PER_S
 
 
+def memory_kb(root: int) -> dict[str, int]:
+    """Of a tree: `tree`, its proportional memory (shared pages once), and `process`, the resident
+    memory of its largest process."""
+    total = largest = 0
+    for pid in tree(root):
+        try:
+            rows = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
+        except OSError:
+            continue  # it ended meanwhile
+        sizes = {row.split(":")[0]: int(row.split()[1]) for row in rows}
+        total += sizes.get("Pss", 0)
+        largest = max(largest, sizes.get("Rss", 0))
+    return {"tree": total, "process": largest}
+
+
 def pin(root: int, cores: set[int]) -> None:
     """Keeps a process tree, and every thread of it, on these cores."""
     for pid in tree(root):

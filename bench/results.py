@@ -11,8 +11,10 @@ Rule 3: runs of one `round` were taken one after the other, in the same minutes:
 
 import os
 import platform
+import statistics
 import subprocess
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -138,6 +140,34 @@ def figures(run: Run) -> dict[str, float]:
         found["cpu_us_per_event"] = cpu_us["gateway"] / load["events"]
     found |= {f"{name}_mb": value / 1024 for name, value in run.memory_kb.items()}
     return found
+
+
+def words(variant: dict[str, Any]) -> str:
+    """A variant as text."""
+    return ", ".join(f"{name} {value}" for name, value in variant.items())
+
+
+def grouped(runs: Sequence[Run]) -> dict[tuple[str, str, str], list[Run]]:
+    """Runs of the same thing, by scenario, subject and variant, in the order of their first."""
+    found: dict[tuple[str, str, str], list[Run]] = {}
+    for run in runs:
+        found.setdefault((run.scenario, run.subject, words(run.variant)), []).append(run)
+    return found
+
+
+def median(found: Sequence[dict[str, float]], name: str) -> float | None:
+    """The median of one figure over those runs that have it."""
+    values = [one[name] for one in found if name in one]
+    return statistics.median(values) if values else None
+
+
+def shown(value: float | None) -> str:
+    """Three digits, as far as they mean something."""
+    if value is None:
+        return ""
+    if value == int(value) or abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
 
 
 def _git(*words: str) -> str:

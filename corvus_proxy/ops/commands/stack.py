@@ -65,15 +65,33 @@ def test(*arguments: Annotated[str, Parameter(allow_leading_hyphen=True)]) -> No
 
 @app.command
 def bench(
-    *scenarios: str, json_file: Annotated[Path | None, Parameter(name="--json")] = None
+    *scenarios: str,
+    quick: bool = False,
+    seconds: float = 0,
+    rounds: int = 0,
+    render: bool = False,
 ) -> None:
-    """Measures a stack of its own; run it from a clone."""
+    """Measures stacks of its own and keeps every run in bench/results; run it from a clone.
+
+    Parameters
+    ----------
+    scenarios: All when none is named; bench/README.md lists them.
+    quick: A second each and a hundredth of every size: shows that it works, and nothing else.
+    seconds: Of each run; 0: 8.
+    rounds: Runs of each kind; 0: three, and five of what the budgets are judged by.
+    render: Write bench/RESULTS.md and its plots from all results; measures nothing.
+    """
     if not Path("bench/run.py").exists():
         raise ConfigurationError("bench/ is part of the repository: run this from a clone")
     sys.path.insert(0, str(Path.cwd()))
+    if render:
+        from bench.render import write
+
+        sys.stdout.write(f"{write()}\n")
+        return
     from bench.run import main
 
-    main(list(scenarios), json_file)
+    sys.stdout.write(f"{main(list(scenarios), quick=quick, seconds=seconds, rounds=rounds)}\n")
 
 
 def _role(name: str, config: Path | None) -> None:
