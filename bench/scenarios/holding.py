@@ -34,7 +34,7 @@ def held(bench: Bench) -> None:
     def step(streams: int, number: int) -> None:
         with bench.own_stack() as stack:
             subject = _warm(bench, stack)
-            ramp_s = streams / PER_S
+            ramp_s = max(1.0, streams / PER_S)
             # Each lasts longer than all of them take to begin.
             events = int(ramp_s) + (2 if bench.plan.quick else HOLD_S)
             bench.measured(

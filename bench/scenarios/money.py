@@ -45,7 +45,9 @@ def wallets(bench: Bench) -> None:
             count = bench.plan.size(size)
             stack = block.enter_context(bench.own_stack())
             took_s = fill(stack.state, count, folder / str(size))
-            subject = stack.subject(folder / str(size), wallets=count, filled_s=round(took_s, 1))
+            subject = stack.subject(folder / str(size), wallets=count)
+            more = {"seconds": round(took_s, 1)}
+            bench.keep(Run("wallets_made", "corvus", subject.variant, more=more))
             steps.append(partial(_saturate, bench, "wallets", subject))
         alternate(bench.plan.alternating, *steps)
 
