@@ -6,6 +6,7 @@ plain answer.
 
 import json
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,6 +52,23 @@ def running(port: int = 0) -> Iterator[Far]:
     finally:
         child.send_signal(signal.SIGTERM)
         child.communicate()
+
+
+def pieces(dialect: str, events: int) -> list[bytes]:
+    """A stream's body as it comes, an event a piece, its usage with it."""
+    asked = stream(dialect=dialect, events=events, gap_us=0)
+    head = f"POST {asked.path} HTTP/1.1\r\nhost: far\r\ncontent-length: {len(asked.body)}\r\n\r\n"
+    received = b""
+    with running() as far, socket.create_connection(("127.0.0.1", far.port)) as near:
+        near.sendall(head.encode() + asked.body)
+        while not received.endswith(b"\r\n0\r\n\r\n"):
+            received += near.recv(65536)
+    framed, found = received.partition(b"\r\n\r\n")[2], []
+    while (size := int(framed.partition(b"\r\n")[0], 16)) > 0:
+        begin = framed.index(b"\r\n") + 2
+        found.append(framed[begin : begin + size])
+        framed = framed[begin + size + 2 :]
+    return found
 
 
 def plain(*, body_bytes: int = 0, plain_bytes: int = 1024, slug: str = "") -> Asked:

@@ -68,9 +68,9 @@ class Attempt(msgspec.Struct):
     format: int = FORMAT
 
     @property
-    def path(self) -> Path:
-        """Where it is kept."""
-        return FOLDER / f"{self.at.replace(':', '-')}-{self.commit}.json"
+    def name(self) -> str:
+        """Of its file."""
+        return f"{self.at.replace(':', '-')}-{self.commit}.json"
 
 
 def now() -> str:
@@ -99,9 +99,9 @@ def begin(options: dict[str, Any], versions: dict[str, str] | None = None) -> At
     )
 
 
-def write(attempt: Attempt, path: Path | None = None) -> Path:
+def write(attempt: Attempt, folder: Path = FOLDER) -> Path:
     """Writes all runs so far; called after each, so that an attempt that is cut short is kept."""
-    target = path or attempt.path
+    target = folder / attempt.name
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_suffix(".partial")
     partial.write_bytes(msgspec.json.format(msgspec.json.encode(attempt), indent=1) + b"\n")

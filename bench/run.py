@@ -8,6 +8,7 @@ Rule 3: compare only runs of one machine, taken in the same minutes, several tim
 """
 
 import resource
+import signal
 import sys
 import time
 from pathlib import Path
@@ -50,7 +51,14 @@ def table(attempt: Attempt) -> Table:
     return made
 
 
-def main(names: list[str], *, quick: bool = False, seconds: float = 0, rounds: int = 0) -> Path:
+def main(
+    names: list[str],
+    *,
+    folder: Path = results.FOLDER,
+    quick: bool = False,
+    seconds: float = 0,
+    rounds: int = 0,
+) -> Path:
     """All scenarios when none is named; the file with the runs. Raises ConfigurationError."""
     unknown = [name for name in names if name not in SCENARIOS]
     if unknown:
@@ -65,9 +73,10 @@ def main(names: list[str], *, quick: bool = False, seconds: float = 0, rounds: i
     # A stream takes two descriptors of the gateway; what is started inherits the limit.
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was started ends with us
     chosen = [name for name in SCENARIOS if name in names or not names]
     attempt = results.begin({"scenarios": chosen, **plan._asdict()}, {"nginx": nginx.version()})
-    with Bench(attempt, plan) as bench:
+    with Bench(attempt, plan, folder) as bench:
         for name in chosen:
             began_s = time.monotonic()
             sys.stderr.write(f"{name}: {(SCENARIOS[name].__doc__ or '').split('.')[0]}\n")
@@ -75,4 +84,4 @@ def main(names: list[str], *, quick: bool = False, seconds: float = 0, rounds: i
             sys.stderr.write(f"  {time.monotonic() - began_s:.0f} s\n")
     console = Console()
     Console(width=max(console.width, WIDTH)).print(table(attempt))
-    return results.write(attempt)
+    return results.write(attempt, folder)

@@ -13,8 +13,6 @@ from bench import results
 from bench.render import budgets, plots, tables
 from bench.results import Attempt
 
-PAGE = Path(__file__).parents[1] / "RESULTS.md"
-
 Section = Callable[[list[Attempt], Path], list[str]]
 """Lines of Markdown from all attempts; pictures go into the folder."""
 SECTIONS: tuple[Section, ...] = (
@@ -27,11 +25,13 @@ SECTIONS: tuple[Section, ...] = (
 )
 
 
-def write(folder: Path = results.FOLDER, page: Path = PAGE) -> Path:
-    """Writes the page; pictures lie beside the results. Raises msgspec.ValidationError."""
+def write(folder: Path = results.FOLDER) -> Path:
+    """Writes `RESULTS.md` beside the folder of results, in which the pictures lie. Raises
+    msgspec.ValidationError."""
     attempts = results.read(folder)
     lines = ["# Results", "", "Made by `./corvus bench --render`; never edited by hand.", ""]
     for section in SECTIONS:
         lines += section(attempts, folder)
+    page = folder.absolute().parent / "RESULTS.md"
     page.write_text("\n".join(lines).rstrip() + "\n")
     return page

@@ -1,4 +1,4 @@
-"""`python -m bench.render [RESULTS_FOLDER PAGE]`."""
+"""`python -m bench.render [FOLDER]`."""
 
 import sys
 from pathlib import Path

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench import far, load, processes, results
@@ -44,9 +45,10 @@ QUICK = Plan(seconds=1.0, warm_s=0.3, rounds=1, alternating=1, quick=True)
 class Bench:
     """An attempt under way. Subjects start when they are first asked for and end with it."""
 
-    def __init__(self, attempt: Attempt, plan: Plan) -> None:
+    def __init__(self, attempt: Attempt, plan: Plan, folder: Path = results.FOLDER) -> None:
         self.attempt = attempt
         self.plan = plan
+        self.folder = folder
         self._open = ExitStack()
         self._nginx: list[Subject] = []
         self._stacks: dict[str, Stack] = {}
@@ -92,7 +94,7 @@ class Bench:
     def keep(self, run: Run) -> None:
         """Adds a run to the attempt's file at once."""
         self.attempt.runs.append(run)
-        results.write(self.attempt)
+        results.write(self.attempt, self.folder)
         words = f" ({results.words(run.variant)})" if run.variant else ""
         said = run.failed or self._said(run)
         sys.stderr.write(f"  {run.scenario} #{run.round}, {run.subject}{words}: {said}\n")

@@ -7,6 +7,7 @@ Rule 2: whatever was started ends with its block.
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -19,12 +20,13 @@ from typing import Any, NamedTuple
 from bench import processes
 from bench.far import Far
 from corvus_proxy.errors import CorvusError
+from corvus_proxy.ops import children
 from corvus_proxy.service.stores import open_stores
 from corvus_proxy.settings import load
 
 ROOT = Path(__file__).parents[2]
 CREDIT_USD = "100000"
-DRAIN_S = 20.0
+START_S, STOP_S, DRAIN_S = 90.0, 60.0, 20.0
 _CONFIG = """
 [gateway]
 drain_s = 5
@@ -141,9 +143,12 @@ def running(
                 _UPSTREAM.format(family=name, port=far.port, secret=secret) for name in families
             )
         )
-        state = Path(folder, "state")
-        _run("bench.stack.up", till, str(state), str(config), str(workers))
+        state, log = Path(folder, "state"), Path(folder, "log")
+        words = ("bench.stack.up", till, str(state), str(config), str(workers))
+        child = children.start([sys.executable, "-m", *words], log, cwd=ROOT)
         try:
+            if not children.wait_for((state / "up.json").exists, child, START_S):
+                raise CorvusError(f"the stack did not start:\n{children.tail(log)}")
             facts = json.loads((state / "up.json").read_text())
             made = json.loads(
                 _corvus("keys", "create", "--credit", CREDIT_USD, "--json", "--state", str(state))
@@ -160,7 +165,7 @@ def running(
                 place({name: pid for name, pid in stack.pids.items() if name != "launcher"})
             yield stack
         finally:
-            _corvus("down", "--state", str(state))
+            children.end(child, signal.SIGTERM, timeout_s=STOP_S)
 
 
 def place(trees: dict[str, int]) -> None:
@@ -172,17 +177,13 @@ def place(trees: dict[str, int]) -> None:
 
 
 def _corvus(*words: str) -> str:
-    return _run("corvus_proxy.ops.cli", *words)
-
-
-def _run(module: str, *words: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", module, *words],
+        [sys.executable, "-m", "corvus_proxy.ops.cli", *words],
         capture_output=True,
         text=True,
         check=False,
         cwd=ROOT,
     )
     if done.returncode and not done.stdout.startswith("{"):
-        raise CorvusError(f"{module} {words[0]}: {done.stderr.strip() or done.stdout.strip()}")
+        raise CorvusError(f"corvus {words[0]}: {done.stderr.strip() or done.stdout.strip()}")
     return done.stdout

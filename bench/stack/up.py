@@ -1,4 +1,4 @@
-"""`python -m bench.stack.up TILL STATE CONFIG WORKERS`: a detached `corvus up` on free ports.
+"""`python -m bench.stack.up TILL STATE CONFIG WORKERS`: a `corvus up` on free ports.
 
 Where TILL is `closed`, the gateway's process is `bench.stack.closed`; all else is as it is sold.
 """
@@ -22,12 +22,12 @@ class ClosedStack(Stack):
 
 
 def main(till: str, state: str, config: str, workers: str) -> None:
-    """Returns when all are ready. Raises CorvusError."""
+    """Stays until it is told to stop. Raises CorvusError."""
     if till == "closed":
         door: Any = foreground
         door.Stack = ClosedStack
     ports = {f"{name}_port": 0 for name in ("api", "site", "console", "status")}
-    foreground.detach(
+    foreground.run(
         Options(Path(state), config=Path(config), workers=int(workers), demo=False, **ports)
     )
 

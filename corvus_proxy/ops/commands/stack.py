@@ -70,8 +70,9 @@ def bench(
     seconds: float = 0,
     rounds: int = 0,
     render: bool = False,
+    folder: Path = Path("bench/results"),
 ) -> None:
-    """Measures stacks of its own and keeps every run in bench/results; run it from a clone.
+    """Measures stacks of its own and keeps every run; run it from a clone.
 
     Parameters
     ----------
@@ -79,7 +80,8 @@ def bench(
     quick: A second each and a hundredth of every size: shows that it works, and nothing else.
     seconds: Of each run; 0: 8.
     rounds: Runs of each kind; 0: three, and five of what the budgets are judged by.
-    render: Write bench/RESULTS.md and its plots from all results; measures nothing.
+    render: Write RESULTS.md beside the folder, and its plots, from all results in it.
+    folder: Where results are kept.
     """
     if not Path("bench/run.py").exists():
         raise ConfigurationError("bench/ is part of the repository: run this from a clone")
@@ -87,11 +89,12 @@ def bench(
     if render:
         from bench.render import write
 
-        sys.stdout.write(f"{write()}\n")
+        sys.stdout.write(f"{write(folder)}\n")
         return
     from bench.run import main
 
-    sys.stdout.write(f"{main(list(scenarios), quick=quick, seconds=seconds, rounds=rounds)}\n")
+    made = main(list(scenarios), folder=folder, quick=quick, seconds=seconds, rounds=rounds)
+    sys.stdout.write(f"{made}\n")
 
 
 def _role(name: str, config: Path | None) -> None:
