@@ -33,6 +33,7 @@ events {{ worker_connections 32768; }}
 http {{
     access_log off;
     client_max_body_size 64m;
+    client_body_buffer_size 2m;
     client_body_temp_path {folder}/body;
     proxy_temp_path {folder}/proxy;
     fastcgi_temp_path {folder}/fastcgi;
