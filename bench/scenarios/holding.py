@@ -2,6 +2,7 @@
 
 import time
 from functools import partial
+from typing import Any
 
 from bench import far, load
 from bench.scenarios.base import Bench, alternate
@@ -101,7 +102,12 @@ def idle(bench: Bench) -> None:
 
         def crowded(number: int) -> None:
             silent = far.stream(gap_us=IDLE_GAP_US)
-            words = {"connections": count, "spread_s": count / PER_S, "seconds": 600, "tell": 1}
+            words: dict[str, Any] = {
+                "connections": count,
+                "spread_s": count / PER_S,
+                "seconds": 600,
+                "tell": 1,
+            }
             with load.beside(
                 subject.port, silent, secrets=subject.secrets, cut=1, **words
             ) as others:

@@ -99,7 +99,7 @@ def killed(bench: Bench) -> None:
         with bench.own_stack() as stack:
             subject = stack.subject()
             run = Run("killed", "corvus", subject.variant, number, began=results.now())
-            words = {"connections": CONNECTIONS, "seconds": KILLED_S, "timeline": 1}
+            words: dict[str, Any] = {"connections": CONNECTIONS, "seconds": KILLED_S, "timeline": 1}
             with load.beside(
                 subject.port, far.plain(), secrets=subject.secrets, **words
             ) as under_way:

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from bench import processes
 from bench.far import Far
+from bench.results import STACK
 from corvus_proxy.errors import CorvusError
 from corvus_proxy.ops import children
 from corvus_proxy.service.stores import open_stores
@@ -78,11 +79,7 @@ class Stack(NamedTuple):
 
     def subject(self, secrets: Sequence[str] | Path = (), **variant: Any) -> Subject:
         """This stack as something to measure; by its own key where none are given."""
-        trees = {
-            name: self.pids[name]
-            for name in ("gateway", "redis", "worker", "postgres")
-            if name in self.pids
-        }
+        trees = {name: self.pids[name] for name in STACK if name in self.pids}
         return Subject(
             "corvus",
             self.api_port,
