@@ -4,11 +4,13 @@
  *
  * prints one JSON object when all answers have ended. Words (`name=value`, defaults in `options`):
  *
- *   keys=FILE     secrets, one a line, used in turn       header=TEXT   one more header (again: more)
- *   terminal=TEXT the line that ends a stream              events=N      `data:` lines it has at least
+ *   keys=FILE     secrets, one a line, used in turn       header=TEXT   one more header (again:
+ *                 from any of them on                                   more)
+ *   terminal=TEXT the line that ends a stream              events=N      `data:` lines it has at
+ *                                                                        least
  *   rate=R        R requests a second at fixed times (0: each connection as fast as it is answered)
  *   spread_s=S    time over which the connections begin    tell=1        prints `all` when each has
- *                                                                        had the first byte of a body
+ *                                                                        had a first byte of body
  *   slow=B        reads B bytes a second                   stall=1       reads nothing at all
  *   timeline=1    counts the whole answers of each 100 ms
  *   cut=1         does not wait for what is under way at the end
@@ -468,6 +470,7 @@ int main(int count, char **words) {
     if (!nears || (options.rate > 0 && !waiting_ns)) die("memory");
     poll_fd = epoll_create1(EPOLL_CLOEXEC);
     run_begin_ns = now_ns();
+    next_key = (size_t)run_begin_ns % key_count;
     run(run_begin_ns);
     report(run_begin_ns);
     return 0;

@@ -25,6 +25,9 @@ from corvus_proxy.settings import load
 from corvus_proxy.till import reply, scripts
 
 CREDIT_NANOS = 100 * 10**9
+FUNDED_MAX = 100_000
+"""Of more wallets so many have money, evenly among the others, and are asked for: a run of some
+seconds reaches no more, and each takes the writer half a millisecond."""
 PAGE = 2_000
 BEHIND_MAX = 50_000
 """Events that the books may lack: far below where the till refuses for it."""
@@ -41,8 +44,8 @@ class _Row(NamedTuple):
 
 
 def fill(state: Path, count: int, secrets: Path) -> float:
-    """Makes `count` wallets of 100 USD in a running stack and writes their secrets, one a line; the
-    seconds it took. Raises CorvusError."""
+    """Makes `count` wallets in a running stack, gives 100 USD to `FUNDED_MAX` of them at most, and
+    writes the secrets of these, one a line; the seconds it took. Raises CorvusError."""
     began_s = time.monotonic()
     asyncio.run(_fill(state, count, secrets))
     return time.monotonic() - began_s
@@ -67,12 +70,14 @@ async def _fill(state: Path, count: int, secrets: Path) -> None:
     try:
         parts = await stores.till.partitions()
         epochs = [str(part.epoch) for part in parts]
+        each = -(-count // FUNDED_MAX)
         with secrets.open("w") as out, _quick_chance():
             for at in range(0, count, PAGE):
                 rows = [_row(stores.pepper) for _ in range(min(PAGE, count - at))]
+                funded = [row for index, row in enumerate(rows, at) if index % each == 0]
                 await _copy(stores, rows)
-                await _send(stores, rows, epochs)
-                out.writelines(f"{row.text}\n" for row in rows)
+                await _send(stores, rows, funded, epochs)
+                out.writelines(f"{row.text}\n" for row in funded)
                 await _wait(stores, BEHIND_MAX)
         await _wait(stores, 0)
         async with stores.books.connection() as connection:
@@ -119,7 +124,7 @@ async def _copy(stores: Stores, rows: list[_Row]) -> None:
             )
 
 
-async def _send(stores: Stores, rows: list[_Row], epochs: list[str]) -> None:
+async def _send(stores: Stores, rows: list[_Row], funded: list[_Row], epochs: list[str]) -> None:
     keys, grants = [], []
     for row in rows:
         part = partition_of(row.wallet)
@@ -127,8 +132,10 @@ async def _send(stores: Stores, rows: list[_Row], epochs: list[str]) -> None:
         entry = reply.KeyEntry(row.key_id, ACTIVE, [(row.digest, 0)])
         entries = msgspec.json.encode([entry.as_json()])
         keys.append((names[:2], (epochs[part], row.wallet, VERSION, ACTIVE, entries)))
+    for row in funded:
+        part = partition_of(row.wallet)
         given = (f"grant:{row.key_id}", row.wallet, CREDIT_NANOS, "grants", row.key_id, "bench")
-        grants.append((names, (epochs[part], *given)))
+        grants.append((scripts.money_keys(part, row.wallet), (epochs[part], *given)))
     for name, calls in (("key", keys), ("credit", grants)):
         for answer in await stores.till.many(name, calls, extra_s=30.0):
             if not isinstance(answer, tuple) or isinstance(answer, reply.Fenced):

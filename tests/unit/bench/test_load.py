@@ -127,7 +127,7 @@ def test_what_is_not_whole_is_no_answer(answer: bytes, why: str) -> None:
 
 
 def test_secrets_are_used_in_turn() -> None:
-    """Every request has the next one."""
+    """Every request has the next one, from any of them on."""
     got: list[bytes] = []
     listener = socket.create_server(("127.0.0.1", 0))
 
@@ -140,7 +140,7 @@ def test_secrets_are_used_in_turn() -> None:
     threading.Thread(target=serve, daemon=True).start()
     port = listener.getsockname()[1]
     load.run(port, Asked("/", b"{}"), secrets=["a", "b", "c"], connections=1, seconds=0.1)
-    assert got[:6] == [b"a", b"b", b"c", b"a", b"b", b"c"]
+    assert b"".join(got[:6]) in (b"abcabc", b"bcabca", b"cabcab")
 
 
 def test_many_streams_are_held_at_once(end: Far) -> None:
