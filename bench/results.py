@@ -130,6 +130,7 @@ def figures(run: Run) -> dict[str, float]:
         if isinstance(value, int | float) and name.endswith(("_ms", "_per_s"))
     }
     sent = load.get("answers", 0) + sum(load.get("errors", {}).values())
+    found["answers"] = load.get("answers", 0)
     found["errors"] = sum(load.get("errors", {}).values())
     if sent and "gateway" in cpu_us:
         found["cpu_us_per_request"] = cpu_us["gateway"] / sent

@@ -123,7 +123,8 @@ def _memory(attempts: Sequence[Attempt]) -> list[Budget]:
         whole = [
             size
             for size, found in by_size.items()
-            if found and all(one["errors"] == 0 for one in found.values())
+            if found
+            and all(one["errors"] == 0 and one["answers"] >= size for one in found.values())
         ]
         lost = Found((float(max(whole, default=0)),), attempt.commit)
         if whole:

@@ -126,16 +126,18 @@ def direct(far: Far) -> Subject:
 
 @contextmanager
 def running(
-    far: Far, *, till: str = "open", workers: int = 1, pinned: bool = True
+    far: Far, *, till: str = "open", workers: int = 1, pinned: bool = True, options: str = ""
 ) -> Iterator[Stack]:
     """A stack with one funded key. `till="closed"`: its gateway asks no Redis and keeps no journal
-    (`bench/stack/closed.py`). Pinned: the gateway on core 0, everything else on the others."""
+    (`bench/stack/closed.py`). Pinned: the gateway on core 0, everything else on the others.
+    `options` are more sections of its configuration."""
     with tempfile.TemporaryDirectory(prefix="corvus-bench-") as folder:
         secret, config = Path(folder, "secret"), Path(folder, "config.toml")
         secret.write_text("bench-secret")
         families = ("anthropic", "openai")
         config.write_text(
             _CONFIG
+            + options
             + "".join(
                 _UPSTREAM.format(family=name, port=far.port, secret=secret) for name in families
             )

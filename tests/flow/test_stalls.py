@@ -42,7 +42,8 @@ def end() -> Iterator[Far]:
 
 @pytest.fixture(scope="module")
 def measured(end: Far) -> Iterator[Stack]:
-    with stacks.running(end, pinned=False) as running:
+    patient = "[redis]\ntimeout_ms = 5000\n"
+    with stacks.running(end, pinned=False, options=patient) as running:
         yield running
 
 

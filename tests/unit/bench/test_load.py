@@ -145,8 +145,8 @@ def test_secrets_are_used_in_turn() -> None:
 
 def test_many_streams_are_held_at_once(end: Far) -> None:
     """It tells when each has begun, and what was beside it goes on meanwhile."""
-    asked = far.stream(events=3, gap_us=400_000)
-    words = {"connections": 500, "seconds": 0.2, "spread_s": 0.1, "tell": 1}
+    asked = far.stream(events=3, gap_us=700_000)
+    words = {"connections": 500, "seconds": 1.2, "spread_s": 0.1, "tell": 1}
     with load.beside(end.port, asked, **words) as held:
         assert held.wait_all()
         assert load.run(end.port, far.plain(), seconds=0.1)["errors"] == {}
