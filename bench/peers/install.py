@@ -1,20 +1,19 @@
-"""Installs peers, each into a folder of its own outside the source tree.
-
-`CORVUS_PEERS_CACHE` names the folder of folders, `~/.cache/corvus-peers` where it is not set.
+"""Installs peers, each into a folder of its own in the measurements' cache.
 
 Rule 1: a folder that has its stamp is complete and is never changed; one without is made anew.
 Rule 2: every package is pinned, what it needs included, by a lock with hashes beside the module.
-Rule 3: what cannot be installed is a `Missing` with the reason; the others are measured all the same.
+Rule 3: what cannot be had is `Missing` with the reason; the others are measured all the same.
 """
 
 import hashlib
 import importlib.util
-import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+
+from bench.c import cache
 
 INSTALL_S = 900
 HERE = Path(__file__).parent
@@ -26,9 +25,8 @@ class Missing(Exception):
 
 def folder(name: str, *inputs: bytes, make: Callable[[Path], None]) -> Path:
     """The folder of one installation, made by `make` when it is not there for these inputs."""
-    root = Path(os.environ.get("CORVUS_PEERS_CACHE") or Path.home() / ".cache" / "corvus-peers")
     stamp = hashlib.sha256(b"\0".join((sys.version.encode(), *inputs))).hexdigest()[:12]
-    place = root / f"{name}-{stamp}"
+    place = cache() / "peers" / f"{name}-{stamp}"
     if not (place / "complete").exists():
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir(parents=True)
@@ -84,22 +82,6 @@ def node() -> Path:
     return Path(system)
 
 
-def debian(package: str, program: str) -> Path:
-    """A program of the system, or of Debian's package unpacked in the cache, installed nowhere."""
-    system = shutil.which(Path(program).name, path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-    if system is not None:
-        return Path(system)
-    if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
-        raise Missing(f"there is no {Path(program).name}, and no apt-get to bring it")
-
-    def make(place: Path) -> None:
-        run("apt-get", "download", "--quiet", package, where=place)
-        for archive in place.glob("*.deb"):
-            run("dpkg-deb", "--extract", archive.name, "root", where=place)
-
-    return folder(package, package.encode(), make=make) / "root" / program
-
-
 def run(*words: str, where: Path) -> str:
     """What a command says. Raises Missing with its last words when it fails."""
     try:
@@ -117,7 +99,7 @@ def run(*words: str, where: Path) -> str:
     if done.returncode:
         said = (done.stderr.strip() or done.stdout.strip()).splitlines()
         raise Missing(f"{' '.join(words[:4])}: {said[-1] if said else 'failed'}")
-    return done.stdout.strip() or done.stderr.strip()
+    return done.stdout.strip()
 
 
 def _npm_program() -> list[str]:

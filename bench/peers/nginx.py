@@ -1,61 +1,35 @@
-"""nginx: forwarding alone, the floor under every figure. Debian's package, or the system's own."""
+"""nginx: forwarding alone, the floor under every figure (`bench.stack.nginx`).
 
-from bench.peers import install
-from bench.peers.subject import Command, Peer, Place
-
-_CONFIG = """
-daemon off;
-worker_processes 1;
-pid {folder}/pid;
-error_log {folder}/error.log warn;
-events {{ worker_connections 16384; }}
-http {{
-    access_log off;
-    keepalive_requests 1000000000;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-    upstream far {{
-        server 127.0.0.1:{far_port};
-        keepalive 256;
-        keepalive_requests 1000000000;
-    }}
-    server {{
-        listen 127.0.0.1:{port} reuseport;
-        location / {{
-            proxy_pass http://far;
-            proxy_http_version 1.1;
-            proxy_set_header Connection "";
-            proxy_buffering off;
-        }}
-    }}
-}}
+The system's, or Debian's package unpacked in the cache, installed nowhere.
 """
 
+import shutil
+from pathlib import Path
 
-def program() -> str:
-    """nginx's program."""
-    return str(install.debian("nginx", "usr/sbin/nginx"))
+from bench.c import cache
+from bench.peers import install
+from bench.peers.subject import Peer
+from bench.stack import nginx
 
 
 def versions() -> dict[str, str]:
-    """As it tells it."""
-    return {"nginx": install.run(program(), "-v", where=install.HERE).rpartition("/")[2]}
+    """As it tells it. Raises Missing."""
+    if nginx.find() is None:
+        if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
+            raise install.Missing("there is no nginx, and no apt-get to bring it")
+        place = install.folder("nginx-archive", make=_download)
+        for archive in place.glob("*.deb"):
+            install.run("dpkg-deb", "--extract", str(archive), str(cache() / "nginx"), where=place)
+    return {"nginx": nginx.version()}
 
 
-def command(place: Place) -> Command:
-    """One worker; connections to the far end are kept."""
-    config = place.folder / "nginx.conf"
-    config.write_text(_CONFIG.format(folder=place.folder, port=place.port, far_port=place.far_port))
-    return Command([program(), "-c", str(config), "-p", str(place.folder), "-e", "stderr"])
+def _download(place: Path) -> None:
+    install.run("apt-get", "download", "--quiet", "nginx", where=place)
 
 
 PEER = Peer(
     "nginx",
     versions,
-    command,
-    lambda place: {"authorization": "Bearer none"},
+    nginx.running,
     "one worker, connections to the upstream kept, no buffering, no access log; no key, no bill",
 )

@@ -3,35 +3,22 @@
 import contextlib
 import os
 import signal
-import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import httpx
 
+from bench.far import Asked, Far
 from bench.peers.install import Missing
+from bench.stack import Subject, place
 
 READY_S = 120.0
 STOP_S = 10.0
-
-
-class Place(NamedTuple):
-    """Where one peer is to run."""
-
-    folder: Path
-    """Its own, empty: configuration, log, home."""
-    port: int
-    far_port: int
-
-
-class Command(NamedTuple):
-    """How it is started there: words, and an environment beside PATH, HOME and the language."""
-
-    words: list[str]
-    environment: dict[str, str] = {}
 
 
 class Peer(NamedTuple):
@@ -40,40 +27,35 @@ class Peer(NamedTuple):
     name: str
     versions: Callable[[], dict[str, str]]
     """Installs it when it is not there. Raises Missing."""
-    command: Callable[[Place], Command]
-    headers: Callable[[Place], dict[str, str]]
-    """What a client sends beside `content-type`; the key with it."""
+    running: Callable[[Far], AbstractContextManager[Subject | None]]
+    """It in front of the far end, on the gateway's core; it ends with the block."""
     settings: str
     """What is set, in one sentence of the report."""
     missing: dict[str, str] = {}
     """What of it is not measured, and why."""
 
 
-class Subject(NamedTuple):
-    """A gateway that answers, ours or a peer's."""
+class Command(NamedTuple):
+    """How it is started: words, and an environment beside PATH, HOME and the language."""
 
-    name: str
-    port: int
-    headers: dict[str, str]
-    pids: dict[str, int]
-    """Roots of its process trees; `gateway` is what a request passes through."""
+    words: list[str]
+    environment: dict[str, str]
 
 
-@contextlib.contextmanager
-def running(peer: Peer, place: Place, cores: set[int], body: str) -> Iterator[Subject]:
-    """The peer on these cores, answering 200 to this body; it ends with the block.
+@contextmanager
+def started(subject: Subject, command: Command, folder: Path, first: Asked) -> Iterator[Subject]:
+    """A program of one's own session that answers `first` whole; its trees are in the subject.
 
     Raises Missing with the end of its log when it does not come.
     """
-    command = peer.command(place)
-    log = place.folder / "log"
+    log = folder / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(
             command.words,
-            cwd=place.folder,
+            cwd=folder,
             env={
                 "PATH": os.environ.get("PATH", ""),
-                "HOME": str(place.folder),
+                "HOME": str(folder),
                 "LANG": "C.UTF-8",
                 **command.environment,
             },
@@ -81,36 +63,35 @@ def running(peer: Peer, place: Place, cores: set[int], body: str) -> Iterator[Su
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=lambda: os.sched_setaffinity(0, cores),
         )
     try:
-        headers = peer.headers(place)
-        _await(peer.name, process, place, headers, body)
-        yield Subject(peer.name, place.port, headers, {"gateway": process.pid})
+        _await(process, subject, first, log)
+        # After its start, so that all its threads are there.
+        place({"gateway": process.pid})
+        yield subject._replace(trees={"gateway": process.pid})
     finally:
         _stop(process)
 
 
-def free_port() -> int:
-    """A port of loopback that nobody has now."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
+@contextmanager
+def home() -> Iterator[Path]:
+    """A folder for configuration, log and whatever the peer writes."""
+    with tempfile.TemporaryDirectory(prefix="corvus-peer-") as folder:
+        yield Path(folder)
 
 
-def _await(
-    name: str, process: subprocess.Popen[bytes], place: Place, headers: dict[str, str], body: str
-) -> None:
-    """Waits for a whole answer of status 200."""
-    url = f"http://127.0.0.1:{place.port}/v1/chat/completions"
-    deadline_s = time.monotonic() + READY_S
-    said = "nothing"
+def _await(process: subprocess.Popen[bytes], subject: Subject, first: Asked, log: Path) -> None:
+    """Waits for an answer of status 200."""
+    url = f"http://127.0.0.1:{subject.port}{first.path}"
+    assert not isinstance(subject.secrets, Path)
+    (secret,) = subject.secrets
+    headers = {"content-type": "application/json", "authorization": f"Bearer {secret}"}
+    headers |= dict(line.split(": ", 1) for line in subject.headers)
+    deadline_s, said = time.monotonic() + READY_S, "nothing"
     with httpx.Client(trust_env=False, timeout=READY_S) as client:
         while time.monotonic() < deadline_s and process.poll() is None:
             try:
-                answer = client.post(
-                    url, content=body, headers={"content-type": "application/json", **headers}
-                )
+                answer = client.post(url, content=first.body, headers=headers)
             except httpx.TransportError as error:
                 said = str(error)
             else:
@@ -118,8 +99,8 @@ def _await(
                     return
                 said = f"{answer.status_code} {answer.text[:200]}"
             time.sleep(0.2)
-    log = (place.folder / "log").read_text(errors="replace").strip()[-500:]
-    raise Missing(f"{name} did not answer: {said}; its log ends: {log}")
+    told = log.read_text(errors="replace").strip()[-500:]
+    raise Missing(f"{subject.name} did not answer: {said}; its log ends: {told}")
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
