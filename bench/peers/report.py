@@ -8,16 +8,17 @@ Rule 2: an event's own CPU is what is left of a stream's when a plain request's 
 
 import statistics
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from bench import results
 from bench.results import Attempt, Run
 
 TITLES = {
-    "plain": "Plain requests, saturation: 16 connections, answers of 1 KB",
-    "rate": "Plain requests at a fixed rate",
-    "streams": "128 streams of 64 events, 10 ms apart",
-    "rig": "128 streams of 64 events, 20 ms apart",
+    "peers-plain": "Plain requests, saturation: 16 connections, answers of 1 KB",
+    "peers-rate": "Plain requests at a fixed rate",
+    "peers-streams": "128 streams of 64 events, 10 ms apart",
+    "peers-rig": "The public rig's shape: 256 streams of 64 events, 20 ms apart",
 }
 ORDER = ("direct", "nginx", "corvus", "portkey", "litellm")
 Figures = dict[str, float]
@@ -50,16 +51,16 @@ _STREAM = (
     Column("p99 ms", "first_p99_ms", 1),
     Column("gap p99 ms", "gap_p99_ms", 1),
 )
-_END = (Column("errors", "errors", 0), Column("MB", "after_mb", 0))
+_END = (Column("errors", "errors", 0), Column("MB", "during_mb", 0))
 COLUMNS = {
-    "plain": (
+    "peers-plain": (
         Column("CPU µs a request", "cpu_us_per_request"),
         Column("with its stores", "stack_cpu_us_per_request"),
         Column("requests/s", "answers_per_s", 0),
         *_LATENCY,
         *_END,
     ),
-    "rate": (
+    "peers-rate": (
         Column("requests/s", "rate", 0),
         *_LATENCY,
         Column("added p50 ms", "added_p50_ms", 2),
@@ -67,33 +68,33 @@ COLUMNS = {
         Column("CPU µs a request", "cpu_us_per_request", 0),
         *_END,
     ),
-    "streams": (*_STREAM, *_END),
-    "rig": (*_STREAM, *_END),
+    "peers-streams": (*_STREAM, *_END),
+    "peers-rig": (*_STREAM, *_END),
 }
 RATIO = {
-    "plain": "cpu_us_per_request",
-    "rate": "cpu_us_per_request",
-    "streams": "net_cpu_us_per_event",
-    "rig": "net_cpu_us_per_event",
+    "peers-plain": "cpu_us_per_request",
+    "peers-rate": "cpu_us_per_request",
+    "peers-streams": "net_cpu_us_per_event",
+    "peers-rig": "net_cpu_us_per_event",
 }
 DEMANDS = (
-    Demand("plain", "cpu_us_per_request", "litellm", 70, "plain request, gateway CPU"),
-    Demand("plain", "cpu_us_per_request", "portkey", 7, "plain request, gateway CPU"),
-    Demand("streams", "net_cpu_us_per_event", "litellm", 25, "streamed event, gateway CPU"),
-    Demand("streams", "net_cpu_us_per_event", "portkey", 3, "streamed event, gateway CPU"),
+    Demand("peers-plain", "cpu_us_per_request", "litellm", 70, "plain request, gateway CPU"),
+    Demand("peers-plain", "cpu_us_per_request", "portkey", 7, "plain request, gateway CPU"),
+    Demand("peers-streams", "net_cpu_us_per_event", "litellm", 25, "streamed event, gateway CPU"),
+    Demand("peers-streams", "net_cpu_us_per_event", "portkey", 3, "streamed event, gateway CPU"),
 )
 
 
-def section(attempts: Sequence[Attempt]) -> str:
-    """Markdown of the latest full attempt with peers, else of the latest quick one; empty where
-    there is none."""
+def section(attempts: list[Attempt], _folder: Path) -> list[str]:
+    """Lines of Markdown of the latest full attempt with peers, else of the latest quick one; none
+    where there is none."""
     beside = [attempt for attempt in attempts if attempt.options.get("peers")]
     full = [attempt for attempt in beside if not attempt.options.get("quick")]
     chosen = (full or beside)[-1:]
-    return _section(chosen[0]) if chosen else ""
+    return _section(chosen[0]) if chosen else []
 
 
-def _section(attempt: Attempt) -> str:
+def _section(attempt: Attempt) -> list[str]:
     commit = attempt.commit if attempt.clean else f"{attempt.commit} with changes"
     lines = [
         "## Beside other gateways",
@@ -109,8 +110,8 @@ def _section(attempt: Attempt) -> str:
     for scenario, title in TITLES.items():
         if scenario in found:
             lines += ["", f"### {title}", "", *_table(scenario, found[scenario])]
-    lines += ["", "### What was asked for", "", *_demands(found), "", *_about(attempt)]
-    return "\n".join(lines) + "\n"
+    lines += ["", "### What was asked for", "", *_demands(found), "", *_about(attempt), ""]
+    return lines
 
 
 def by_subject(runs: Sequence[Run]) -> dict[str, dict[str, Rounds]]:
@@ -123,17 +124,17 @@ def by_subject(runs: Sequence[Run]) -> dict[str, dict[str, Rounds]]:
             continue
         if "rate" in run.variant:
             figures["rate"] = run.variant["rate"]
-        if run.subject == "direct" and run.scenario == "rate":
+        if run.subject == "direct" and run.scenario == "peers-rate":
             direct[run.round, run.variant["rate"]] = figures
             continue
         found.setdefault(run.scenario, {}).setdefault(run.subject, {})[run.round] = figures
-        plain = found.get("plain", {}).get(run.subject, {}).get(run.round, {})
+        plain = found.get("peers-plain", {}).get(run.subject, {}).get(run.round, {})
         if run.load.get("events") and "cpu_us_per_request" in plain:
             answers = figures["cpu_us_per_event"] * run.load["events"]
             sent = run.load["answers"] + figures["errors"]
             net = answers - sent * plain["cpu_us_per_request"]
             figures["net_cpu_us_per_event"] = net / run.load["events"]
-    for rounds in found.get("rate", {}).values():
+    for rounds in found.get("peers-rate", {}).values():
         for number, figures in rounds.items():
             floor = direct.get((number, int(figures["rate"])))
             if floor is not None:

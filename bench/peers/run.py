@@ -13,31 +13,31 @@ import contextlib
 import os
 import statistics
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import NamedTuple
 
-from bench import far, load, processes, results
-from bench.far import Asked, Far
+from bench import far, results
+from bench.far import Asked
 from bench.peers import table
 from bench.peers.install import Missing
 from bench.peers.subject import Peer
 from bench.results import Attempt, Run
-from bench.stack import Stack, Subject, direct, place
-from bench.stack import running as stack_running
-from corvus_proxy.errors import CorvusError
+from bench.scenarios.base import Bench, Plan
+from bench.stack import Stack, Subject
 
-ROUNDS, SECONDS, WARM_S = 5, 8.0, 1.0
-QUICK_ROUNDS, QUICK_SECONDS = 1, 1.0
+PLAN = Plan(rounds=5)
+QUICK = Plan(seconds=1.0, warm_s=0.3, rounds=1, quick=True)
 RATE, SHARE, RATE_STEP = 200, 0.6, 10
-CONNECTIONS, STREAMS, EVENTS = 16, 128, 64
-DRAIN_S = 30.0
+CONNECTIONS, STREAMS, RIG_STREAMS, EVENTS = 16, 128, 256, 64
+DRAIN_S = 60.0
 """How long an overloaded peer may take to end what it has begun; what is left then is an error."""
 
 
 class Scenario(NamedTuple):
-    """One load."""
+    """One load. Names begin with `peers-`: what is published of this gateway alone is measured by
+    scenarios of its own."""
 
     asked: Asked
     connections: int
@@ -47,39 +47,30 @@ class Scenario(NamedTuple):
 
 
 SCENARIOS = {
-    "plain": Scenario(far.plain(), CONNECTIONS),
-    "rate": Scenario(far.plain(), CONNECTIONS, rate=RATE),
-    "streams": Scenario(far.stream(events=EVENTS, gap_us=10_000), STREAMS, EVENTS * 0.01),
-    "rig": Scenario(far.stream(events=EVENTS, gap_us=20_000), STREAMS, EVENTS * 0.02),
+    "peers-plain": Scenario(far.plain(), CONNECTIONS),
+    "peers-rate": Scenario(far.plain(), CONNECTIONS, rate=RATE),
+    "peers-streams": Scenario(far.stream(events=EVENTS, gap_us=10_000), STREAMS, EVENTS * 0.01),
+    "peers-rig": Scenario(far.stream(events=EVENTS, gap_us=20_000), RIG_STREAMS, EVENTS * 0.02),
 }
 
 
-def measure(*, quick: bool = False) -> Attempt:
-    """Installs, starts, measures; every run is written when it has ended."""
-    attempt = results.begin({"peers": True, "quick": quick, "missing": {}, "settings": {}})
+def main(*, quick: bool = False, seconds: float = 0, rounds: int = 0) -> Path:
+    """Installs, starts, measures; the file, in which every run stands as soon as it has ended."""
+    plan = QUICK if quick else PLAN
+    plan = plan._replace(seconds=seconds or plan.seconds, rounds=rounds or plan.rounds)
+    options = {"peers": True, "missing": {}, "settings": {}, **plan._asdict()}
+    attempt = results.begin(options)
     found = [peer for peer in table.PEERS if _installed(peer, attempt)]
-    _say(f"measuring corvus beside {', '.join(peer.name for peer in found) or 'nobody'}")
-    with ExitStack() as stack:
-        upstream = stack.enter_context(far.running())
-        place({"far": upstream.pid})
-        ours = stack.enter_context(stack_running(upstream))
-        subjects = [direct(upstream), ours.subject()]
+    with Bench(attempt, plan) as bench, ExitStack() as stack:
+        ours = bench.stack()
+        subjects = [bench.direct, ours.subject()]
         for peer in found:
-            subjects += _start(peer, upstream, stack, attempt)
-        rounds = QUICK_ROUNDS if quick else ROUNDS
-        seconds = QUICK_SECONDS if quick else SECONDS
+            subjects += _start(peer, bench, stack)
         for name, scenario in SCENARIOS.items():
-            for number in range(1, rounds + 1):
-                turn = subjects if number % 2 else subjects[::-1]
-                for subject, words in _turns(name, scenario, turn, attempt):
-                    _say(f"{name} {number}/{rounds} {subject.name}")
-                    run = _run(name, subject, words, seconds)
-                    run.round = number
-                    attempt.runs.append(run)
-                    results.write(attempt)
-        attempt.runs.append(_books(ours))
-    results.write(attempt)
-    return attempt
+            for number in range(1, plan.rounds + 1):
+                _round(bench, name, scenario, subjects if number % 2 else subjects[::-1], number)
+        bench.keep(_books(ours))
+    return results.write(attempt)
 
 
 def _installed(peer: Peer, attempt: Attempt) -> bool:
@@ -94,27 +85,39 @@ def _installed(peer: Peer, attempt: Attempt) -> bool:
     return True
 
 
-def _start(peer: Peer, upstream: Far, stack: ExitStack, attempt: Attempt) -> list[Subject]:
+def _start(peer: Peer, bench: Bench, stack: ExitStack) -> list[Subject]:
     _say(f"starting {peer.name}")
     try:
-        subject = stack.enter_context(peer.running(upstream))
+        subject = stack.enter_context(peer.running(bench.far))
     except Missing as missing:
-        attempt.options["missing"][peer.name] = str(missing)
+        bench.attempt.options["missing"][peer.name] = str(missing)
         return []
     return [subject] if subject is not None else []
 
 
-def _turns(
-    name: str, scenario: Scenario, subjects: list[Subject], attempt: Attempt
-) -> Iterator[tuple[Subject, Scenario]]:
-    """Who is measured how in one round; at a fixed rate the far end once for each rate."""
-    if not scenario.rate:
-        yield from ((subject, scenario) for subject in subjects)
-        return
-    rates = {subject.name: carried(attempt.runs, subject.name) for subject in subjects}
+def _round(
+    bench: Bench, name: str, scenario: Scenario, subjects: list[Subject], number: int
+) -> None:
+    """Every subject once; at a fixed rate the far end once for each rate that is used."""
+    rates = {one.name: carried(bench.attempt.runs, one.name) for one in subjects}
     for subject in subjects:
-        mine = sorted(set(rates.values())) if subject.name == "direct" else [rates[subject.name]]
-        yield from ((subject, scenario._replace(rate=rate)) for rate in mine)
+        if not scenario.rate:
+            _measure(bench, name, scenario, subject, number)
+            continue
+        floor = subject.name == "direct"
+        for rate in sorted(set(rates.values())) if floor else [rates[subject.name]]:
+            _measure(bench, name, scenario._replace(rate=rate), subject, number)
+
+
+def _measure(bench: Bench, name: str, scenario: Scenario, subject: Subject, number: int) -> None:
+    words: dict[str, float] = {"connections": scenario.connections, "drain_s": DRAIN_S}
+    if scenario.spread_s:
+        words["spread_s"] = scenario.spread_s
+    if scenario.rate:
+        words["rate"] = scenario.rate
+    variant = {"rate": scenario.rate} if scenario.rate else None
+    with _off_the_core():
+        bench.measured(subject, name, scenario.asked, number, variant=variant, **words)
 
 
 def carried(runs: list[Run], subject: str) -> int:
@@ -122,57 +125,12 @@ def carried(runs: list[Run], subject: str) -> int:
     reached = [
         run.load["answers_per_s"]
         for run in runs
-        if run.scenario == "plain" and run.subject == subject and not run.failed
+        if run.scenario == "peers-plain" and run.subject == subject and not run.failed
     ]
     if not reached:
         return RATE
     most = int(statistics.median(reached) * SHARE) // RATE_STEP * RATE_STEP
     return min(RATE, max(RATE_STEP, most))
-
-
-def _run(name: str, subject: Subject, scenario: Scenario, seconds: float) -> Run:
-    """One measured load after a short one."""
-    variant: dict[str, Any] = dict(subject.variant)
-    if scenario.rate:
-        variant["rate"] = scenario.rate
-    run = Run(name, subject.name, variant, began=results.now())
-    try:
-        # Few streams: those that an overloaded peer has begun are waited for.
-        few = scenario._replace(connections=min(CONNECTIONS, scenario.connections))
-        _load(subject, few, min(WARM_S, seconds))
-        before = {tree: processes.cpu_us(pid) for tree, pid in subject.trees.items()}
-        run.load = _load(subject, scenario, seconds)
-        run.cpu_us = {
-            tree: processes.cpu_us(pid) - before[tree] for tree, pid in subject.trees.items()
-        }
-    except CorvusError as error:
-        run.failed = str(error)
-        return run
-    if "gateway" in subject.trees:
-        run.memory_kb = {"after": processes.memory_kb(subject.trees["gateway"])["tree"]}
-    if not run.load["answers"]:
-        run.failed = f"no whole answer: {run.load.get('first_error') or run.load['errors']}"
-    return run
-
-
-def _load(subject: Subject, scenario: Scenario, seconds: float) -> dict[str, Any]:
-    words: dict[str, float | str] = {
-        "connections": scenario.connections,
-        "seconds": seconds,
-        "drain_s": DRAIN_S,
-    }
-    if scenario.spread_s:
-        words["spread_s"] = scenario.spread_s
-    if scenario.rate:
-        words["rate"] = scenario.rate
-    with _off_the_core():
-        return load.run(
-            subject.port,
-            scenario.asked,
-            secrets=subject.secrets,
-            headers=subject.headers,
-            **words,
-        )
 
 
 @contextlib.contextmanager
@@ -190,8 +148,8 @@ def _books(ours: Stack) -> Run:
     """Whether our books are right after it all."""
     report = ours.settled()
     more = {name: report[name] for name in ("drift_nanos", "ok")}
-    return Run("books", "corvus", began=results.now(), more=more)
+    return Run("peers-books", "corvus", began=results.now(), more=more)
 
 
 def _say(text: str) -> None:
-    sys.stderr.write(f"{time.strftime('%H:%M:%S')} {text}\n")
+    sys.stderr.write(f"  {text}\n")
