@@ -11,6 +11,7 @@ Rule 4: requests at a fixed rate: `RATE`, or what a subject that cannot carry it
 
 import contextlib
 import os
+import signal
 import statistics
 import sys
 from collections.abc import Iterator
@@ -54,14 +55,21 @@ SCENARIOS = {
 }
 
 
-def main(*, quick: bool = False, seconds: float = 0, rounds: int = 0) -> Path:
+def main(
+    *,
+    folder: Path = results.FOLDER,
+    quick: bool = False,
+    seconds: float = 0,
+    rounds: int = 0,
+) -> Path:
     """Installs, starts, measures; the file, in which every run stands as soon as it has ended."""
     plan = QUICK if quick else PLAN
     plan = plan._replace(seconds=seconds or plan.seconds, rounds=rounds or plan.rounds)
     options = {"peers": True, "missing": {}, "settings": {}, **plan._asdict()}
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was started ends with us
     attempt = results.begin(options)
     found = [peer for peer in table.PEERS if _installed(peer, attempt)]
-    with Bench(attempt, plan) as bench, ExitStack() as stack:
+    with Bench(attempt, plan, folder) as bench, ExitStack() as stack:
         ours = bench.stack()
         subjects = [bench.direct, ours.subject()]
         for peer in found:
@@ -70,7 +78,7 @@ def main(*, quick: bool = False, seconds: float = 0, rounds: int = 0) -> Path:
             for number in range(1, plan.rounds + 1):
                 _round(bench, name, scenario, subjects if number % 2 else subjects[::-1], number)
         bench.keep(_books(ours))
-    return results.write(attempt)
+    return results.write(attempt, folder)
 
 
 def _installed(peer: Peer, attempt: Attempt) -> bool:

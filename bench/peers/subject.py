@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -51,7 +52,7 @@ def started(subject: Subject, command: Command, folder: Path, first: Asked) -> I
     log = folder / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command.words,
+            [*_dying(), *command.words],
             cwd=folder,
             env={
                 "PATH": os.environ.get("PATH", ""),
@@ -101,6 +102,12 @@ def _await(process: subprocess.Popen[bytes], subject: Subject, first: Asked, log
             time.sleep(0.2)
     told = log.read_text(errors="replace").strip()[-500:]
     raise Missing(f"{subject.name} did not answer: {said}; its log ends: {told}")
+
+
+def _dying() -> list[str]:
+    """Words before a command that end it with this process, however this one ends."""
+    program = shutil.which("setpriv")
+    return [program, "--pdeathsig", "KILL"] if program else []
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

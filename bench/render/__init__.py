@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench import results
+from bench.peers import report
 from bench.render import budgets, plots, tables
 from bench.results import Attempt
 
@@ -20,6 +21,7 @@ SECTIONS: tuple[Section, ...] = (
     budgets.section,
     budgets.trends,
     plots.section,
+    report.section,
     tables.scenarios,
     tables.history,
 )

@@ -30,9 +30,9 @@ from corvus_proxy.money.amount import format_usd, parse_usd
 
 PATH = "/v1/chat/completions"
 MAX_TOKENS = 64
+SECONDS = 10.0
 ALIKE = 3
 """Answers of each form whose texts are compared."""
-FOLDER = results.FOLDER / "local"
 FORMS = ("plain", "stream")
 
 
@@ -43,7 +43,7 @@ class Wish(NamedTuple):
     key: str
     model: str
     max_nanos: int
-    seconds: float = 10.0
+    seconds: float = SECONDS
     """Of each form; what runs then is read to its end."""
     connections: int = 4
 
@@ -242,14 +242,14 @@ def _cell(value: Any) -> str:
     return str(value)
 
 
-def main(wish: Wish, json_path: Path | None = None) -> None:
-    """Shows the table, writes the JSON; ends with status 1 when a check failed.
+def main(wish: Wish, folder: Path) -> None:
+    """Shows the table, writes the JSON into the folder; ends with status 1 when a check failed.
 
     Raises ConfigurationError.
     """
     document = uvloop.run(measure(wish))
-    path = json_path or FOLDER / f"target-{document['at'].replace(':', '-')}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"target-{document['at'].replace(':', '-')}.json"
     path.write_text(json.dumps(document, indent=1) + "\n")
     rich.print(table(document))
     sys.stderr.write(f"written to {path}\n")
@@ -270,4 +270,4 @@ def wish(
         max_nanos = parse_usd(max_usd)
     except ValueError as error:
         raise ConfigurationError(f"--max-usd {max_usd}: {error}") from error
-    return Wish(target, key, model, max_nanos, seconds, connections)
+    return Wish(target, key, model, max_nanos, seconds or SECONDS, connections)

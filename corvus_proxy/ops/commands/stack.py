@@ -71,8 +71,14 @@ def bench(
     rounds: int = 0,
     render: bool = False,
     folder: Path = Path("bench/results"),
+    peers: bool = False,
+    target: str = "",
+    key: str = "",
+    model: str = "",
+    max_usd: str = "",
+    connections: int = 4,
 ) -> None:
-    """Measures stacks of its own and keeps every run; run it from a clone.
+    """Measures stacks of its own and keeps every run, or a gateway that runs; needs a clone.
 
     Parameters
     ----------
@@ -82,6 +88,12 @@ def bench(
     rounds: Runs of each kind; 0: three, and five of what the budgets are judged by.
     render: Write RESULTS.md beside the folder, and its plots, from all results in it.
     folder: Where results are kept.
+    peers: Install nginx, LiteLLM and Portkey apart, and measure them beside this gateway.
+    target: Measure the gateway that runs at this address instead, as its customers have it.
+    key: With --target: whose money is spent; it is written nowhere.
+    model: With --target: which model is asked.
+    max_usd: With --target: what may be spent in all; it ends before it would spend more.
+    connections: With --target: requests at once.
     """
     if not Path("bench/run.py").exists():
         raise ConfigurationError("bench/ is part of the repository: run this from a clone")
@@ -90,6 +102,19 @@ def bench(
         from bench.render import write
 
         sys.stdout.write(f"{write(folder)}\n")
+        return
+    if target:
+        from bench.target.run import main as measure_target
+        from bench.target.run import wish
+
+        asked = wish(target, key, model, max_usd, seconds=seconds, connections=connections)
+        measure_target(asked, folder / "local")
+        return
+    if peers:
+        from bench.peers.run import main as measure_peers
+
+        made = measure_peers(folder=folder, quick=quick, seconds=seconds, rounds=rounds)
+        sys.stdout.write(f"{made}\n")
         return
     from bench.run import main
 
