@@ -144,12 +144,11 @@ def by_subject(runs: Sequence[Run]) -> dict[str, dict[str, Rounds]]:
 
 
 def ratios(one: Rounds, other: Rounds, figure: str) -> list[float]:
-    """`one` by `other`, of each round that has both, at the same rate."""
+    """`one` by `other`, of each round that has both above nothing, at the same rate."""
     return [
         one[number][figure] / other[number][figure]
         for number in sorted(one.keys() & other.keys())
-        if other[number].get(figure)
-        and figure in one[number]
+        if min(one[number].get(figure, 0), other[number].get(figure, 0)) > 0
         and one[number].get("rate") == other[number].get("rate")
     ]
 
