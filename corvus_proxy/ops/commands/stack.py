@@ -84,7 +84,7 @@ def bench(
     ----------
     scenarios: All when none is named; bench/README.md lists them.
     quick: A second each and a hundredth of every size: shows that it works, and nothing else.
-    seconds: Of each run; 0: 8.
+    seconds: Of each run; 0: 8, and with --target 10.
     rounds: Runs of each kind; 0: three, and five of what the budgets are judged by.
     render: Write RESULTS.md beside the folder, and its plots, from all results in it.
     folder: Where results are kept.
