@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from bench import processes
 from bench.c import program
 from bench.far import Asked
 from corvus_proxy.errors import CorvusError
@@ -72,7 +73,8 @@ def beside(
         command += [f"header={text}" for text in headers]
         command += [f"{name}={value}" for name, value in words.items()]
         with Path(folder, "errors").open("w+") as errors:
-            child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
+            with processes.off_the_first_core():
+                child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
             try:
                 yield Load(child, errors)
             finally:

@@ -9,12 +9,9 @@ Rule 4: requests at a fixed rate: `RATE`, or what a subject that cannot carry it
         it did in saturation (`SHARE`); the far end alone is measured at each such rate.
 """
 
-import contextlib
-import os
 import signal
 import statistics
 import sys
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
@@ -124,8 +121,7 @@ def _measure(bench: Bench, name: str, scenario: Scenario, subject: Subject, numb
     if scenario.rate:
         words["rate"] = scenario.rate
     variant = {"rate": scenario.rate} if scenario.rate else None
-    with _off_the_core():
-        bench.measured(subject, name, scenario.asked, number, variant=variant, **words)
+    bench.measured(subject, name, scenario.asked, number, variant=variant, **words)
 
 
 def carried(runs: list[Run], subject: str) -> int:
@@ -139,17 +135,6 @@ def carried(runs: list[Run], subject: str) -> int:
         return RATE
     most = int(statistics.median(reached) * SHARE) // RATE_STEP * RATE_STEP
     return min(RATE, max(RATE_STEP, most))
-
-
-@contextlib.contextmanager
-def _off_the_core() -> Iterator[None]:
-    """What starts inside stays off the core of whoever is measured, where there is another."""
-    cores = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, set(sorted(cores)[1:]) or cores)
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, cores)
 
 
 def _books(ours: Stack) -> Run:

@@ -97,7 +97,7 @@ class AsgiClient:
 
     def watch(self) -> None:
         """Looks out for the client's going, from now on and for as long as it is answered."""
-        if not self._closed:
+        if not self._closed and self._watching is None:
             self._watching = asyncio.ensure_future(self._watch_gone())
 
     def close(self) -> None:

@@ -109,6 +109,7 @@ class Stream:
     async def run(self) -> Ending:
         """Relays until the answer ends, whatever ends it. Charges nothing itself."""
         self._client.on_gone(self._on_gone)
+        self._client.watch()  # each token that is made for nobody costs
         try:
             stop = await self._pump()
         except asyncio.CancelledError:

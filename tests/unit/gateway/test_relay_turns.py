@@ -49,6 +49,8 @@ class Reader:
     def __init__(self) -> None:
         self.had: list[bytes] = []
 
+    def watch(self) -> None: ...
+
     def on_gone(self, callback: Any) -> None:
         pass
 

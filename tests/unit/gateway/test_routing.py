@@ -35,6 +35,8 @@ class Client(SimpleNamespace):
     gone = False
     head_sent = False
 
+    def watch(self) -> None: ...
+
     def on_gone(self, callback: Any) -> None:
         pass
 

@@ -29,6 +29,8 @@ class Client(SimpleNamespace):
 
     gone = False
 
+    def watch(self) -> None: ...
+
     def on_gone(self, callback: Any) -> None:
         pass
 
