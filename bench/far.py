@@ -1,7 +1,7 @@
 """The far end: a provider that costs next to nothing (`bench/c/far.c`), and what to ask of it.
 
-Its usage is true: 1,000 tokens of input, 600 of them cached; one token of output an event, 64 in a
-plain answer.
+Its usage is true: 1,000 tokens of input, 600 of them cached; 32 tokens of output an event of 300
+bytes, 256 in a plain answer of 1 KB.
 """
 
 import json
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from bench.c import program
 
-INPUT_TOKENS, CACHED_TOKENS, PLAIN_TOKENS = 1_000, 600, 64
+INPUT_TOKENS, CACHED_TOKENS, PLAIN_TOKENS, EVENT_TOKENS = 1_000, 600, 256, 32
 PATHS = {"chat": "/v1/chat/completions", "messages": "/v1/messages"}
 SLUGS = {"chat": "gpt-4.1", "messages": "claude-opus-5-5"}
 TERMINALS = {"chat": "data: [DONE]", "messages": "event: message_stop"}
@@ -39,7 +39,7 @@ class Asked(NamedTuple):
     """Of the stream, all of them; 0: a plain answer."""
     terminal: str = ""
     paced: int = 0
-    """Of the events those that carry text: tokens of output."""
+    """Of the events those that carry text, `EVENT_TOKENS` each."""
 
 
 @contextmanager
@@ -73,7 +73,9 @@ def pieces(dialect: str, events: int) -> list[bytes]:
 
 def plain(*, body_bytes: int = 0, plain_bytes: int = 1024, slug: str = "") -> Asked:
     """A chat request for a plain answer of about `plain_bytes`; the prompt fills `body_bytes`."""
-    return Asked(PATHS["chat"], _body("chat", f"plain_bytes={plain_bytes}", 64, body_bytes, slug))
+    return Asked(
+        PATHS["chat"], _body("chat", f"plain_bytes={plain_bytes}", PLAIN_TOKENS, body_bytes, slug)
+    )
 
 
 def stream(
@@ -88,7 +90,7 @@ def stream(
     """A request for a stream: `events` of about `event_bytes`, `gap_us` apart (0: as fast as it is
     read)."""
     words = f"events={events} gap_us={gap_us} event_bytes={event_bytes}"
-    body = _body(dialect, words, max(64, events), body_bytes, slug)[:-1] + b',"stream":true}'
+    body = _body(dialect, words, events * EVENT_TOKENS, body_bytes, slug)[:-1] + b',"stream":true}'
     total = events + _FRAMES[dialect]
     return Asked(PATHS[dialect], body, total, TERMINALS[dialect], events)
 
@@ -102,7 +104,7 @@ def picture(size_bytes: int) -> Asked:
         {"type": "text", "text": f"[far plain_bytes=1024] {_WORDS}"},
         {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}},
     ]
-    return Asked(PATHS["chat"], _json("chat", turn, 64, ""))
+    return Asked(PATHS["chat"], _json("chat", turn, PLAIN_TOKENS, ""))
 
 
 def _body(dialect: str, words: str, max_tokens: int, size_bytes: int, slug: str) -> bytes:

@@ -4,6 +4,9 @@
 
 #include "common.h"
 
+/* Of a paced event: about what the text of 300 bytes is; a plain answer of 1 KB has 256. */
+#define EVENT_TOKENS 32
+
 struct asked {
     int events, gap_us, event_bytes, plain_bytes, first_us;
     bool messages;
@@ -70,14 +73,14 @@ static void chat_script(struct script *script) {
                CHAT_CHUNK "\"choices\":[],\"usage\":{\"prompt_tokens\":1000,"
                           "\"completion_tokens\":%d,\"total_tokens\":%d,"
                           "\"prompt_tokens_details\":{\"cached_tokens\":600}}}\n\n",
-               script->asked.events, 1000 + script->asked.events);
+               script->asked.events * EVENT_TOKENS, 1000 + script->asked.events * EVENT_TOKENS);
     chunk(&script->last, &last);
     free(last.data);
     add_event(&script->last, "data: [DONE]\n\n", 0);
     plain_answer(script,
                  "{\"id\":\"chatcmpl-bench\",\"object\":\"chat.completion\","
                  "\"created\":1790000000,\"model\":\"bench\",\"usage\":{\"prompt_tokens\":1000,"
-                 "\"completion_tokens\":64,\"total_tokens\":1064,"
+                 "\"completion_tokens\":256,\"total_tokens\":1256,"
                  "\"prompt_tokens_details\":{\"cached_tokens\":600}},"
                  "\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":\"",
                  "\"},\"finish_reason\":\"stop\"}]}");
@@ -107,12 +110,12 @@ static void messages_script(struct script *script) {
     add_event(&script->last,
               "event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{"
               "\"stop_reason\":\"end_turn\",\"stop_sequence\":null}," MESSAGE_USAGE "}\n\n",
-              script->asked.events);
+              script->asked.events * EVENT_TOKENS);
     add_event(&script->last, "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n", 0);
     plain_answer(script,
                  "{\"id\":\"msg_bench\",\"type\":\"message\",\"role\":\"assistant\","
                  "\"model\":\"bench\",\"stop_sequence\":null,\"stop_reason\":\"end_turn\","
-                 "\"usage\":{\"input_tokens\":400,\"output_tokens\":64,"
+                 "\"usage\":{\"input_tokens\":400,\"output_tokens\":256,"
                  "\"cache_read_input_tokens\":600,\"cache_creation_input_tokens\":0},"
                  "\"content\":[{\"type\":\"text\",\"text\":\"",
                  "\"}]}");

@@ -9,7 +9,8 @@
  *
  * `gap_us` lies between events (0: as fast as the reader takes them), `first_us` before the head.
  * Nothing of a body is parsed but that. Usage is true: 1,000 tokens of input, 600 of them cached,
- * one token of output an event, 64 in a plain answer.
+ * and as much output as the text can be: 32 tokens an event of 300 bytes, 256 in a plain answer of
+ * 1 KB. A gateway that compares the two finds nothing to remark.
  *
  * One thread; timers in a heap; every write leaves at once (TCP_NODELAY).
  */

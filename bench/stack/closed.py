@@ -12,6 +12,7 @@ from corvus_proxy.ops import role
 from corvus_proxy.roles import gateway
 from corvus_proxy.roles.parent import die_with_parent
 from corvus_proxy.roles.process import set_up_logs
+from corvus_proxy.roles.reloading import Stamp, stamp_of
 from corvus_proxy.settings import Settings, config_path, load
 from corvus_proxy.till import reply
 from corvus_proxy.till.client import Till
@@ -69,8 +70,8 @@ class SilentJournal:
 class ClosedProcess(gateway.Process):
     """The gateway's process over them."""
 
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(settings)
+    def __init__(self, settings: Settings, *, since: Stamp) -> None:
+        super().__init__(settings, since=since)
         self._till = GrantingTill.open(settings.redis.url, timeout_ms=settings.redis.timeout_ms)
 
     async def start(self) -> None:
@@ -83,7 +84,8 @@ def create() -> Any:
     """The ASGI application of one process."""
     die_with_parent()
     set_up_logs()
-    process = ClosedProcess(load(config_path()))
+    since = stamp_of(config_path())
+    process = ClosedProcess(load(config_path()), since=since)
 
     async def engine(client: Any) -> None:
         await process.engine(client)

@@ -115,7 +115,7 @@ class WhileWanted:
     """Ends the block a short while after the client has gone, with ClientGone, or at once when the
     process has to end, with GatewayStopping."""
 
-    __slots__ = ("_drain_s", "_exchange", "_loop", "_patience", "_stopping", "_telling", "_waiting")
+    __slots__ = ("_drain_s", "_exchange", "_loop", "_patience", "_stopping", "_waiting")
 
     def __init__(self, exchange: Exchange, cancel_drain_s: float, stopping: Stopping) -> None:
         self._exchange = exchange
@@ -123,12 +123,12 @@ class WhileWanted:
         self._stopping = stopping
         self._loop = asyncio.get_running_loop()
         self._patience = asyncio.timeout(None)
-        self._telling = stopping.telling(self._stop)
         self._waiting = True
 
     async def __aenter__(self) -> None:
         await self._patience.__aenter__()
-        self._telling.__enter__()
+        # Not kept here: a cycle for each request would be the garbage collector's to find.
+        self._stopping.tell(self._stop)
         self._exchange.client.on_gone(self._gone)
 
     async def __aexit__(
@@ -138,7 +138,7 @@ class WhileWanted:
         trace: TracebackType | None,
     ) -> None:
         self._waiting = False
-        self._telling.__exit__(kind, error, trace)
+        self._stopping.tell_no_more(self._stop)
         try:
             await self._patience.__aexit__(kind, error, trace)
         except TimeoutError:

@@ -18,9 +18,7 @@ class Telling:
         self._callback = callback
 
     def __enter__(self) -> None:
-        if self._stopping.over:
-            self._callback()
-        self._stopping.told.add(self._callback)
+        self._stopping.tell(self._callback)
 
     def __exit__(
         self,
@@ -28,7 +26,7 @@ class Telling:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._stopping.told.discard(self._callback)
+        self._stopping.tell_no_more(self._callback)
 
 
 class Stopping:
@@ -36,8 +34,17 @@ class Stopping:
 
     def __init__(self) -> None:
         self.over = False
-        self.told: set[Callable[[], None]] = set()
-        """Who is told of the end."""
+        self._told: set[Callable[[], None]] = set()
+
+    def tell(self, callback: Callable[[], None]) -> None:
+        """Has `callback` called when the end comes; at once if it has come."""
+        if self.over:
+            callback()
+        self._told.add(callback)
+
+    def tell_no_more(self, callback: Callable[[], None]) -> None:
+        """Ends `tell`."""
+        self._told.discard(callback)
 
     def telling(self, callback: Callable[[], None]) -> Telling:
         """See `Telling`."""
@@ -46,5 +53,5 @@ class Stopping:
     def end(self) -> None:
         """The patience is over."""
         self.over = True
-        for callback in tuple(self.told):
+        for callback in tuple(self._told):
             callback()

@@ -103,6 +103,7 @@ class AsgiClient:
     def close(self) -> None:
         """Stops watching; called when the request has been answered."""
         self._closed = True
+        self._callbacks.clear()  # they know of the request, and it knows of this client
         if self._watching is not None:
             self._watching.cancel()
 

@@ -35,7 +35,7 @@ def test_streams_are_whole_and_paced(end: Far, dialect: str) -> None:
 
 @pytest.mark.parametrize("dialect", ["chat", "messages"])
 def test_the_usage_of_a_stream_is_true(dialect: str) -> None:
-    """One token of output an event; the numbers of input as `bench.far` names them."""
+    """So many tokens of output an event; the numbers of input as `bench.far` names them."""
     told = [
         json.loads(line.removeprefix(b"data: "))
         for piece in far.pieces(dialect, 7)
@@ -46,10 +46,10 @@ def test_the_usage_of_a_stream_is_true(dialect: str) -> None:
     if dialect == "chat":
         cached = usage["prompt_tokens_details"]["cached_tokens"]
         assert (usage["prompt_tokens"], cached) == USAGE["chat"]
-        assert usage["completion_tokens"] == 7
+        assert usage["completion_tokens"] == 7 * far.EVENT_TOKENS
     else:
         assert (usage["input_tokens"], usage["cache_read_input_tokens"]) == USAGE["messages"]
-        assert usage["output_tokens"] == 7
+        assert usage["output_tokens"] == 7 * far.EVENT_TOKENS
 
 
 @pytest.mark.parametrize("size_bytes", [300, 50_000, 5_000_000])
