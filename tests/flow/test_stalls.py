@@ -200,7 +200,7 @@ async def test_each_chunk_leaves_in_the_turn_in_which_it_came(
         received(self, data)
 
     monkeypatch.setattr(Connection, "data_received", data_received)
-    process = ClosedProcess(settings.load(config, {}))
+    process = ClosedProcess(settings.load(config, {}), since=())
     await open_all(process._till)
     await process.start()
     while process._ready() is not None:  # noqa: ASYNC110 -- it is told to nobody
