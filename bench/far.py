@@ -54,15 +54,27 @@ def running(port: int = 0) -> Iterator[Far]:
         child.communicate()
 
 
-def pieces(dialect: str, events: int) -> list[bytes]:
-    """A stream's body as it comes, an event a piece, its usage with it."""
-    asked = stream(dialect=dialect, events=events, gap_us=0)
+def whole(asked: Asked) -> bytes:
+    """One answer as it comes, its head with it."""
     head = f"POST {asked.path} HTTP/1.1\r\nhost: far\r\ncontent-length: {len(asked.body)}\r\n\r\n"
     received = b""
     with running() as far, socket.create_connection(("127.0.0.1", far.port)) as near:
         near.sendall(head.encode() + asked.body)
-        while not received.endswith(b"\r\n0\r\n\r\n"):
+        while not _is_whole(received, streamed=bool(asked.events)):
             received += near.recv(65536)
+    return received
+
+
+def _is_whole(received: bytes, *, streamed: bool) -> bool:
+    if streamed:
+        return received.endswith(b"\r\n0\r\n\r\n")
+    head, found, body = received.partition(b"\r\n\r\n")
+    return bool(found) and len(body) == int(head.rpartition(b"content-length: ")[2].split()[0])
+
+
+def pieces(dialect: str, events: int) -> list[bytes]:
+    """A stream's body as it comes, an event a piece, its usage with it."""
+    received = whole(stream(dialect=dialect, events=events, gap_us=0))
     framed, found = received.partition(b"\r\n\r\n")[2], []
     while (size := int(framed.partition(b"\r\n")[0], 16)) > 0:
         begin = framed.index(b"\r\n") + 2

@@ -7,6 +7,7 @@ from bench.scenarios.base import QUICK, Bench, Plan
 
 SCENARIOS: dict[str, Callable[[Bench], None]] = {
     "plain": plain.saturation,
+    "server": plain.server,
     "rate": plain.rate,
     "streams": streaming.few,
     "streams640": streaming.many,

@@ -5,7 +5,7 @@ from functools import partial
 from bench import far
 from bench.far import Asked
 from bench.scenarios.base import Bench, alternate
-from bench.stack import Subject
+from bench.stack import Subject, floor
 
 CONNECTIONS = 16
 RATE = 200
@@ -29,6 +29,23 @@ def _saturate(
     bench: Bench, scenario: str, asked: Asked, subject: Subject, round_number: int
 ) -> None:
     bench.measured(subject, scenario, asked, round_number, connections=CONNECTIONS)
+
+
+def server(bench: Bench) -> None:
+    """The ASGI server without the gateway, answering by itself and forwarding: what comes before
+    the first line of ours."""
+    asked = far.plain()
+    with floor.running(bench.far) as alone:
+        answers = alone._replace(variant={"does": "answers"})
+        forwards = alone._replace(variant={"does": "forwards"})
+        alternate(
+            bench.plan.rounds,
+            *(partial(_saturate, bench, "server", asked, subject) for subject in bench.nginx),
+            partial(_saturate, bench, "server", asked._replace(path="/answers"), answers),
+            partial(
+                _saturate, bench, "server", asked._replace(path=f"/forwards{asked.path}"), forwards
+            ),
+        )
 
 
 def rate(bench: Bench) -> None:
