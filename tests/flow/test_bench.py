@@ -27,4 +27,4 @@ def test_a_scenario_that_does_not_exist_is_named() -> None:
     """With those that do, before anything starts."""
     done = corvus("bench", "plaid", check=False)
     assert done.returncode != 0
-    assert "no scenario plaid; there are: plain, rate" in done.stderr
+    assert "no scenario plaid; there are: plain, server, rate" in done.stderr

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.stack import RunningStack
 
 ROOT = Path(__file__).parents[2]
@@ -25,6 +27,7 @@ def bench(
     )
 
 
+@pytest.mark.slow
 def test_a_running_gateway_is_measured_and_its_books_agree(
     stack: RunningStack, tmp_path: Path
 ) -> None:

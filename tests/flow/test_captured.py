@@ -104,16 +104,22 @@ def sent_body(one: Captured) -> bytes:
     return json.dumps({**one.body, "model": model}).encode()
 
 
-def own_name(stack: RunningStack, member: str, text: str) -> str:
+@pytest.fixture(scope="module")
+def rich(stack: RunningStack) -> str:
+    """A secret whose balance covers every request's ceiling: no output limit is lowered."""
+    return str(stack.new_key("1000")["secret"])
+
+
+def own_name(stack: RunningStack, key: str, member: str, text: str) -> str:
     """What a customer's name is sent as: keyed by the installation and the wallet."""
     pepper = load(stack.state / "up.toml").pepper()
-    found = parse(stack.demo_key)
+    found = parse(key)
     assert found is not None
     said = b"\0".join([b"tenant", found.wallet.encode(), member.encode(), b"s" + text.encode()])
     return hmac.new(pepper, said, hashlib.sha256).hexdigest()[:32]
 
 
-def expected(stack: RunningStack, path: str, body: bytes) -> tuple[bytes, list[str]]:
+def expected(stack: RunningStack, key: str, path: str, body: bytes) -> tuple[bytes, list[str]]:
     """The body that the upstream should have, and the names of the edits."""
     given = json.loads(body)
     edits = []
@@ -121,7 +127,7 @@ def expected(stack: RunningStack, path: str, body: bytes) -> tuple[bytes, list[s
         if member in outer:
             whole = member if outer is given else f"metadata.{member}"
             old = json.dumps({member: outer[member]})[1:-1].encode()
-            new = json.dumps({member: own_name(stack, whole, outer[member])})[1:-1].encode()
+            new = json.dumps({member: own_name(stack, key, whole, outer[member])})[1:-1].encode()
             assert body.count(old) == 1
             body = body.replace(old, new)
             edits.append(whole)
@@ -146,16 +152,16 @@ def expected(stack: RunningStack, path: str, body: bytes) -> tuple[bytes, list[s
 @pytest.mark.clients
 @pytest.mark.parametrize("one", ALL, ids=lambda one: one.name)
 def test_a_captured_request_reaches_the_upstream_as_it_was_written(
-    stack: RunningStack, one: Captured
+    stack: RunningStack, rich: str, one: Captured
 ) -> None:
     """Identical, or with exactly the named edit."""
     body = sent_body(one)
-    answer = stack.ask(one.path, body, **one.headers)
+    answer = stack.ask(one.path, body, key=rich, **one.headers)
     assert answer.status_code == 200, answer.text
     if one.path not in FORWARDED:
         assert answer.json()["input_tokens"] > 0
         return
-    wanted, edits = expected(stack, one.path, body)
+    wanted, edits = expected(stack, rich, one.path, body)
     assert (wanted == body) == (not edits)
     row = stack.served()[-1]
     assert row["body_sha256"] == hashlib.sha256(wanted).hexdigest(), (edits, wanted[:200])

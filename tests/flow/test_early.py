@@ -171,6 +171,7 @@ def test_a_client_that_goes_meanwhile_pays_nothing(early: RunningStack) -> None:
     assert early.settled(key["key_id"])["spent_nanos"] == 0
 
 
+@pytest.mark.slow
 def test_official_clients_read_a_late_error_as_one(early: RunningStack) -> None:
     """And a slow answer as an answer, pings and all; each asks once."""
     import anthropic

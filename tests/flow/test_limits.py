@@ -127,6 +127,7 @@ def test_another_model_than_those_of_its_list_is_refused(stack: RunningStack, pa
     assert stack.ask(mine, body(mine), key=secret).status_code == 200
 
 
+@pytest.mark.slow
 def test_two_processes_are_one_limit_and_the_dead_hold_no_place(tmp_path: Path) -> None:
     """Both count the same minute and the same requests at once; what ran in a process that was
     killed runs no more soon after, and in no minute is more admitted than may be."""

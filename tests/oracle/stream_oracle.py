@@ -1,5 +1,6 @@
 """The stream meter, slow and obvious: the whole stream at once, the whole tree of every event."""
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -206,7 +207,7 @@ def _take_chat(seen: Seen, body: Node) -> None:
     seen.usage_last = _usage(seen, body) or seen.usage_last
     for member in body.members or ():
         if member.name == "service_tier" and member.node.is_text:
-            seen.service_tier = str(member.node.value)
+            seen.service_tier = _as_a_word(member.node)
     seen.model = seen.model or _word(body, "model")
     seen.upstream_id = seen.upstream_id or _word(body, "id")
 
@@ -279,9 +280,20 @@ def _response_error(body: Node) -> Node | None:
 
 def _last_word(owner: Node | None, name: str) -> str:
     """The last of the members of that name that is a text."""
-    texts = [m.node.value for m in (owner.members if owner else None) or () if m.name == name
-             and m.node.is_text]  # fmt: skip
+    texts = [_as_a_word(m.node) for m in (owner.members if owner else None) or ()
+             if m.name == name and m.node.is_text]  # fmt: skip
     return texts[-1] if texts else ""
+
+
+def _as_a_word(node: Node) -> str:
+    """A text in which an escape of a character beyond ASCII is a question mark: no word that is
+    looked for has one."""
+    text: str = json.loads(re.sub(rb"\\\\|\\u([0-9a-fA-F]{4})", _plain_escape, node.raw))
+    return text
+
+
+def _plain_escape(found: re.Match[bytes]) -> bytes:
+    return b"?" if found[1] and int(found[1], 16) >= 0x80 else found[0]
 
 
 def _object(owner: Node | None, name: str) -> bytes:
