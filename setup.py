@@ -30,7 +30,7 @@ EXTENSIONS = [
         extra_link_args=LINK,
         depends=[str(FLAGS)],
     )
-    for name in ("body", "stream")
+    for name in ("body", "resp", "stream")
 ]
 
 setup(ext_modules=cythonize(EXTENSIONS, build_dir="build", language_level=3))

@@ -6,30 +6,43 @@ a row that disagrees with its oracle fails, so that nothing fast and wrong is ev
 
 import asyncio
 import functools
+import gzip
+import hmac
 import itertools
 import json
+import random
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import brotli
+import hiredis
 import pytest
 import uvloop
+import zstandard
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from bench.upstream import chat, messages
-from corvus_proxy._fast import StreamMeter, scan_body
+from bench import far
+from corvus_proxy import clock, secret
+from corvus_proxy._fast import StreamMeter, pack, scan_body
 from corvus_proxy.catalogue import book
+from corvus_proxy.gateway import admission
+from corvus_proxy.gateway.quoting import quote
+from corvus_proxy.money.event import Mark
 from corvus_proxy.money.pricing import charge
 from corvus_proxy.money.usage import from_chat
 from corvus_proxy.ops import embedded
-from corvus_proxy.settings import PricingSettings
-from corvus_proxy.till import reply
+from corvus_proxy.settings import HoldSettings, PricingSettings
+from corvus_proxy.till import reply, scripts
 from corvus_proxy.till.client import Till
+from corvus_proxy.till.journal import Node
+from corvus_proxy.wire import answer, edits, encoding, headers, request
+from corvus_proxy.wire.dialect import Dialect
 from tests.oracle import bill, body_oracle, stream_oracle
 
 BODY_SIZES_KB = (2, 48)
 EVENTS = 64
-SCRIPTS = {"chat": chat, "messages": messages}
 WALLET = "w_benchbench00"
 CALLERS = 64
 
@@ -59,21 +72,10 @@ def body(size_kb: int) -> bytes:
     return json.dumps(asked).encode()
 
 
+@functools.cache
 def chunks(dialect: str) -> list[bytes]:
     """A stream as it comes: the body's bytes, one piece an event."""
-    script = SCRIPTS[dialect](EVENTS, 300, 1024)
-    return [
-        _unchunked(part) for part in (script.first, *[script.event] * EVENTS, script.last) if part
-    ]
-
-
-def _unchunked(framed: bytes) -> bytes:
-    found = b""
-    while framed:
-        size, _, rest = framed.partition(b"\r\n")
-        found += rest[: int(size, 16)]
-        framed = rest[int(size, 16) + 2 :]
-    return found
+    return far.pieces(dialect, EVENTS)
 
 
 def meter(dialect: str, pieces: list[bytes]) -> StreamMeter:
@@ -83,6 +85,23 @@ def meter(dialect: str, pieces: list[bytes]) -> StreamMeter:
         found.feed(piece)
     found.finish()
     return found
+
+
+@pytest.mark.benchmark(group="decode 1 MB")
+@pytest.mark.parametrize("name", ["gzip", "deflate", "br", "zstd"])
+def test_decode(benchmark: BenchmarkFixture, name: str) -> None:
+    """A compressed request body of hexadecimal words: 2.5 to 1."""
+    chance = random.Random(7)
+    words = [f"{chance.randrange(10**6):x}" for _ in range(3_000)]
+    plain = " ".join(chance.choice(words) for _ in range(150_000)).encode()
+    packed = {
+        "gzip": gzip.compress,
+        "deflate": zlib.compress,
+        "br": functools.partial(brotli.compress, quality=5),
+        "zstd": zstandard.ZstdCompressor().compress,
+    }[name](plain)
+    bound = encoding.Bound(33_554_432, 100)
+    assert benchmark(encoding.decode, name, packed, bound) == plain
 
 
 @pytest.mark.parametrize("size_kb", BODY_SIZES_KB)
@@ -126,6 +145,186 @@ def test_charge(benchmark: BenchmarkFixture, way: str, monkeypatch: pytest.Monke
     else:
         nanos = benchmark(bill.chat_nanos, "gpt-5.6-sol", usage)
     assert nanos == bill.chat_nanos("gpt-5.6-sol", usage)
+
+
+HEADERS = [
+    (b"host", b"api.example.com"),
+    (b"user-agent", b"claude-cli/2.0 (external, cli)"),
+    (b"accept", b"application/json"),
+    (b"accept-encoding", b"gzip, deflate, br, zstd"),
+    (b"connection", b"keep-alive, x-own"),
+    (b"content-type", b"application/json"),
+    (b"anthropic-version", b"2023-06-01"),
+    (b"anthropic-beta", b"claude-code-20250219,interleaved-thinking-2025-05-14"),
+    (b"x-stainless-lang", b"js"),
+    (b"x-own", b"1"),
+    (b"content-length", b"2048"),
+]
+
+
+@pytest.mark.parametrize("way", ["product", "oracle"])
+def test_caller(benchmark: BenchmarkFixture, way: str) -> None:
+    """The secret of a request: its header, its checksum, the digest that Redis knows."""
+    benchmark.group = "find the caller"
+    pepper, text = b"p" * 32, secret.new_secret(secret.new_wallet_id())
+    headers = [*HEADERS, (b"authorization", f"Bearer {text}".encode())]
+
+    def oracle(headers: list[tuple[bytes, bytes]], pepper: bytes) -> tuple[str, str]:
+        given = dict(headers)[b"authorization"].decode().split()[1]
+        number = zlib.crc32(given[:-6].encode())
+        digits = [clock.BASE62[number // 62**place % 62] for place in range(5, -1, -1)]
+        assert "".join(digits) == given[-6:]
+        return "w_" + given[10:22], hmac.new(pepper, given.encode(), "sha256").hexdigest()
+
+    found = benchmark({"product": admission.caller, "oracle": oracle}[way], headers, pepper)
+    assert tuple(found) == oracle(headers, pepper)
+
+
+@pytest.mark.parametrize("size_kb", BODY_SIZES_KB)
+@pytest.mark.parametrize("way", ["product", "oracle"])
+def test_read_request(benchmark: BenchmarkFixture, way: str, size_kb: int) -> None:
+    """A request's body until it is known what it asks for: decoded, scanned, checked. The oracle
+    only decodes it, and checks nothing."""
+    benchmark.group = f"read a request of {size_kb} KB"
+    data = body(size_kb)
+    if way == "product":
+        asked = benchmark(request.read, Dialect.CHAT, data)
+        found = (asked.model, asked.stream, asked.limit_tokens)
+    else:
+        raw = benchmark(json.loads, data)
+        found = (raw["model"], raw["stream"], raw["max_tokens"])
+    assert found == ("gpt-4.1", True, 1000)
+
+
+def test_quote(benchmark: BenchmarkFixture) -> None:
+    """What is held for a request of 48 KB, from what was read; the oracle of its bound is compared
+    in the tests of `quoting`."""
+    benchmark.group = "quote a request"
+    model = book.load(PricingSettings()).find("gpt-4.1")
+    assert model is not None
+    asked = request.read(Dialect.CHAT, body(48))
+    found = benchmark(quote, asked, model, HoldSettings(), clamp=True)
+    assert 0 < found.least_nanos <= found.most_nanos
+
+
+@pytest.mark.parametrize("way", ["product", "oracle"])
+def test_headers(benchmark: BenchmarkFixture, way: str) -> None:
+    """The headers that reach the upstream."""
+    benchmark.group = "headers to the upstream"
+
+    def oracle(given: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        kept = (b"accept", b"content-type", b"user-agent", b"anthropic-version", b"anthropic-beta")
+        return [pair for pair in given if pair[0] in kept]
+
+    found = benchmark({"product": headers.to_upstream, "oracle": oracle}[way], HEADERS)
+    assert (b"anthropic-version", b"2023-06-01") in found
+    assert all(name not in (b"host", b"x-own", b"connection") for name, _ in found)
+
+
+@pytest.mark.parametrize("way", ["product", "oracle"])
+def test_edits(benchmark: BenchmarkFixture, way: str) -> None:
+    """Another model's name and the wish for usage in a body of 48 KB."""
+    benchmark.group = "edit a body of 48 KB"
+    data = body(48)
+    asked = request.read(Dialect.CHAT, data)
+    splices = [*request.model_splices(asked, "other"), *request.usage_splices(asked, data)]
+
+    def oracle(data: bytes) -> bytes:
+        raw = json.loads(data)
+        raw |= {"model": "other", "stream_options": {"include_usage": True}}
+        return json.dumps(raw).encode()
+
+    work = {"product": (edits.apply, data, splices), "oracle": (oracle, data)}[way]
+    made = benchmark(*work)
+    assert json.loads(made) == json.loads(oracle(data))
+
+
+@pytest.mark.parametrize("dialect", ["chat", "messages"])
+@pytest.mark.parametrize("way", ["product", "oracle"])
+def test_read_answer(benchmark: BenchmarkFixture, way: str, dialect: str) -> None:
+    """A plain answer of 1 KB: its usage, and whether it says anything."""
+    benchmark.group = f"read a plain {dialect} answer"
+    text = "tide " * 150
+    counts = {"prompt_tokens": 1000, "completion_tokens": 64}
+    turn = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+    whole: dict[str, Any] = {"id": "a", "model": "m", "usage": counts, "choices": [turn]}
+    if dialect == "messages":
+        content = [{"type": "text", "text": text}]
+        whole = {"id": "a", "model": "m", "usage": counts, "content": content}
+        whole["stop_reason"] = "end_turn"
+    data = json.dumps(whole).encode()
+    if way == "product":
+        seen = benchmark(answer.read_whole, Dialect(dialect), data)
+        assert seen is not None
+        found = seen.usage
+    else:
+        found = benchmark(json.loads, data)["usage"]
+    assert found == counts
+
+
+@pytest.mark.parametrize("name", ["reserve", "settle"])
+@pytest.mark.parametrize("way", ["product", "oracle"])
+def test_reply(benchmark: BenchmarkFixture, way: str, name: str) -> None:
+    """A script's reply as a value, from the bytes on the wire."""
+    benchmark.group = f"read the reply of {name}"
+    words = {
+        "reserve": [b"OK", b"2000", b"99999999998000", b"key_bench0000000"],
+        "settle": [b"OK", b"1500", b"0", b"99999999998500", b"123456", b"1"],
+    }[name]
+    wire = b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(w), w) for w in words)
+    reader = hiredis.Reader()
+
+    def product(wire: bytes) -> Any:
+        reader.feed(wire)
+        return scripts.decode(name, reader.gets())
+
+    def oracle(wire: bytes) -> Any:
+        parts = wire.split(b"\r\n")[2::2]
+        return [int(part) for part in parts[1:] if part.isdigit()]
+
+    found = benchmark({"product": product, "oracle": oracle}[way], wire)
+    assert [part for part in found if isinstance(part, int)] == oracle(wire)
+
+
+def test_journal(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
+    """The lines of one request, written to a file; its sync is a thread's. No oracle: what is
+    written is read back in the tests of the journal."""
+    benchmark.group = "journal a request"
+    loop = uvloop.new_event_loop()
+    ask = reply.Ask("req_0", WALLET, "digest", 1_000, 2_000, 0, "pv", "gpt-4.1", 100)
+    charge = reply.Charge("req_0", WALLET, "key_bench", "gpt-4.1", 1, "completed", b'{"pv":"pv"}')
+
+    async def rounds() -> None:
+        journal = Node(tmp_path, b"p" * 32).journal("bench", sync_ms=20)
+
+        def once() -> None:
+            assert journal.opened(ask)
+            journal.settling(charge)
+            journal.ended("req_0", 1, Mark(1, 1))
+
+        benchmark(once)
+
+    loop.run_until_complete(rounds())
+    loop.close()
+
+
+def packed_plainly(words: list[bytes | str | int]) -> bytes:
+    """An array of bulk strings, as the protocol's document says it."""
+    texts = [word if isinstance(word, bytes) else str(word).encode() for word in words]
+    return b"*%d\r\n" % len(texts) + b"".join(b"$%d\r\n%b\r\n" % (len(x), x) for x in texts)
+
+
+@pytest.mark.parametrize("how", [lambda words: pack(0, b"", words), packed_plainly],
+                         ids=["ours", "oracle"])  # fmt: skip
+def test_request_to_redis(benchmark: BenchmarkFixture, how: Any) -> None:
+    """A reserve as it is written."""
+    benchmark.group = "a call packed for Redis"
+    words: list[bytes | str | int] = [
+        "EVALSHA", "a" * 40, 7, *scripts.money_keys(1, WALLET), "1", "req_" + "0" * 24, WALLET,
+        "d" * 64, "bench", 1_000, 2_000_000, 0, "2026-11-26", "gpt-4.1", 100, 10_000, "2026-11-26",
+        "2026-11",
+    ]  # fmt: skip
+    assert benchmark(how, words) == packed_plainly(words)
 
 
 class OpenTill(NamedTuple):

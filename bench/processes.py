@@ -1,6 +1,8 @@
 """Processes under measurement: their tree, CPU time and cores, from Linux's /proc."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -32,6 +34,21 @@ def cpu_us(root: int) -> int:
     return ticks * 1_000_000 // TICKS_PER_S
 
 
+def memory_kb(root: int) -> dict[str, int]:
+    """Of a tree: `tree`, its proportional memory (shared pages once), and `process`, the resident
+    memory of its largest process."""
+    total = largest = 0
+    for pid in tree(root):
+        try:
+            rows = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
+        except OSError:
+            continue  # it ended meanwhile
+        sizes = {row.split(":")[0]: int(row.split()[1]) for row in rows}
+        total += sizes.get("Pss", 0)
+        largest = max(largest, sizes.get("Rss", 0))
+    return {"tree": total, "process": largest}
+
+
 def pin(root: int, cores: set[int]) -> None:
     """Keeps a process tree, and every thread of it, on these cores."""
     for pid in tree(root):
@@ -58,3 +75,14 @@ def _stat(pid: int) -> list[str]:
     except OSError:
         return []
     return text[text.rindex(")") + 2 :].split()
+
+
+@contextmanager
+def off_the_first_core() -> Iterator[None]:
+    """What starts inside stays off the core of whoever is measured, where there is another."""
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, set(sorted(cores)[1:]) or cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)

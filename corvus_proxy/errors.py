@@ -7,6 +7,7 @@
     │   ├── InvalidKey          401  no key, or one that nobody has
     │   ├── KeyDisabled         403  frozen or revoked, or a secret that was changed
     │   ├── KeyExpired          403  the key has reached the end that its owner set
+    │   ├── ModelNotAllowed     403  the key's owner has named the models that it may use
     │   ├── NotPermitted        403  this key may not do it, or not without more than the key
     │   ├── NotFound            404  no such path, model or thing
     │   ├── MethodNotAllowed    405
@@ -24,6 +25,7 @@
     │   ├── UpstreamRefused     4xx  the provider refused the request as the client sent it
     │   ├── UpstreamOverloaded  429  the provider is busy, or our account there is limited
     │   ├── UpstreamUnavailable 502  no answer, or none that may be relayed
+    │   ├── UpstreamCut         502  a stream that ended before it was complete
     │   └── UpstreamTimeout     504
     ├── SlowReader              408  we end an answer that nobody reads
     └── GatewayStopping         503  we end what runs: the process was told to stop
@@ -33,6 +35,7 @@ turns an instance into the caller's dialect. An expected "no" inside a package i
 are raised where a request ends.
 """
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import ClassVar
 
@@ -63,6 +66,9 @@ class RequestError(CorvusError):
     fault: ClassVar[Fault] = Fault.GATEWAY
     retry: ClassVar[bool] = False
     """Whether the same request may well succeed later: sent as `x-should-retry`."""
+    retry_after_default_s: ClassVar[int | None] = None
+    """Sent as `Retry-After` where whoever raises it does not know better. Each class that says
+    retry has one, or is never raised without."""
 
     def __init__(
         self,
@@ -75,7 +81,7 @@ class RequestError(CorvusError):
         super().__init__(message)
         self.message = message
         self.param = param
-        self.retry_after_s = retry_after_s
+        self.retry_after_s = self.retry_after_default_s if retry_after_s is None else retry_after_s
         self.details = details or {}
 
 
@@ -107,6 +113,12 @@ class KeyDisabled(Refusal):
 
 class KeyExpired(Refusal):
     status, code = 403, "key_expired"
+
+
+class ModelNotAllowed(Refusal):
+    """The model is sold here, and this key may not use it."""
+
+    status, code = 403, "model_not_allowed"
 
 
 class NotPermitted(Refusal):
@@ -161,7 +173,20 @@ class CapReached(Refusal):
 
 
 class LimitReached(Refusal):
+    """The key goes too fast; `headers` tell its limits as clients know them."""
+
     status, code, retry = 429, "rate_limit_exceeded", True
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after_s: int | None = None,
+        details: dict[str, object] | None = None,
+        headers: Sequence[tuple[bytes, bytes]] = (),
+    ) -> None:
+        super().__init__(message, retry_after_s=retry_after_s, details=details)
+        self.headers = headers
 
 
 class Unpriced(Refusal):
@@ -170,12 +195,14 @@ class Unpriced(Refusal):
 
 class LedgerUnavailable(Refusal):
     status, code, fault, retry = 503, "ledger_unavailable", Fault.LEDGER, True
+    retry_after_default_s = 2
 
 
 class RecordsUnavailable(Refusal):
     """What is asked for stands in the books, and they do not answer; inference needs them not."""
 
     status, code, fault, retry = 503, "records_unavailable", Fault.GATEWAY, True
+    retry_after_default_s = 2
 
 
 class UpstreamFault(RequestError):
@@ -183,24 +210,45 @@ class UpstreamFault(RequestError):
     zero."""
 
     status, code, fault, retry = 502, "upstream_error", Fault.UPSTREAM, True
+    retry_after_default_s: ClassVar[int | None] = 2
+    blame: str = "broken"
+    """Whose fault it is among request, credential, account and provider (`wire.verdict.Blame`)."""
+    wait_s: float | None = None
+    """The pause that the upstream asked for."""
 
 
 class UpstreamRefused(UpstreamFault):
-    """The provider's own 4xx about the client's request; its body is relayed as it came."""
+    """The provider's own 4xx about the client's request: `upstream_status`. Its body is relayed as
+    it came, unless it names the operator's account (`wire.refusal.Relayed`)."""
 
     status, code, fault, retry = 400, "upstream_refused", Fault.CLIENT, False
+    blame = "request"
+    retry_after_default_s = None
+
+    def __init__(self, message: str, *, upstream_status: int = 400) -> None:
+        super().__init__(message)
+        self.upstream_status = upstream_status
 
 
 class UpstreamOverloaded(UpstreamFault):
     status, code = 429, "upstream_overloaded"
+    blame = "busy"
+    retry_after_default_s = 5
 
 
 class UpstreamUnavailable(UpstreamFault):
     status, code = 502, "upstream_unavailable"
 
 
+class UpstreamCut(UpstreamFault):
+    """In a stream alone: what came of the answer is charged, the rest never came."""
+
+    status, code = 502, "upstream_cut"
+
+
 class UpstreamTimeout(UpstreamFault):
     status, code = 504, "upstream_timeout"
+    blame = "slow"
 
 
 class SlowReader(RequestError):
@@ -213,3 +261,4 @@ class GatewayStopping(RequestError):
     """The process was told to stop, and the time that running requests have is over."""
 
     status, code, fault, retry = 503, "gateway_stopping", Fault.GATEWAY, True
+    retry_after_default_s = 1

@@ -1,13 +1,16 @@
 """Every metric once, with its labels. No label names a key or a wallet.
 
 The processes of one machine keep their figures in the folder of PROMETHEUS_MULTIPROC_DIR, which the
-launcher sets before they start; the console collects them. `answered` runs once per request, so the
-children of its few label values are looked up once per process.
+launcher sets before they start; the console collects them. What is counted for every request is
+gathered and written together a moment later (`flush`): each write to the shared file asks the
+system for the process's id, and a request has a dozen.
 """
 
+import asyncio
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from functools import cache
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -44,6 +47,42 @@ FIRST_BYTE = Histogram(
 )
 DURATION = Histogram(
     "corvus_request_seconds", "From the request to its settling.", ["family"], buckets=_SECONDS
+)
+CREDENTIALS = Gauge(
+    "corvus_credentials",
+    "Gateway processes in which a credential is in this state.",
+    ["family", "credential", "state"],
+    multiprocess_mode="livesum",
+)
+CREDENTIAL_COST = Gauge(
+    "corvus_credential_cost_nanos",
+    "What a credential with a budget has cost this UTC day or month, in nano-dollars.",
+    ["family", "credential", "period"],
+    multiprocess_mode="livemax",
+)
+CREDENTIAL_BUDGET = Gauge(
+    "corvus_credential_budget_nanos",
+    "What a credential may cost in a UTC day or month, in nano-dollars; 0: no budget.",
+    ["family", "credential", "period"],
+    multiprocess_mode="livemax",
+)
+ATTEMPTS = Counter(
+    "corvus_upstream_attempts_total",
+    "Tries of requests with a credential, by what came of them.",
+    ["family", "credential", "result"],
+)
+PROBES = Counter(
+    "corvus_credential_probes_total",
+    "Free calls that asked whether a fallen credential is accepted again.",
+    ["family", "credential", "result"],
+)
+SESSIONS_MOVED = Counter(
+    "corvus_sessions_moved_total",
+    "Sessions that went on with another credential within the time that they are pinned for.",
+    ["family"],
+)
+RELOADS = Counter(
+    "corvus_reloads_total", "Changed configurations by what became of them.", ["result"]
 )
 HOLDS = Gauge("corvus_holds_living", "Holds of running requests.", multiprocess_mode="livesum")
 # Counts what is wrong, not what is right: every role's process starts all gauges at zero.
@@ -100,6 +139,82 @@ PROVIDER_FAILURES = Counter(
 HOLDS_EXPIRED = Counter("corvus_holds_expired_total", "Holds ended by the sweeper.")
 
 
+FLUSH_S = 0.2
+"""Figures of requests are so much behind."""
+
+
+class _Later:
+    """A child of a counter; what it is increased by is written with the next `flush`."""
+
+    __slots__ = ("_child", "_more")
+
+    def __init__(self, child: Counter) -> None:
+        self._child = child
+        self._more = 0.0
+
+    def inc(self, amount: float = 1.0) -> None:
+        if not self._more:
+            _wait_for_flush(self)
+        self._more += amount
+
+    def flush(self) -> None:
+        more, self._more = self._more, 0.0
+        self._child.inc(more)
+
+
+class _LaterSeconds:
+    """A child of a histogram over `_SECONDS`; its observations are written with the next `flush`,
+    each bucket once."""
+
+    __slots__ = ("_buckets", "_sum", "_values")
+
+    def __init__(self, child: Histogram) -> None:
+        # The library takes one observation at a time; it keeps these two for it.
+        self._buckets: list[Any] = child._buckets
+        self._sum: Any = child._sum
+        self._values: list[float] = []
+
+    def observe(self, value_s: float) -> None:
+        if not self._values:
+            _wait_for_flush(self)
+        self._values.append(value_s)
+
+    def flush(self) -> None:
+        values, self._values = self._values, []
+        self._sum.inc(sum(values))
+        counts: dict[int, int] = {}
+        for value_s in values:
+            at = bisect_left(_SECONDS, value_s)
+            counts[at] = counts.get(at, 0) + 1
+        for at, count in counts.items():
+            self._buckets[at].inc(count)
+
+
+class _Waiting:
+    """What is to be written, and the loop in which that is going to happen."""
+
+    children: ClassVar[list[_Later | _LaterSeconds]] = []
+    loop: ClassVar[asyncio.AbstractEventLoop | None] = None
+
+
+def _wait_for_flush(one: _Later | _LaterSeconds) -> None:
+    _Waiting.children.append(one)
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return  # whoever counts without a loop calls `flush`
+    if loop is not _Waiting.loop:
+        _Waiting.loop = loop
+        loop.call_later(FLUSH_S, flush)
+
+
+def flush() -> None:
+    """Writes what was counted since the last time; at the end of a process, the rest."""
+    children, _Waiting.children, _Waiting.loop = _Waiting.children, [], None
+    for one in children:
+        one.flush()
+
+
 def refused(dialect: str, code: str) -> None:
     REFUSALS.labels(dialect, code).inc()
 
@@ -111,30 +226,49 @@ def client_gone_early() -> None:
 def flagged(family: str, flags: Iterable[str]) -> None:
     """Counts what was remarkable about one answer's counts."""
     for flag in flags:
-        FLAGGED.labels(family, flag).inc()
+        _flags(family, flag).inc()
+
+
+@cache
+def _attempts(family: str, credential: str, result: str) -> _Later:
+    return _Later(ATTEMPTS.labels(family, credential, result))
+
+
+def attempted(family: str, credential: str, result: str) -> None:
+    """Counts one try; `result` is `answered` or whose fault it was."""
+    _attempts(family, credential, result).inc()
 
 
 class _Family(NamedTuple):
     """The children that every request of one family counts on."""
 
-    charged: Counter
-    duration: Histogram
-    first_byte: Histogram
+    charged: _Later
+    duration: _LaterSeconds
+    first_byte: _LaterSeconds
 
 
 @cache
 def _family(family: str) -> _Family:
-    return _Family(CHARGED.labels(family), DURATION.labels(family), FIRST_BYTE.labels(family))
+    return _Family(
+        _Later(CHARGED.labels(family)),
+        _LaterSeconds(DURATION.labels(family)),
+        _LaterSeconds(FIRST_BYTE.labels(family)),
+    )
 
 
 @cache
-def _tokens(family: str, usage_class: str) -> Counter:
-    return TOKENS.labels(family, usage_class)
+def _tokens(family: str, usage_class: str) -> _Later:
+    return _Later(TOKENS.labels(family, usage_class))
 
 
 @cache
-def _requests(family: str, dialect: str, outcome: str) -> Counter:
-    return REQUESTS.labels(family, dialect, outcome)
+def _requests(family: str, dialect: str, outcome: str) -> _Later:
+    return _Later(REQUESTS.labels(family, dialect, outcome))
+
+
+@cache
+def _flags(family: str, flag: str) -> _Later:
+    return _Later(FLAGGED.labels(family, flag))
 
 
 def answered(

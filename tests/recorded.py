@@ -23,6 +23,11 @@ class Recording(NamedTuple):
         return (folder() / self.file).read_bytes()
 
     @property
+    def names_events(self) -> bool:
+        """Whether each event stands under its name, and no [DONE] at the end."""
+        return self.dialect in ("anthropic", "responses", "responses-other")
+
+    @property
     def is_stream(self) -> bool:
         return self.framing != "json"
 
@@ -34,10 +39,10 @@ class Recording(NamedTuple):
         framed = b""
         for line in self.raw.splitlines():
             if line.strip():
-                if self.dialect == "anthropic":
+                if self.names_events:
                     framed += b"event: " + json.loads(line)["type"].encode() + b"\n"
                 framed += b"data: " + line + b"\n\n"
-        if self.dialect != "anthropic" and b"data: [DONE]" not in framed:
+        if not self.names_events and b"data: [DONE]" not in framed:
             framed += b"data: [DONE]\n\n"
         return framed
 
@@ -48,7 +53,8 @@ def folder() -> Path:
 
 
 def recordings(*dialects: str) -> list[Recording]:
-    """The manifest's rows of some dialects; none when the folder is not given."""
+    """The manifest's rows of some dialects, of all where none is named; none when the folder is not
+    given."""
     if "CORVUS_RECORDINGS" not in os.environ:
         return []
     with (folder() / "manifest.tsv").open(newline="") as file:
@@ -64,4 +70,4 @@ def recordings(*dialects: str) -> list[Recording]:
             )
             for row in csv.DictReader(file, delimiter="\t")
         ]
-    return [row for row in rows if row.dialect in dialects]
+    return [row for row in rows if not dialects or row.dialect in dialects]

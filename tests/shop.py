@@ -49,6 +49,8 @@ class Service:
         self.away = False
         self.refuses = False
         self.asked = 0
+        self.claims = ""
+        """Where payers claim refunds; empty: they go back by themselves."""
 
     async def open(self, wanted: Wanted) -> Opened:
         self._there()
@@ -75,6 +77,9 @@ class Service:
             raise ProviderRefused("no")
         self.refunds.setdefault(refund_id, (paid_reference, nanos))
         return f"re-{refund_id}"
+
+    def claim_url(self, refund_reference: str) -> str:
+        return f"{self.claims}/{refund_reference}" if self.claims else ""
 
     def notice(self, headers: Mapping[str, str], body: bytes) -> Notice:
         if headers.get("signature") != "good":

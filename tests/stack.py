@@ -11,6 +11,9 @@ from typing import Any
 
 import httpx
 
+from corvus_proxy import secret
+from corvus_proxy.wire.tenancy.names import Tenant
+
 CONFIG = """
 [ledger]
 lease_s = 2
@@ -105,6 +108,7 @@ class RunningStack:
 [[upstream]]
 family = "{family}"
 base_url = "{self.providers}{path}"
+messages_base_url = "{f"{self.providers}/api/anthropic" if family == "glm" else ""}"
 [[upstream.credential]]
 name = "{family}-1"
 secret_file = "{self.folder / "secret"}"
@@ -144,6 +148,12 @@ secret_file = "{self.folder / "secret"}"
     def standing(self, key_id: str) -> dict[str, Any]:
         """A key's figures."""
         return self.command("keys", "show", key_id)
+
+    def tenant(self, key: str | None = None) -> Tenant:
+        """Whose names a key's requests are sent under."""
+        found = secret.parse(key or self.demo_key)
+        assert found is not None
+        return Tenant((self.state / "pepper").read_text().strip().encode(), found.wallet)
 
     def ask(
         self, path: str, body: Any, *, key: str | None = None, **headers: str

@@ -1,4 +1,4 @@
-"""The two compiled scanners: bytes and machine integers.
+"""The compiled parts: two scanners, and the writer of requests to Redis.
 
 Nothing here allocates per byte, waits, logs, or decides about money. What runs per byte or per
 chunk is compiled; what runs per request is Python. There is no second implementation: the slow and
@@ -7,11 +7,12 @@ obvious one lives in tests/oracle.
 
 try:
     from corvus_proxy._fast.body import BodyScan, scan_body, scan_members
+    from corvus_proxy._fast.resp import pack
     from corvus_proxy._fast.stream import StreamMeter
 except ImportError as error:
     raise ImportError(
-        "The compiled scanners are missing. `./corvus` builds them; by hand:"
+        "The compiled parts are missing. `./corvus` builds them; by hand:"
         " python setup.py build_ext --inplace"
     ) from error
 
-__all__ = ["BodyScan", "StreamMeter", "scan_body", "scan_members"]
+__all__ = ["BodyScan", "StreamMeter", "pack", "scan_body", "scan_members"]

@@ -1,4 +1,6 @@
-"""Types of the compiled scanners, for readers and for mypy."""
+"""Types of the compiled parts, for readers and for mypy."""
+
+from collections.abc import Iterable
 
 Place = tuple[int, int, int]
 """Offsets of a member: its name's opening quote, its value's first byte, behind its value."""
@@ -20,7 +22,8 @@ class BodyScan:
     """Quarter tokens that the ASCII characters can make at most, media left out: by the pairs in
     which they stand (`quarters.pxd`)."""
     images: int
-    """Objects of type image, image_url or input_image; none in a tool's schema or input."""
+    """Objects of type image, image_url, input_image or computer_screenshot; none in a tool's schema
+    or input."""
     documents: int
     """Objects of type document, file or input_file."""
     audio: int
@@ -33,6 +36,16 @@ class BodyScan:
     """A member cache_control that is not null stands somewhere."""
     thinking_history: bool
     """A content block of type thinking or redacted_thinking stands somewhere."""
+    stored: bool
+    """A turn names something that is stored at the upstream: a member `file_id` or `container_id`
+    with a text in it, in a content block, in its source or directly in one of its objects, or an
+    object `audio` of a turn. Never in a tool's input or schema, where it is the client's own
+    word."""
+    long_cache: bool
+    """A member `ttl` says `12h`, other than in a tool's input or schema."""
+    repeated: str
+    """`type`, else `tools`, where one object anywhere in the body has it more than once; else
+    empty. An upstream may take either of the two."""
 
 def scan_body(data: bytes) -> BodyScan:
     """Scans a body.
@@ -57,12 +70,19 @@ class StreamMeter:
     non_ascii: int
     deltas: int
     """Events that carried generated text."""
+    generated: int
+    """The four together; it never falls."""
     events: int
     """Events that had data."""
     started: bool
-    """The upstream has begun the answer: message_start, or a chunk with choices."""
+    """The upstream has begun the answer: message_start, a chunk with choices, or an event of a
+    response."""
+    committed: bool
+    """Something of the answer itself has come. Up to there a response has only been announced, and
+    what came may be held back for another try; elsewhere it is what `started` is."""
     ended: bool
-    """The terminal event has come: message_stop, or [DONE]."""
+    """The terminal event has come: message_stop, [DONE], response.completed, .incomplete or
+    .failed."""
     finished: bool
     """A finish or stop reason has come."""
     reason: str
@@ -78,21 +98,31 @@ class StreamMeter:
     usage_start: bytes
     """The usage object of message_start, as it came; empty when there was none."""
     usage_last: bytes
-    """The latest usage object of a message_delta, or of a chat chunk."""
+    """The latest usage object of a message_delta, of a chat chunk, or of a response's end."""
+    tool_usage: bytes
+    """The object of that name beside a response's usage."""
+    sequence: int
+    """The latest `sequence_number` of a response's events, or -1."""
     error: bytes
-    """The member `error` of the latest error event, as it came: an object, rarely a string."""
+    """The member `error` of the latest error event, as it came: an object, rarely a string. Of a
+    response's event without one its `code`."""
     upstream_id: str
     """The answer's id and model; empty until they come. With message_start they begin anew."""
     model: str
     service_tier: str
-    """The last `service_tier` at the top of a chat chunk; empty where none came. Messages name it
-    inside their usage."""
+    """The last `service_tier` at the top of a chat chunk, or that of a response's end; empty where
+    none came. Messages name it inside their usage."""
 
     def __init__(self, dialect: str, strip_usage: bool) -> None:
-        """`dialect`: chat or messages; ValueError for another. Only chat has chunks to cut out."""
+        """`dialect`: chat, messages or responses; ValueError for another. Only chat has chunks to
+        cut out."""
 
     def feed(self, chunk: bytes) -> bytes:
         """What to forward: the same object, unless a usage-only chunk is held back or cut out."""
 
     def finish(self) -> bytes:
         """What was still held back when the body ended; an event without its end counts, too."""
+
+def pack(count: int, begin: bytes, words: Iterable[bytes | str | int]) -> bytes:
+    """One request to Redis in RESP2: `begin`, which holds `count` bulk strings already, and `words`
+    behind it. Raises TypeError."""

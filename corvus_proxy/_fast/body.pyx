@@ -59,6 +59,10 @@ cdef enum:
     W_INPUT = 17
     W_TOOLS = 18
     W_VIDEO = 19          # or a file by its address: as much as a document
+    W_FILE_ID = 20        # file_id, container_id
+    W_SPOKEN = 21         # audio: an answer of before
+    W_TTL = 22
+    W_LONG = 23           # 12h
 
     # What a container is, by the way to it.
     R_OTHER = 0
@@ -84,6 +88,7 @@ cdef struct Frame:
     bint wants_name         # the next string is a member's name
     bint is_text            # its "source" is text or blocks, which are counted as such
     bint has_type
+    bint has_tools
     bint has_media          # a member that may carry media
     bint twice              # more than one of either
 
@@ -107,6 +112,10 @@ cdef struct Walk:
     Py_ssize_t places
     bint cache_control
     bint thinking_history
+    bint stored
+    bint long_cache
+    bint types_twice
+    bint tools_twice
 
 
 @cython.final
@@ -124,10 +133,19 @@ cdef class BodyScan:
     cdef readonly tuple image_places     # (start, end) of the first images
     cdef readonly bint cache_control     # a cache_control that is not null stands somewhere
     cdef readonly bint thinking_history  # a block of type (redacted_)thinking stands somewhere
+    cdef readonly bint stored            # a turn names what is stored at the upstream
+    cdef readonly bint long_cache        # a ttl of 12h stands somewhere
+    cdef readonly str repeated           # type or tools, if one object has it more than once
 
 
 cdef int word_of(const unsigned char *data, Py_ssize_t size) noexcept nogil:
     """The number of a name or a type."""
+    if size == 3:
+        if memcmp(data, b"url", 3) == 0:
+            return W_URL
+        if memcmp(data, b"ttl", 3) == 0:
+            return W_TTL
+        return W_LONG if memcmp(data, b"12h", 3) == 0 else W_OTHER
     if size == 4:
         if memcmp(data, b"type", 4) == 0:
             return W_TYPE
@@ -143,6 +161,8 @@ cdef int word_of(const unsigned char *data, Py_ssize_t size) noexcept nogil:
             return W_TOOLS
         if memcmp(data, b"video", 5) == 0:
             return W_VIDEO
+        if memcmp(data, b"audio", 5) == 0:
+            return W_SPOKEN
         return W_IMAGE if memcmp(data, b"image", 5) == 0 else W_OTHER
     if size == 6:
         if memcmp(data, b"source", 6) == 0:
@@ -168,14 +188,16 @@ cdef int word_of(const unsigned char *data, Py_ssize_t size) noexcept nogil:
         if memcmp(data, b"input_audio", 11) == 0:
             return W_AUDIO
         return W_IMAGE if memcmp(data, b"input_image", 11) == 0 else W_OTHER
-    if same(data, size, b"url", 3):
-        return W_URL
     if same(data, size, b"content", 7):
         return W_CONTENT
+    if same(data, size, b"file_id", 7) or same(data, size, b"container_id", 12):
+        return W_FILE_ID
     if same(data, size, b"input_file", 10):
         return W_DOCUMENT
     if same(data, size, b"cache_control", 13):
         return W_CACHE
+    if same(data, size, b"computer_screenshot", 19):
+        return W_IMAGE
     return W_THINKING if same(data, size, b"redacted_thinking", 17) else W_OTHER
 
 
@@ -276,16 +298,29 @@ cdef void take_type(Walk *walk, Frame *frame, int word) noexcept nogil:
         walk.thinking_history = True
 
 
-cdef inline void take_member(Frame *frame) noexcept nogil:
+cdef inline void take_member(Walk *walk, Frame *frame) noexcept nogil:
     """The value of an object's member begins."""
     cdef int name = frame.name
     if name == W_TYPE:
         frame.twice |= frame.has_type
+        walk.types_twice |= frame.has_type
         frame.has_type = True
+    elif name == W_TOOLS:
+        walk.tools_twice |= frame.has_tools
+        frame.has_tools = True
     elif (name == W_SOURCE or name == W_DATA or name == W_URL or name == W_IMAGE_URL
             or name == W_FILE or name == W_FILE_DATA or name == W_AUDIO):
         frame.twice |= frame.has_media
         frame.has_media = True
+
+
+cdef bint in_turn(Walk *walk) noexcept nogil:
+    """Whether a member stands in a turn, a content block or what is directly in one."""
+    cdef int role = walk.frames[walk.depth].role
+    if role == R_OTHER:
+        role = walk.frames[walk.depth - 1].role
+        return role == R_TURN or role == R_BLOCK
+    return role == R_TURN or role == R_BLOCK or role == R_SOURCE or role == R_INNER
 
 
 cdef void take_string(
@@ -297,6 +332,10 @@ cdef void take_string(
     cdef int name = frame.name
     if name == W_TYPE:
         take_type(walk, frame, word_in(data + at, size))
+    elif name == W_FILE_ID:
+        walk.stored |= in_turn(walk)
+    elif name == W_TTL:
+        walk.long_cache |= frame.role != R_DATA and word_in(data + at, size) == W_LONG
     elif name == W_DATA and (frame.role == R_SOURCE or frame.role == R_INNER):
         if size >= BASE64_MIN and is_base64(data + at, size):
             offset = 0
@@ -341,8 +380,9 @@ cdef void enter(Walk *walk, bint is_object) noexcept nogil:
     frame.closer = 125 if is_object else 93
     frame.wants_name = is_object
     frame.name = frame.type = W_OTHER
-    frame.is_text = frame.has_type = frame.has_media = frame.twice = False
+    frame.is_text = frame.has_type = frame.has_tools = frame.has_media = frame.twice = False
     frame.media_at = -1
+    walk.stored |= is_object and outer.role == R_TURN and outer.name == W_SPOKEN
     walk.depth += 1
 
 
@@ -405,7 +445,7 @@ cdef int step(Walk *walk, const unsigned char *data, Py_ssize_t size) noexcept n
                 walk.value_at = walk.at
             if frame.name == W_CACHE and c != 110:  # null
                 walk.cache_control = True
-            take_member(frame)
+            take_member(walk, frame)
         if c == 34:
             if not take_quoted(walk, data, size):
                 return STEP_CUT_OFF
@@ -492,11 +532,13 @@ cdef void begin(Walk *walk) noexcept nogil:
     walk.frames[0].closer = 0
     walk.frames[0].name = W_OTHER
     walk.frames[0].has_type = walk.frames[0].has_media = walk.frames[0].twice = False
+    walk.frames[0].has_tools = False
     walk.frames[0].wants_name = walk.awaits_value = False
     walk.classes.letters = walk.classes.symbols = walk.classes.non_ascii = 0
     walk.images = walk.documents = walk.audio = walk.media_bytes = 0
     walk.places = walk.quarter_tokens = 0
-    walk.cache_control = walk.thinking_history = False
+    walk.cache_control = walk.thinking_history = walk.stored = False
+    walk.long_cache = walk.types_twice = walk.tools_twice = False
 
 
 def scan_body(bytes data not None):
@@ -528,6 +570,9 @@ def scan_body(bytes data not None):
     ])
     scan.cache_control = walk.cache_control
     scan.thinking_history = walk.thinking_history
+    scan.stored = walk.stored
+    scan.long_cache = walk.long_cache
+    scan.repeated = "type" if walk.types_twice else ("tools" if walk.tools_twice else "")
     return scan
 
 

@@ -1,8 +1,10 @@
 # The JSON of one SSE event, read as it comes: what stands where, without building it.
 #
 # E1  A chunk may end anywhere: all that the next byte needs is in `Event`.
-# E2  A member counts only at its place: `usage` at the top, or in the top's `message`; generated
-#     text in the top's `choices` (chat), `delta` or `content_block` (messages).
+# E2  A member counts only at its place: `usage` at the top, or in the top's `message` or
+#     `response`; generated text in the top's `choices` (chat), `delta` or `content_block`
+#     (messages), `delta`, or
+#     the `item` of which no delta came (responses).
 # E3  Of a member that stands twice the last one counts, as it does for the clients' parsers.
 
 from libc.stdlib cimport realloc
@@ -40,6 +42,14 @@ cdef enum:
     N_TEXT = 12           # a member whose string value is generated text
     N_INPUT = 13          # the same, or an object, whose raw bytes are
     N_TIER = 14           # service_tier
+    N_RESPONSE = 15
+    N_ITEM = 16
+    N_SEQUENCE = 17       # sequence_number
+    N_TOOL_USAGE = 18
+    N_DETAILS = 19        # incomplete_details
+    N_REASON = 20
+    N_CODE = 21
+    N_SUMMARY = 22
 
     # What a string value is read for.
     S_NOTHING = 0
@@ -50,11 +60,12 @@ cdef enum:
     S_MODEL = 5
     S_REASON = 6
     S_TIER = 7
+    S_CODE = 8
 
     # What is being kept, or counted, as raw bytes.
     K_NOTHING = 0
-    K_USAGE = 1           # the top's usage
-    K_INNER = 2           # the usage of the top's message
+    K_USAGE = 1           # the top's usage, or the response's
+    K_INNER = 2           # the usage of the top's message, the tool_usage of the response
     K_ERROR = 3
     K_INPUT = 4
 
@@ -64,6 +75,12 @@ cdef enum:
     T_DELTA = 2           # message_delta
     T_STOP = 3            # message_stop
     T_ERROR = 4           # error
+    T_OPENING = 5         # response.created, .in_progress, .queued: nothing of the answer yet
+    T_ITEM = 6            # response.output_item.done
+    T_SUMMARY = 7         # response.reasoning_summary…: told about the output, no part of it
+    T_COMPLETED = 8       # response.completed, .incomplete
+    T_FAILED = 9          # response.failed, .cancelled
+    T_EVENT = 10          # any other response.…
 
 
 cdef struct Kept:
@@ -76,8 +93,11 @@ cdef struct Kept:
 
 
 cdef struct Event:
-    bint messages                         # dialect: messages, else chat
+    bint messages                         # dialect: messages,
+    bint responses                        # or responses, else chat
     Classes text                          # generated text of the whole stream
+    Classes text_before                   # the same, without the running event's
+    Py_ssize_t item_deltas                # deltas since the last item that was done (responses)
     # Where the reading stands.
     Py_ssize_t depth
     unsigned char name[DEPTH_MAX + 1]     # N_… of the member being read, by depth
@@ -91,9 +111,11 @@ cdef struct Event:
     Py_ssize_t word_size
     int keeping                           # K_…
     Py_ssize_t keep_depth                 # depth around what is being kept
+    Py_ssize_t muted_depth                # inside a summary that stands there; 0: inside none
     # What it has found.
     int type                              # T_…
     bint has_text
+    bint has_delta                        # the top's delta is a string (responses)
     bint has_choices                      # choices is an array …
     bint choice_seen                      # … and is, or was, not empty
     bint error_is_true                    # error is a bare `true`
@@ -108,6 +130,9 @@ cdef struct Event:
     Py_ssize_t reason_size
     unsigned char tier[WORD_MAX]          # service_tier, the last one of the whole stream
     Py_ssize_t tier_size
+    unsigned char error_code[WORD_MAX]    # of an error that stands flat in its event (responses)
+    Py_ssize_t error_code_size
+    long long sequence                    # sequence_number, or -1
 
 
 cdef inline void begin_kept(Kept *kept) noexcept nogil:
@@ -145,13 +170,16 @@ cdef inline void begin_event(Event *event) noexcept nogil:
     event.escape = 0
     event.word_size = 0
     event.keeping = K_NOTHING
+    event.muted_depth = 0
     event.type = T_OTHER
-    event.has_text = event.has_choices = event.choice_seen = False
+    event.text_before = event.text
+    event.has_text = event.has_delta = event.has_choices = event.choice_seen = False
     event.error_is_true = False
     begin_kept(&event.usage)
     begin_kept(&event.inner)
     begin_kept(&event.error)
-    event.id_size = event.model_size = event.reason_size = 0
+    event.id_size = event.model_size = event.reason_size = event.error_code_size = 0
+    event.sequence = -1
 
 
 cdef inline int name_of(const unsigned char *data, Py_ssize_t size) noexcept nogil:
@@ -161,6 +189,10 @@ cdef inline int name_of(const unsigned char *data, Py_ssize_t size) noexcept nog
     if size == 4:
         if memcmp(data, b"type", 4) == 0:
             return N_TYPE
+        if memcmp(data, b"item", 4) == 0:
+            return N_ITEM
+        if memcmp(data, b"code", 4) == 0:
+            return N_CODE
         return N_TEXT if memcmp(data, b"text", 4) == 0 or memcmp(data, b"name", 4) == 0 else N_OTHER
     if size == 5:
         if memcmp(data, b"usage", 5) == 0:
@@ -177,8 +209,20 @@ cdef inline int name_of(const unsigned char *data, Py_ssize_t size) noexcept nog
             return N_MESSAGE
         if memcmp(data, b"choices", 7) == 0:
             return N_CHOICES
+        if memcmp(data, b"summary", 7) == 0:
+            return N_SUMMARY
         return N_TEXT if memcmp(data, b"content", 7) == 0 or (
             memcmp(data, b"refusal", 7) == 0) else N_OTHER
+    if same(data, size, b"response", 8):
+        return N_RESPONSE
+    if same(data, size, b"sequence_number", 15):
+        return N_SEQUENCE
+    if same(data, size, b"tool_usage", 10):
+        return N_TOOL_USAGE
+    if same(data, size, b"incomplete_details", 18):
+        return N_DETAILS
+    if same(data, size, b"reason", 6):
+        return N_REASON
     if same(data, size, b"content_block", 13):
         return N_BLOCK
     if same(data, size, b"service_tier", 12):
@@ -202,7 +246,27 @@ cdef inline int type_of(const unsigned char *data, Py_ssize_t size) noexcept nog
         return T_DELTA
     if same(data, size, b"message_stop", 12):
         return T_STOP
-    return T_ERROR if same(data, size, b"error", 5) else T_OTHER
+    if same(data, size, b"error", 5):
+        return T_ERROR
+    if size > 9 and memcmp(data, b"response.", 9) == 0:
+        return response_type_of(data + 9, size - 9)
+    return T_OTHER
+
+
+cdef inline int response_type_of(const unsigned char *data, Py_ssize_t size) noexcept nogil:
+    """The number of a response's event, by what stands behind `response.`"""
+    if (same(data, size, b"created", 7) or same(data, size, b"in_progress", 11)
+            or same(data, size, b"queued", 6)):
+        return T_OPENING
+    if same(data, size, b"completed", 9) or same(data, size, b"incomplete", 10):
+        return T_COMPLETED
+    if same(data, size, b"failed", 6) or same(data, size, b"cancelled", 9):
+        return T_FAILED
+    if same(data, size, b"output_item.done", 16):
+        return T_ITEM
+    if size >= 17 and memcmp(data, b"reasoning_summary", 17) == 0:
+        return T_SUMMARY
+    return T_EVENT
 
 
 cdef inline bint is_generated(const Event *event) noexcept nogil:
@@ -210,6 +274,8 @@ cdef inline bint is_generated(const Event *event) noexcept nogil:
     cdef int top = event.name[1]
     if event.depth < 2:
         return False
+    if event.responses:
+        return top == N_ITEM and event.item_deltas == 0 and event.muted_depth == 0
     return (top == N_DELTA or top == N_BLOCK) if event.messages else top == N_CHOICES
 
 
@@ -237,14 +303,52 @@ cdef inline void take_name(Event *event, int name) noexcept nogil:
             event.error_is_true = False
         elif name == N_TYPE:
             event.type = T_OTHER
-    elif depth == 2 and name == N_USAGE and event.name[1] == N_MESSAGE:
-        begin_kept(&event.inner)
+        elif name == N_SEQUENCE:
+            event.sequence = -1
+        elif name == N_CODE:
+            event.error_code_size = 0
+        elif name == N_RESPONSE and event.responses:
+            begin_kept(&event.usage)
+            begin_kept(&event.inner)
+            event.id_size = event.model_size = event.tier_size = event.reason_size = 0
+    elif depth == 2 and event.name[1] == N_MESSAGE:
+        if name == N_USAGE:
+            begin_kept(&event.inner)
+    elif depth == 2 and event.name[1] == N_RESPONSE and event.responses:
+        if name == N_USAGE:
+            begin_kept(&event.usage)
+        elif name == N_TOOL_USAGE:
+            begin_kept(&event.inner)
+        elif name == N_ERROR:
+            begin_kept(&event.error)
+            event.error_is_true = False
+        elif name == N_DETAILS:
+            event.reason_size = 0
 
 
 cdef inline void take_value(Event *event) noexcept nogil:
     """A value of any kind begins."""
     if event.depth == 2 and event.name[1] == N_CHOICES and not event.is_object[2]:
         event.choice_seen = True
+
+
+cdef inline int use_in_response(Event *event, int here, int top) noexcept nogil:
+    """The same for a string value of a response's event."""
+    if event.depth == 1:
+        if here == N_DELTA and event.keeping == K_NOTHING:
+            event.has_delta = True
+            return S_TEXT
+        return S_TYPE if here == N_TYPE else S_CODE if here == N_CODE else S_NOTHING
+    if here == N_TEXT or here == N_INPUT or here == N_CODE:
+        return S_TEXT if event.keeping == K_NOTHING and is_generated(event) else S_NOTHING
+    if top != N_RESPONSE:
+        return S_NOTHING
+    if event.depth == 2:
+        if here == N_ID:
+            return S_ID
+        return S_MODEL if here == N_MODEL else S_TIER if here == N_TIER else S_NOTHING
+    return S_REASON if here == N_REASON and event.depth == 3 and (
+        event.name[2] == N_DETAILS) else S_NOTHING
 
 
 cdef inline int use_of_string(Event *event) noexcept nogil:
@@ -254,6 +358,8 @@ cdef inline int use_of_string(Event *event) noexcept nogil:
     if event.wants_name:
         return S_NAME
     take_value(event)
+    if event.responses:
+        return use_in_response(event, here, top)
     if here == N_TEXT or here == N_INPUT:
         return S_TEXT if event.keeping == K_NOTHING and is_generated(event) else S_NOTHING
     if here == N_TYPE and event.depth == 1:
@@ -289,6 +395,9 @@ cdef inline void end_string(
     elif event.use == S_TIER:
         memcpy(event.tier, word, most)
         event.tier_size = most
+    elif event.use == S_CODE:
+        memcpy(event.error_code, word, most)
+        event.error_code_size = most
     elif event.use == S_REASON and size:
         memcpy(event.reason, word, most)
         event.reason_size = most
@@ -390,9 +499,26 @@ cdef inline void end_raw(
     event.keeping = K_NOTHING
 
 
+cdef inline int keeping_in_response(
+    const Event *event, int here, bint is_object
+) noexcept nogil:
+    """The same in a response's event."""
+    if event.depth == 2 and event.name[1] == N_RESPONSE:
+        if here == N_USAGE and is_object:
+            return K_USAGE
+        if here == N_TOOL_USAGE and is_object:
+            return K_INNER
+        return K_ERROR if here == N_ERROR else K_NOTHING
+    if here == N_ERROR and event.depth == 1:
+        return K_ERROR
+    return K_INPUT if here == N_INPUT and is_generated(event) else K_NOTHING
+
+
 cdef inline int keeping_of(Event *event, bint is_object) noexcept nogil:
     """What the container that opens here is kept as."""
     cdef int here = name_here(event)
+    if event.responses:
+        return keeping_in_response(event, here, is_object)
     if here == N_USAGE and is_object:
         if event.depth == 1:
             return K_USAGE
@@ -407,11 +533,19 @@ cdef inline void enter(Event *event, bint is_object) noexcept nogil:
     take_value(event)
     if event.depth == 1 and event.name[1] == N_CHOICES:
         event.has_choices = not is_object
+    if event.responses and event.muted_depth == 0 and name_here(event) == N_SUMMARY:
+        event.muted_depth = event.depth + 1
     event.depth += 1
     if event.depth <= DEPTH_MAX:
         event.is_object[event.depth] = is_object
         event.name[event.depth] = N_OTHER
     event.wants_name = is_object
+
+
+cdef inline void take_digit(Event *event, unsigned char byte) noexcept nogil:
+    """One more byte of the sequence number."""
+    if 48 <= byte <= 57 and event.sequence < 1000000000:
+        event.sequence = max(event.sequence, <long long>0) * 10 + (byte - 48)
 
 
 cdef inline bint is_scalar(unsigned char byte) noexcept nogil:
@@ -452,6 +586,8 @@ cdef inline Py_ssize_t read_json(
         elif c == 125 or c == 93:
             if event.depth > 0:
                 event.depth -= 1
+            if event.depth < event.muted_depth:
+                event.muted_depth = 0
             event.wants_name = False
             if event.keeping and event.depth <= event.keep_depth:
                 end_raw(event, data, raw, at)
@@ -462,6 +598,9 @@ cdef inline Py_ssize_t read_json(
             take_value(event)
             if c == 116 and event.depth == 1 and event.name[1] == N_ERROR:
                 event.error_is_true = True
+            if event.depth == 1 and event.name[1] == N_SEQUENCE:
+                take_digit(event, c)
+                continue
             while at < size and is_scalar(data[at]):
                 at += 1
     if event.keeping:

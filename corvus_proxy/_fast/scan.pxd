@@ -95,8 +95,18 @@ cdef inline int hex_digit(unsigned char byte) noexcept nogil:
 
 
 cdef inline unsigned char escaped(unsigned char byte) noexcept nogil:
-    """What a backslash and this byte stand for; a question mark where no word of ours has it."""
-    return byte if byte == 34 or byte == 47 or byte == 92 else 63
+    """What a backslash and this byte stand for; a question mark where that is nothing."""
+    if byte == 34 or byte == 47 or byte == 92:
+        return byte
+    if byte == 98:
+        return 8
+    if byte == 102:
+        return 12
+    if byte == 110:
+        return 10
+    if byte == 114:
+        return 13
+    return 9 if byte == 116 else 63
 
 
 cdef inline void count_escape(int code, Classes *out) noexcept nogil:

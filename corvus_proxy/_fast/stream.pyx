@@ -18,10 +18,15 @@ from libc.stdlib cimport free
 from corvus_proxy._fast.event cimport (
     ERROR_MAX,
     K_NOTHING,
+    T_COMPLETED,
     T_DELTA,
     T_ERROR,
+    T_FAILED,
+    T_ITEM,
+    T_OPENING,
     T_START,
     T_STOP,
+    T_SUMMARY,
     USAGE_MAX,
     Event,
     Kept,
@@ -172,6 +177,7 @@ cdef class StreamMeter:
     cdef readonly Py_ssize_t letters    # classes of the generated text, as of the last chunk
     cdef readonly Py_ssize_t symbols
     cdef readonly Py_ssize_t non_ascii
+    cdef readonly Py_ssize_t generated  # bytes of generated text, and its deltas
     cdef readonly Py_ssize_t deltas     # events with generated text
     cdef readonly Py_ssize_t events     # events with data
     cdef readonly Py_ssize_t restarts   # message_start events after the first
@@ -179,9 +185,12 @@ cdef class StreamMeter:
     cdef readonly bint ended            # the terminal event has come
     cdef readonly bint finished         # a finish or stop reason has come
     cdef readonly bint failed           # an error event has come
+    cdef readonly bint committed        # something of the answer itself has come
     cdef readonly bint overflow         # a part that was needed was too large to keep
     cdef readonly bytes usage_start
     cdef readonly bytes usage_last
+    cdef readonly bytes tool_usage
+    cdef readonly long long sequence    # the last event's sequence number, or -1
     cdef readonly bytes error
     cdef readonly str reason            # the latest finish or stop reason
     cdef readonly str upstream_id
@@ -199,11 +208,13 @@ cdef class StreamMeter:
         self._event.usage.room = self._event.inner.room = self._event.error.room = 0
 
     def __init__(self, str dialect not None, bint strip_usage):
-        if dialect not in ("chat", "messages"):
+        if dialect not in ("chat", "messages", "responses"):
             raise ValueError(f"there is no dialect {dialect!r}")
-        self.usage_start = self.usage_last = self.error = b""
+        self.usage_start = self.usage_last = self.tool_usage = self.error = b""
+        self.sequence = -1
         self.upstream_id = self.model = self.reason = ""
         self._event.messages = dialect == "messages"
+        self._event.responses = dialect == "responses"
         self._event.usage.most = self._event.inner.most = USAGE_MAX
         self._event.error.most = ERROR_MAX
         self._strip = strip_usage and dialect == "chat"
@@ -224,7 +235,7 @@ cdef class StreamMeter:
 
     @property
     def service_tier(self):
-        """The tier that the stream last said (chat)."""
+        """The tier that the stream last said (chat), or its terminal event (responses)."""
         return self._event.tier[:self._event.tier_size].decode("utf-8", "replace")
 
     def feed(self, bytes chunk not None):
@@ -258,6 +269,7 @@ cdef class StreamMeter:
         self.letters = self._event.text.letters
         self.symbols = self._event.text.symbols
         self.non_ascii = self._event.text.non_ascii
+        self.generated = self.letters + self.symbols + self.non_ascii + self.deltas
 
     cdef bytes _cut(self, bytes chunk, const unsigned char *data, Py_ssize_t size):
         """What may leave after this chunk, usage-only events cut out."""
@@ -308,6 +320,8 @@ cdef class StreamMeter:
         cdef bint only_usage = False
         if self._lines.has_data or self._lines.line >= LINE_SPACE:
             self.events += 1
+            if event.responses:
+                self._judge_text(event)
             self.deltas += event.has_text
             if event.reason_size:
                 self.finished = True
@@ -316,10 +330,14 @@ cdef class StreamMeter:
                 event.usage.broken or event.inner.broken or event.error.broken)
             if event.messages:
                 self._end_messages_event(event)
+            elif event.responses:
+                self._end_response_event(event)
             else:
                 only_usage = event.has_choices and not event.choice_seen and event.usage.whole
                 self._end_chat_event(event)
             self._end_error(event)
+            if not event.responses:
+                self.committed = self.started
         begin_lines(&self._lines)
         begin_event(event)
         return only_usage
@@ -351,6 +369,38 @@ cdef class StreamMeter:
             self.ended = True
         return 0
 
+    cdef void _judge_text(self, Event *event) noexcept:
+        """Text counts once: as a delta, else in the item that is done. An item that is only
+        announced, a part that repeats its deltas and a summary of the reasoning count nothing."""
+        if event.type == T_SUMMARY or not (event.has_delta or event.type == T_ITEM):
+            event.text = event.text_before
+            event.has_text = False
+        event.item_deltas += event.has_text
+        if event.type == T_ITEM:
+            event.item_deltas = 0
+
+    cdef int _end_response_event(self, Event *event) except -1:
+        cdef int kind = event.type
+        if kind >= T_OPENING:
+            self.started = True
+            self.committed = self.committed or (kind != T_OPENING and kind != T_FAILED)
+        if event.sequence >= 0:
+            self.sequence = event.sequence
+        if event.id_size and not self.upstream_id:
+            self.upstream_id = event.id[:event.id_size].decode("utf-8", "replace")
+        if event.model_size and not self.model:
+            self.model = event.model[:event.model_size].decode("utf-8", "replace")
+        if kind == T_COMPLETED or kind == T_FAILED:
+            self.ended = True
+            self.failed = self.failed or kind == T_FAILED
+            if event.usage.whole:
+                self.usage_last = PyBytes_FromStringAndSize(event.usage.data, event.usage.size)
+            if event.inner.whole:
+                self.tool_usage = PyBytes_FromStringAndSize(event.inner.data, event.inner.size)
+        elif not self.ended:
+            event.tier_size = 0  # what is said ahead of the end is only what was asked for
+        return 0
+
     cdef int _end_error(self, Event *event) except -1:
         """An error is an event of that type, or a member `error` that says something."""
         cdef bint says = event.error.whole and (event.error.broken or not is_void(&event.error))
@@ -359,4 +409,6 @@ cdef class StreamMeter:
             self.error = b""
             if says and not event.error.broken:
                 self.error = PyBytes_FromStringAndSize(event.error.data, event.error.size)
+            elif event.responses and event.error_code_size:
+                self.error = event.error_code[:event.error_code_size]
         return 0

@@ -18,6 +18,7 @@ from corvus_proxy.errors import InvalidRequest
 from corvus_proxy.gateway.admission import Caller
 from corvus_proxy.gateway.front.client import Client
 from corvus_proxy.gateway.front.endpoints import Reply
+from corvus_proxy.money.amount import parse_usd
 from corvus_proxy.till.reply import Look
 
 BODY_BYTES_MAX = 64 * 1024
@@ -145,6 +146,32 @@ async def document(ask: Ask, known: Sequence[str]) -> dict[str, Any]:
         if name not in known:
             raise bad(name, f"is not known here; members are: {', '.join(known)}")
     return found
+
+
+def word(body: Mapping[str, Any], name: str, otherwise: str) -> str:
+    """A member that is a text."""
+    value = body.get(name, otherwise)
+    if not isinstance(value, str):
+        raise bad(name, "must be a text")
+    return value
+
+
+def amount(body: Mapping[str, Any], name: str) -> int | None:
+    """An amount in nanos, from either of its two forms, `name` and `name_nanos`; None where it is
+    missing or null."""
+    value, nanos = body.get(name), body.get(f"{name}_nanos")
+    if value is not None and nanos is not None:
+        raise bad(f"{name}_nanos", f"cannot stand beside {name}")
+    if nanos is not None:
+        if type(nanos) is not int:
+            raise bad(f"{name}_nanos", "must be a whole number")
+        return nanos
+    if value is None:
+        return None
+    try:
+        return parse_usd(value if isinstance(value, str) else "")
+    except ValueError:
+        raise bad(name, 'must be a text such as "5.00", in USD') from None
 
 
 def reply(view: object, status: int = 200) -> Reply:

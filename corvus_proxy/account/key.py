@@ -33,6 +33,7 @@ async def show(sold: Sold, ask: Ask) -> Reply:
             "period": look.period if look.cap_nanos is not None else None,
             "resets_at": _instant(look.resets_ms),
             "expires_at": _instant(look.expires_ms),
+            **look.rates._asdict(),
         }
     )
 

@@ -2,8 +2,9 @@
 
 from collections.abc import Awaitable, Callable
 
-from corvus_proxy.account import keys, statements
+from corvus_proxy.account import statements
 from corvus_proxy.account.asking import Ask, bad
+from corvus_proxy.account.managing import alarms, keys
 from corvus_proxy.books.db import Books, BooksUnavailable
 from corvus_proxy.errors import LedgerUnavailable, NotFound, NotPermitted, RecordsUnavailable
 from corvus_proxy.gateway.front.endpoints import Reply
@@ -37,17 +38,23 @@ HANDLERS: dict[tuple[str, str], Handler] = {
 }
 
 
+def handlers(settings: Settings) -> dict[tuple[str, str], Handler]:
+    """Method and path of each endpoint that needs the books, and who answers it."""
+    return HANDLERS | alarms.handlers(private=settings.worker.private_webhooks)
+
+
 class Opened:
     """The books of one gateway process, and who asks them."""
 
     def __init__(self, settings: Settings, till: Till, pepper: bytes) -> None:
         self._books = Books(settings.database.url, connections=CONNECTIONS)
         self._stores = Stores(till, self._books, pepper)
+        self._handlers = handlers(settings)
 
     async def answer(self, method: str, path: str, ask: Ask) -> Reply:
         """Answers one request. Raises RequestError, ClientGone."""
         try:
-            return await HANDLERS[method, path](self._stores, ask)
+            return await self._handlers[method, path](self._stores, ask)
         except BooksUnavailable:
             raise RecordsUnavailable(
                 "The database of statements and keys does not answer at the moment. Requests are"

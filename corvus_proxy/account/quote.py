@@ -47,6 +47,7 @@ class _Body(msgspec.Struct):
     model: str
     usage: dict[str, Any] | None = None
     messages: msgspec.Raw = msgspec.Raw(b"")
+    input: msgspec.Raw = msgspec.Raw(b"")
     shape: str | None = None
     mode: str = ""
     geo: str = ""
@@ -55,18 +56,16 @@ class _Body(msgspec.Struct):
 async def quote(sold: Sold, ask: Ask) -> Reply:
     """A quote. Raises InvalidRequest, NotFound, WrongDialect, Unpriced, BodyTooLarge,
     BodyTimeout, ClientGone."""
-    limits = sold.settings.gateway
-    admission.check_encoding(ask.client.headers)
-    body = await ask.client.body(limits.body_bytes_max, limits.body_timeout_s)
+    body = await admission.read_body(ask.client, sold.settings.gateway)
     try:
         found = msgspec.json.decode(body, type=_Body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise InvalidRequest(f"The request body is not valid: {error}.") from None
     if found.usage is not None:
         return reply(_of_usage(sold, found))
-    if bytes(found.messages):
-        return reply(_of_request(sold, ask, found.model, body))
-    raise bad("usage", "is needed, or else a whole request with its messages")
+    if bytes(found.messages) or bytes(found.input):
+        return reply(_of_request(sold, ask, found, body))
+    raise bad("usage", "is needed, or else a whole request with its messages or its input")
 
 
 def _of_usage(sold: Sold, asked: _Body) -> dict[str, Any]:
@@ -165,12 +164,15 @@ def _of_classes(counts: Mapping[str, Any], terms: Terms) -> Usage:
     return Usage(**counts, terms=terms, served=terms)
 
 
-def _of_request(sold: Sold, ask: Ask, name: str, body: bytes) -> dict[str, Any]:
+def _of_request(sold: Sold, ask: Ask, given: _Body, body: bytes) -> dict[str, Any]:
     """The upper bound of a request, and what the key's balance would make of it."""
     book = sold.book()
-    dialect = Dialect(choice(ask, "dialect", _DIALECTS, _dialect(book, ask, name).value))
+    dialect = Dialect(choice(ask, "dialect", _DIALECTS, _dialect(book, ask, given).value))
     asked = requests.read(dialect, body)
     model = admission.find_model(book, sold.serves, asked.model, dialect)
+    asked = admission.in_upstreams_words(
+        body, asked, model, sold.serves, request_id="", created_s=0
+    ).asked
     admission.check_terms(asked, model.price)
     clamps = admission.clamps(ask.client)
     found = quoting.quote(asked, model, sold.settings.hold, clamp=clamps)
@@ -202,9 +204,12 @@ def _of_request(sold: Sold, ask: Ask, name: str, body: bytes) -> dict[str, Any]:
     }
 
 
-def _dialect(book: Book, ask: Ask, name: str) -> Dialect:
-    """The dialect of a body that does not say: of the client, else of the model's family."""
+def _dialect(book: Book, ask: Ask, given: _Body) -> Dialect:
+    """The dialect of a body that does not say: by its members, of the client, else of the model's
+    family."""
+    model = book.find(given.model)
+    if not bytes(given.messages):
+        return Dialect.EMBEDDINGS if model and model.embeddings else Dialect.RESPONSES
     if dialect_of(ask.client.headers) is Dialect.MESSAGES:
         return Dialect.MESSAGES
-    model = book.find(name)
     return Dialect.MESSAGES if model and model.family == "anthropic" else Dialect.CHAT

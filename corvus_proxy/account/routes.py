@@ -104,6 +104,40 @@ ENDPOINTS = (
         "POST", "/v1/key/unfreeze", (), _BOTH, "opens the wallet again by its `recovery_code`"
     ),
     Endpoint(
+        "GET", "/v1/alarms", (), _BOTH, "the wallet's alarms, and what signs their notices"
+    ),
+    Endpoint(
+        "POST",
+        "/v1/alarms",
+        (),
+        _BOTH,
+        "one more: `kind`, `threshold` (USD) or `threshold_percent`, `email`, `webhook_url`",
+        frozen=False,
+    ),
+    Endpoint(
+        "PUT", "/v1/alarms", (), _BOTH, "`alarms` in place of all that there are", frozen=False
+    ),
+    Endpoint("GET", "/v1/alarms/{alarm_id}", (), _BOTH, "one alarm, and how its last notice went"),
+    Endpoint(
+        "PATCH",
+        "/v1/alarms/{alarm_id}",
+        (),
+        _BOTH,
+        "changes one: the members of its creation",
+        frozen=False,
+    ),
+    Endpoint(
+        "DELETE", "/v1/alarms/{alarm_id}", (), _BOTH, "takes one away; it, as it was", frozen=False
+    ),
+    Endpoint(
+        "POST",
+        "/v1/alarms/{alarm_id}/test",
+        (),
+        _BOTH,
+        "sends a notice to its webhook that says that it is a test",
+        frozen=False,
+    ),
+    Endpoint(
         "POST",
         "/v1/quote",
         ("dialect",),

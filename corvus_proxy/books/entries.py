@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from corvus_proxy.books import quarantine
+from corvus_proxy.books import costs, quarantine
 from corvus_proxy.money.event import CHARGEBACKS, Event, Mark, Meta, Poison, decode_meta
 
 
@@ -216,9 +216,9 @@ async def insert(connection: Any, part: int, events: Sequence[Event]) -> None:
             for line, posting in enumerate(postings(event))
         ],
     )
-    await connection.executemany(
-        INSERT_REQUESTS, [_request_row(event) for event in events if event.type in "SXL"]
-    )
+    rows = [_request_row(event) for event in events if event.type in "SXL"]
+    await connection.executemany(INSERT_REQUESTS, rows)
+    await costs.add(connection, map(_cost, rows))
     applied = [event.id for event in events if event.type in "CD"]
     if applied:
         await connection.execute(
@@ -375,6 +375,11 @@ def _request_row(event: Event) -> tuple[Any, ...]:
         ended,
         meta.flags,
     )
+
+
+def _cost(row: tuple[Any, ...]) -> costs.Cost:
+    """What a request's row says that it cost the operator."""
+    return costs.Cost(row[19], row[13], row[7])
 
 
 _LOCK = 0x636F7276

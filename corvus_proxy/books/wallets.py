@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from corvus_proxy import clock
 from corvus_proxy.money.event import partition_of
+from corvus_proxy.money.period import NO_RATES, Rates
 
 
 class SecretRow(NamedTuple):
@@ -22,6 +23,16 @@ class Limits(NamedTuple):
     """One of `money.period.PERIODS`."""
     expires_ms: int = 0
     """Wall-clock millisecond from which it is refused; 0: never."""
+    rates: Rates = NO_RATES
+
+    def columns(self) -> tuple[Any, ...]:
+        """As they stand in the table `key`, from `cap_nanos` to `models`."""
+        *numbers, models = self.rates
+        return (self.cap_nanos, self.period, self.expires_ms, *numbers, list(models))
+
+    def told(self) -> dict[str, Any]:
+        """For the audit."""
+        return {**self._asdict(), "rates": self.rates._asdict()}
 
 
 UNLIMITED = Limits()
@@ -80,8 +91,9 @@ class RefusedRow(NamedTuple):
 
 INSERT_WALLET = "insert into wallet (wallet, part) values ($1, $2)"
 INSERT_KEY = """
-insert into key (key_id, wallet, label, main, cap_nanos, cap_period, expires_ms)
-values ($1, $2, $3, $4, $5, $6, $7)
+insert into key (key_id, wallet, label, main, cap_nanos, cap_period, expires_ms,
+    requests_per_minute, tokens_per_minute, concurrency, models)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 """
 INSERT_SECRET = "insert into key_secret (digest, key_id, masked) values ($1, $2, $3)"  # noqa: S105
 INSERT_OUTBOX = """
@@ -98,7 +110,8 @@ PERIOD_NANOS = """
 row tells it."""
 KEY_COLUMNS = f"""
        k.key_id, k.wallet, k.label, k.main, k.status, k.frozen_by, k.cap_nanos, k.cap_period,
-       k.expires_ms, k.spent_nanos, {PERIOD_NANOS}, k.created_at, k.revoked_at,
+       k.expires_ms, k.requests_per_minute, k.tokens_per_minute, k.concurrency, k.models,
+       k.spent_nanos, {PERIOD_NANOS}, k.created_at, k.revoked_at,
        coalesce(array_agg(row(s.digest, s.masked, s.valid_until_ms)) filter (
            where s.digest is not null), '{{}}') as secrets
 """
@@ -115,6 +128,12 @@ from wallet w where wallet = $1 for update
 
 def key_of(row: Any) -> WalletKey:
     """A key from a row of `KEY_COLUMNS`."""
+    rates = Rates(
+        row["requests_per_minute"],
+        row["tokens_per_minute"],
+        row["concurrency"],
+        tuple(row["models"]),
+    )
     return WalletKey(
         row["key_id"],
         row["wallet"],
@@ -122,7 +141,7 @@ def key_of(row: Any) -> WalletKey:
         row["main"],
         row["status"],
         row["frozen_by"],
-        Limits(row["cap_nanos"], row["cap_period"], row["expires_ms"]),
+        Limits(row["cap_nanos"], row["cap_period"], row["expires_ms"], rates),
         row["spent_nanos"],
         row["period_nanos"],
         row["created_at"],
@@ -148,7 +167,7 @@ async def insert_key(
     limits: Limits = UNLIMITED,
 ) -> None:
     """A new key with its first secret."""
-    await connection.execute(INSERT_KEY, key_id, wallet, label, main, *limits)
+    await connection.execute(INSERT_KEY, key_id, wallet, label, main, *limits.columns())
     await connection.execute(INSERT_SECRET, digest, key_id, masked)
 
 
@@ -196,11 +215,12 @@ async def set_key_status(connection: Any, key_id: str, status: int, *, frozen_by
 async def set_key(connection: Any, key_id: str, *, label: str, limits: Limits) -> None:
     """Name and limits of a key; the caller calls `touch`."""
     await connection.execute(
-        "update key set label = $2, cap_nanos = $3, cap_period = $4, expires_ms = $5"
+        "update key set label = $2, cap_nanos = $3, cap_period = $4, expires_ms = $5,"
+        " requests_per_minute = $6, tokens_per_minute = $7, concurrency = $8, models = $9"
         " where key_id = $1",
         key_id,
         label,
-        *limits,
+        *limits.columns(),
     )
 
 
@@ -295,10 +315,12 @@ insert into wallet (wallet, part, version, status) values ($1, $2, $3, $4)
 on conflict (wallet) do update set version = $3, status = $4
 """
 RESTORE_KEY = """
-insert into key (key_id, wallet, status, main, label, cap_nanos, cap_period, expires_ms)
-values ($1, $2, $3, $4, $5, $6, $7, $8)
+insert into key (key_id, wallet, status, main, label, cap_nanos, cap_period, expires_ms,
+    requests_per_minute, tokens_per_minute, concurrency, models)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 on conflict (key_id) do update set status = $3, main = $4, label = $5, cap_nanos = $6,
-    cap_period = $7, expires_ms = $8
+    cap_period = $7, expires_ms = $8, requests_per_minute = $9, tokens_per_minute = $10,
+    concurrency = $11, models = $12
 """
 RESTORE_SECRET = """
 insert into key_secret (digest, key_id, masked, valid_until_ms) values ($1, $2, $3, $4)
@@ -325,7 +347,7 @@ async def restore(
     made or changed."""
     await connection.execute(RESTORE_WALLET, wallet, partition_of(wallet), version, status)
     for key in keys:
-        about = (key.status, key.main, key.label, *key.limits)
+        about = (key.status, key.main, key.label, *key.limits.columns())
         await connection.execute(RESTORE_KEY, key.key_id, wallet, *about)
         for digest, until_ms in key.digests:
             masked = f"sk-corvus_{wallet.removeprefix('w_')}…"
@@ -333,11 +355,13 @@ async def restore(
 
 
 async def waiting(connection: Any, *, limit: int = 200, offset: int = 0) -> list[OutboxRow]:
-    """Changes that Redis has not confirmed, oldest first; of one moment, keys before money."""
+    """Changes that Redis has not confirmed, oldest first; of one moment, keys before money, and
+    what is taken from it last."""
     rows = await connection.fetch(
         """
         select id, kind, wallet, amount_nanos, counter, key_id, reason from outbox
-        where applied_at is null order by created_at, kind desc, id limit $1 offset $2""",
+        where applied_at is null
+        order by created_at, kind = 'reversal', kind desc, id limit $1 offset $2""",
         limit,
         offset,
     )
@@ -350,7 +374,8 @@ async def waiting_of_partition(connection: Any, part: int) -> list[OutboxRow]:
         """
         select o.id, o.kind, o.wallet, o.amount_nanos, o.counter, o.key_id, o.reason
         from outbox o join wallet w using (wallet)
-        where o.applied_at is null and w.part = $1 order by o.created_at""",
+        where o.applied_at is null and w.part = $1
+        order by o.created_at, o.kind = 'reversal'""",
         part,
     )
     return [OutboxRow(*row) for row in rows]

@@ -61,6 +61,7 @@ class Current:
         self._timeline = timeline
         self._now_ms = now_ms
         self._until_ms = 0
+        self._moved_ms = 0
         self._book: Book
         self._move(now_ms())
 
@@ -72,7 +73,13 @@ class Current:
             self._move(now_ms)
         return self._book
 
+    def take(self, timeline: Timeline) -> None:
+        """Other books from now on, such as those that a changed configuration leaves for sale."""
+        self._timeline = timeline
+        self._move(max(self._now_ms(), self._moved_ms))
+
     def _move(self, now_ms: int) -> None:
+        self._moved_ms = now_ms
         today = datetime.fromtimestamp(now_ms / 1000, UTC).date()
         self._book = self._timeline.at(today)
         following = self._timeline.after(today)

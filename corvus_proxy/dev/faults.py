@@ -75,7 +75,7 @@ def asked(body: Mapping[str, Any], header: str, queued: Mapping[str, Any]) -> As
     found = _pairs(header)
     messages = body.get("messages")
     if isinstance(messages, list) and messages and isinstance(messages[-1], Mapping):
-        text = json.dumps(messages[-1].get("content", ""), ensure_ascii=False)
+        text = json.dumps(messages[-1].get("content") or "", ensure_ascii=False)
         for directive in _DIRECTIVE.finditer(text):
             found |= _pairs(directive[1])
     try:

@@ -67,6 +67,12 @@ def usage(plan: Plan, output_tokens: int) -> dict[str, Any]:
         if reasoning:
             found["output_tokens_details"] = {"thinking_tokens": reasoning}
         return found
+    if plan.dialect == "messages":  # Z.AI's, which has no more than these
+        return {
+            "input_tokens": prompt.tokens - prompt.read,
+            "cache_read_input_tokens": prompt.read,
+            "output_tokens": output_tokens,
+        }
     details: dict[str, int] = {"cached_tokens": prompt.read}
     output_details: dict[str, int] = {"reasoning_tokens": reasoning}
     if plan.family == "openai":
@@ -121,7 +127,7 @@ def headers(family: str, request_id: str) -> list[tuple[str, str]]:
 def whole(plan: Plan) -> dict[str, Any]:
     """The answer of a request without `stream`."""
     counts = usage(plan, plan.output_tokens)
-    if plan.family == "anthropic":
+    if plan.dialect == "messages":
         return {
             "id": f"msg_{plan.answer_id}",
             "type": "message",
@@ -189,7 +195,7 @@ def _content(plan: Plan) -> list[dict[str, Any]]:
 
 def stream(plan: Plan) -> Iterator[Frame]:
     """The frames of a streamed answer."""
-    return _messages(plan) if plan.family == "anthropic" else _chat(plan)
+    return _messages(plan) if plan.dialect == "messages" else _chat(plan)
 
 
 # -- Anthropic ----------------------------------------------------------------------------------
@@ -199,6 +205,13 @@ def _event(name: str, body: dict[str, Any], *, tokens: int = 0, counts: bool = F
     text = json.dumps({"type": name, **body}, separators=(",", ":"))
     data = f"event: {name}\ndata: {text[:-1]}{' ' * (len(text) % 7)}}}\n\n"
     return Frame(data.encode(), tokens, counts)
+
+
+def _first_usage(plan: Plan) -> dict[str, Any]:
+    """Of `message_start`: the input, and a place for the output; Z.AI tells nothing there."""
+    if plan.family == "glm":
+        return {"input_tokens": 0, "output_tokens": 0}
+    return usage(plan, min(1, plan.output_tokens))
 
 
 def _messages(plan: Plan) -> Iterator[Frame]:
@@ -213,7 +226,7 @@ def _messages(plan: Plan) -> Iterator[Frame]:
                 "content": [],
                 "stop_reason": None,
                 "stop_sequence": None,
-                "usage": usage(plan, min(1, plan.output_tokens)),
+                "usage": _first_usage(plan),
             }
         },
     )
@@ -287,6 +300,9 @@ def _told_tier(plan: Plan) -> dict[str, str]:
 
 def _call(plan: Plan, arguments: str) -> dict[str, Any]:
     name = plan.tool.name if plan.tool else ""
+    if plan.tool and plan.tool.kind == "custom":
+        custom = {"name": name, "input": arguments}
+        return {"id": f"call_{plan.answer_id}", "type": "custom", "custom": custom}
     return {
         "id": f"call_{plan.answer_id}",
         "type": "function",
@@ -344,8 +360,10 @@ def _openai(plan: Plan, index: int) -> Iterator[Frame]:
                 "refusal": None,
             }
         )
+        custom = plan.tool.kind == "custom"
         for piece in plan.tool.pieces:
-            yield delta({"tool_calls": [{"index": 0, "function": {"arguments": piece}}]}, tokens=1)
+            told = {"custom": {"input": piece}} if custom else {"function": {"arguments": piece}}
+            yield delta({"tool_calls": [{"index": 0, **told}]}, tokens=1)
     else:
         yield delta({"role": "assistant", "content": "", "refusal": None})
         for piece in plan.text:

@@ -84,7 +84,7 @@ def _with(frame: Frame, change: Callable[[dict[str, Any]], dict[str, Any]]) -> F
         return frame
     head, _, text = frame.data.rpartition(b"data: ")
     body = json.loads(text)
-    place = body.get("message", body)
+    place = _place(body)
     place["usage"] = change(place["usage"])
     return frame._replace(data=_framed(head, body))
 
@@ -97,13 +97,19 @@ def _without(frame: Frame) -> Frame:
     body = json.loads(text)
     if body.get("choices") == []:
         return frame._replace(data=b"")
-    del body.get("message", body)["usage"]
+    del _place(body)["usage"]
     return frame._replace(data=_framed(head, body))
 
 
 def _usage_of(frame: Frame) -> dict[str, Any]:
     body = json.loads(_text_of(frame.data))
-    found: dict[str, Any] = body.get("message", body)["usage"]
+    found: dict[str, Any] = _place(body)["usage"]
+    return found
+
+
+def _place(body: dict[str, Any]) -> dict[str, Any]:
+    """The object that holds an event's usage."""
+    found: dict[str, Any] = body.get("message") or body.get("response") or body
     return found
 
 
@@ -119,7 +125,7 @@ def _with_output(usage: dict[str, Any], tokens: int) -> dict[str, Any]:
     name = "output_tokens" if "output_tokens" in usage else "completion_tokens"
     found = {**usage, name: tokens}
     if "total_tokens" in usage:
-        found["total_tokens"] = usage["prompt_tokens"] + tokens
+        found["total_tokens"] = usage["total_tokens"] - usage[name] + tokens
     return found
 
 

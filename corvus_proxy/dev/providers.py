@@ -1,8 +1,10 @@
 """Simulated Anthropic, OpenAI and Z.AI on one port, by path. `corvus dev providers`.
 
     POST /v1/messages · /v1/messages/count_tokens         Anthropic
-    POST /v1/chat/completions                             OpenAI
+    POST /v1/chat/completions · /v1/embeddings            OpenAI
+    POST /v1/responses · /v1/responses/input_tokens       OpenAI
     POST /api/paas/v4/chat/completions                    Z.AI (GLM)
+    POST /api/anthropic/v1/messages                       Z.AI (GLM)
     GET  /v1/models · /v1/models/{id}                     by `anthropic-version` in either shape
     GET  /__log · GET, POST /__control                    what was served; faults on request
 
@@ -32,16 +34,26 @@ from corvus_proxy.dev import faults, frames, lies, prompt, refusals, replay
 from corvus_proxy.dev.answers import Model, Plan
 from corvus_proxy.dev.faults import Asked
 from corvus_proxy.dev.http import Exchange, Listener, listen
+from corvus_proxy.dev.openai import asked as openai_asked
+from corvus_proxy.dev.openai import embeddings, responses
 
 PACE_MS = 3.0
 """Between two tokens: 64 tokens and 16 of silent reasoning in a quarter of a second."""
 WHOLE_TOKENS_PACED = 8
 """An answer that is not streamed takes as long as so many tokens at most."""
 STALL_S = 3600.0
-FAMILIES = {
-    "/v1/messages": "anthropic",
-    "/v1/chat/completions": "openai",
-    "/api/paas/v4/chat/completions": "glm",
+PATHS = {
+    "/v1/messages": ("anthropic", "messages"),
+    "/v1/chat/completions": ("openai", "chat"),
+    "/v1/responses": ("openai", "responses"),
+    "/v1/embeddings": ("openai", "embeddings"),
+    "/api/paas/v4/chat/completions": ("glm", "chat"),
+    "/api/anthropic/v1/messages": ("glm", "messages"),
+}
+"""Which family answers on a path, and in which dialect."""
+COUNTED = {
+    "/v1/messages/count_tokens": ("anthropic", "messages"),
+    "/v1/responses/input_tokens": ("openai", "responses"),
 }
 LISTED = {
     "anthropic": ("claude-opus-5-5", "claude-sonnet-5-5", "claude-haiku-5-5"),
@@ -59,6 +71,7 @@ class Served(msgspec.Struct):
     credential: str
     """The last eight hexadecimal digits of the credential's SHA-256."""
     request_id: str
+    dialect: str = ""
     model: str = ""
     stream: bool = False
     status: int = 200
@@ -75,6 +88,8 @@ class Served(msgspec.Struct):
     """The whole answer was handed to the socket while the peer was there."""
     tag: str = ""
     """The client's own word for its request, from a directive."""
+    body_sha256: str = ""
+    """Of the request's body as it came."""
     outcome: str = "refused"
     """completed · cut, failed, ended (on request) · aborted (by the peer) · refused · replayed."""
 
@@ -109,10 +124,10 @@ class Providers:
         path = exchange.path.partition("?")[0]
         if path.startswith("/__"):
             self._control(exchange, path)
-        elif path in FAMILIES and exchange.method == "POST":
-            await self._infer(exchange, FAMILIES[path])
-        elif path == "/v1/messages/count_tokens" and exchange.method == "POST":
-            exchange.json(*_counted(exchange))
+        elif path in PATHS and exchange.method == "POST":
+            await self._infer(exchange, *PATHS[path])
+        elif path in COUNTED and exchange.method == "POST":
+            await self._count(exchange, *COUNTED[path])
         elif path.startswith("/v1/models") and exchange.method == "GET":
             exchange.json(*_models(exchange, path.removeprefix("/v1/models").strip("/")))
         else:
@@ -132,13 +147,14 @@ class Providers:
             return
         exchange.json(200, {"faults": self.faults.waiting, "pace_ms": self.pace_ms})
 
-    async def _infer(self, exchange: Exchange, family: str) -> None:
+    async def _infer(self, exchange: Exchange, family: str, dialect: str) -> None:
         self._serial += 1
         secret = _secret(exchange)
         credential = hashlib.sha256(secret.encode()).hexdigest()[-8:]
         served = Served(
-            clock.wall_ms(), family, credential, f"req_{self._seed:04x}{self._serial:012x}"
+            clock.wall_ms(), family, credential, f"req_{self._seed:04x}{self._serial:012x}", dialect
         )
+        served.body_sha256 = hashlib.sha256(exchange.body).hexdigest()
         exchange.extra = frames.headers(family, served.request_id)
         try:
             await self._answer(exchange, served, secret)
@@ -149,16 +165,18 @@ class Providers:
         family, asked = served.family, Asked()
         refused = refusals.of_key(family, secret)
         body: dict[str, Any] = {}
+        chat = body
         try:
             body = _object(exchange.body)
+            chat = body if family != "openai" else _as_chat(served.dialect, body)
             if refused is None:
                 asked = faults.asked(
-                    body,
+                    chat,
                     exchange.headers.get("x-simulate", ""),
                     self.faults.take(family, served.credential),
                 )
                 served.tag = asked.tag
-                refused = refusals.judge(family, body, asked)
+                refused = _judge(served, body, chat, asked)
         except ValueError as error:
             refused = refused or refusals.refusal(family, 400, "invalid_request", str(error))
         served.model, served.stream = str(body.get("model", "")), bool(body.get("stream"))
@@ -172,16 +190,36 @@ class Providers:
         elif asked.replay:
             await self._replay(exchange, served, asked)
         else:
-            plan = self._model.plan(family, body, asked, served.credential)
-            served.usage = lies.claimed(frames.usage(plan, plan.output_tokens), asked)
-            if asked.error_body:
-                served.outcome = "failed"
-                exchange.json(200, refusals.refusal(family, 500, asked.code, "Simulated.")[1])
-                return
+            await self._make(exchange, served, body, chat, asked)
+
+    async def _make(
+        self,
+        exchange: Exchange,
+        served: Served,
+        body: dict[str, Any],
+        chat: dict[str, Any],
+        asked: Asked,
+    ) -> None:
+        """The answer of a request that nothing speaks against."""
+        if asked.error_body:
+            served.outcome = "failed"
+            exchange.json(200, refusals.refusal(served.family, 500, asked.code, "Simulated.")[1])
+        elif served.dialect == "embeddings":
+            inputs = openai_asked.embedded(body)
+            made = embeddings.whole(body, inputs)
+            served.usage = served.usage_made = embeddings.usage(inputs)
+            self._send_whole(exchange, served, made, asked)
+        else:
+            plan = self._model.plan(
+                served.family, chat, asked, served.credential, dialect=served.dialect
+            )
+            plan = plan._replace(stored=body.get("store") is not False)
+            form = _form(plan)
+            served.usage = lies.claimed(form.usage(plan, plan.output_tokens), asked)
             send = self._stream if plan.stream else self._whole
             await send(exchange, served, plan, asked)
-            served.usage_made = frames.usage(plan, served.tokens_made)
-            served.completed = served.outcome == "completed"
+            served.usage_made = form.usage(plan, served.tokens_made)
+        served.completed = served.outcome == "completed"
 
     def _pace_s(self, asked: Asked) -> float:
         return (self.pace_ms if asked.delay_ms < 0 else asked.delay_ms) / 1000
@@ -193,7 +231,11 @@ class Providers:
         if not await exchange.pause(self._pace_s(asked) * tokens):
             served.outcome = "aborted"
             return
-        body = frames.whole(plan)
+        self._send_whole(exchange, served, _form(plan).whole(plan), asked)
+
+    def _send_whole(
+        self, exchange: Exchange, served: Served, body: dict[str, Any], asked: Asked
+    ) -> None:
         if asked.no_usage:
             del body["usage"]
         elif asked.zero_usage:
@@ -219,9 +261,9 @@ class Providers:
                 served.outcome = "aborted"
                 return
             served.tokens_made = made + 1
-        for frame in lies.told(frames.stream(plan), asked):
+        for number, frame in enumerate(lies.told(_form(plan).stream(plan), asked)):
             if frame.tokens or frame.usage:
-                stopped = await self._trouble(exchange, served, asked)
+                stopped = await self._trouble(exchange, served, asked, plan, number)
                 due_s += pace_s * frame.tokens
                 if stopped or not await exchange.pause(due_s - now_s()):
                     served.outcome = stopped or "aborted"
@@ -241,15 +283,22 @@ class Providers:
         served.outcome = "aborted" if exchange.gone else "completed"
         exchange.end()
 
-    async def _trouble(self, exchange: Exchange, served: Served, asked: Asked) -> str:
-        """Whether the stream ends here on request: the outcome, or nothing."""
+    async def _trouble(
+        self, exchange: Exchange, served: Served, asked: Asked, plan: Plan, number: int
+    ) -> str:
+        """Whether the stream ends here, ahead of the event of that number, on request: the outcome,
+        or nothing."""
         if served.deltas_sent == asked.stall_after:
             await exchange.pause(STALL_S)
         if served.deltas_sent == asked.cut_after:
             exchange.cut()
             return "cut"
         if served.deltas_sent == asked.error_after:
-            exchange.write(refusals.in_stream(served.family, served.request_id, asked.code))
+            if served.dialect == "responses":
+                code, message = refusals.failure(asked.code)
+                exchange.write(responses.failed(plan, number, code, message))
+            else:
+                exchange.write(_error_event(served, asked))
             exchange.end()
             return "failed"
         if served.deltas_sent == asked.end_after:
@@ -257,9 +306,33 @@ class Providers:
             return "ended"
         return ""
 
+    async def _count(self, exchange: Exchange, family: str, dialect: str) -> None:
+        """How many tokens the prompt of a request has; no row of the log."""
+        served = Served(clock.wall_ms(), family, "", f"req_{self._seed:04x}count", dialect)
+        exchange.extra = frames.headers(family, served.request_id)
+        refused = refusals.of_key(family, _secret(exchange))
+        try:
+            body = _object(exchange.body)
+            chat = _as_chat(dialect, body)
+            asked = faults.asked(chat, exchange.headers.get("x-simulate", ""), {})
+        except ValueError as error:
+            exchange.json(*(refused or refusals.refusal(family, 400, "", str(error))))
+            return
+        if refused is None and asked.replay:
+            await self._replay(exchange, served, asked)
+            return
+        if family == "anthropic":
+            limitless = {**body, "max_tokens": 1, "thinking": None}
+            refused = refused or refusals.judge(family, limitless, asked)
+            exchange.json(*(refused or (200, {"input_tokens": prompt.count(body)})))
+            return
+        refused = refused or refusals.judge_response(body, chat, asked)
+        counted = {"object": "response.input_tokens", "input_tokens": prompt.count(chat)}
+        exchange.json(*(refused or (200, counted)))
+
     async def _replay(self, exchange: Exchange, served: Served, asked: Asked) -> None:
         try:
-            recording = replay.load(self._replay_root, asked.replay, served.family)
+            recording = replay.load(self._replay_root, asked.replay, served.dialect)
         except (OSError, ValueError) as error:
             served.status = 404
             exchange.json(404, {"error": {"message": str(error), "type": "not_found"}})
@@ -286,6 +359,11 @@ class Providers:
             self._log.flush()
 
 
+def _error_event(served: Served, asked: Asked) -> bytes:
+    form = "anthropic" if served.dialect == "messages" else served.family
+    return refusals.in_stream(form, served.request_id, asked.code)
+
+
 def _secret(exchange: Exchange) -> str:
     return (
         exchange.headers.get("x-api-key")
@@ -310,16 +388,28 @@ def _refuse(exchange: Exchange, served: Served, refused: refusals.Refusal, asked
     exchange.json(served.status, body)
 
 
-def _counted(exchange: Exchange) -> refusals.Refusal:
-    refused = refusals.of_key("anthropic", _secret(exchange))
-    if refused is not None:
-        return refused
-    try:
-        body = _object(exchange.body)
-    except ValueError as error:
-        return refusals.refusal("anthropic", 400, "", str(error))
-    refused = refusals.judge("anthropic", {**body, "max_tokens": 1, "thinking": None}, Asked())
-    return refused or (200, {"input_tokens": prompt.count(body)})
+def _as_chat(dialect: str, body: dict[str, Any]) -> dict[str, Any]:
+    """What a request says as a chat; of embeddings their text as a message, for its directive."""
+    if dialect == "responses":
+        return openai_asked.as_chat(body)
+    if dialect == "embeddings":
+        return {"messages": [{"role": "user", "content": openai_asked.text_of(body)}]}
+    return body
+
+
+def _judge(
+    served: Served, body: dict[str, Any], chat: dict[str, Any], asked: Asked
+) -> refusals.Refusal | None:
+    if served.dialect == "responses":
+        return refusals.judge_response(body, chat, asked)
+    if served.dialect == "embeddings":
+        return refusals.judge_embeddings(body, openai_asked.embedded(body), asked)
+    return refusals.judge(served.family, body, asked)
+
+
+def _form(plan: Plan) -> Any:
+    """The module that has a plan's dialect: `usage`, `whole` and `stream`."""
+    return responses if plan.dialect == "responses" else frames
 
 
 def _models(exchange: Exchange, name: str) -> refusals.Refusal:

@@ -15,6 +15,8 @@ MODELS = {
     "glm": re.compile(r"glm-"),
 }
 """Which model names a family knows."""
+OUTPUT_TOKENS_MIN = 16
+"""The smallest limit that a response takes."""
 _NEWER = re.compile(r"(gpt-[5-9]|o\d)")
 _ANTHROPIC_TYPES = {
     401: "authentication_error",
@@ -95,6 +97,37 @@ def judge(family: str, body: Mapping[str, Any], asked: Asked) -> Refusal | None:
     return _judge_messages(body) if family == "anthropic" else None
 
 
+def judge_response(
+    body: Mapping[str, Any], chat: Mapping[str, Any], asked: Asked
+) -> Refusal | None:
+    """The same for a request of a response and the chat that says the same."""
+    refused = judge("openai", chat, asked)
+    if refused is not None:
+        error = refused[1]["error"]
+        error["param"] = {"messages": "input", "max_completion_tokens": "max_output_tokens"}.get(
+            error["param"], error["param"]
+        )
+        return refused
+    limit = body.get("max_output_tokens")
+    if limit is not None and limit < OUTPUT_TOKENS_MIN:
+        return refusal(
+            "openai",
+            400,
+            "integer_below_min_value",
+            f"Invalid 'max_output_tokens': expected a value >= {OUTPUT_TOKENS_MIN}.",
+            param="max_output_tokens",
+        )
+    if body.get("previous_response_id"):
+        return refusal(
+            "openai",
+            400,
+            "previous_response_not_found",
+            f"Previous response with id '{body['previous_response_id']}' not found.",
+            param="previous_response_id",
+        )
+    return None
+
+
 def _judge_messages(body: Mapping[str, Any]) -> Refusal | None:
     limit = body.get("max_tokens")
     if limit is None:
@@ -105,6 +138,29 @@ def _judge_messages(body: Mapping[str, Any]) -> Refusal | None:
             "anthropic", 400, "", "`max_tokens` must be greater than `thinking.budget_tokens`."
         )
     return None
+
+
+def judge_embeddings(
+    body: Mapping[str, Any], inputs: list[str | list[int]], asked: Asked
+) -> Refusal | None:
+    """The same for a request of embeddings."""
+    if asked.status and not asked.replay:
+        return refusal("openai", asked.status, asked.code, "Simulated failure.")
+    model = body.get("model")
+    if not isinstance(model, str) or not model.startswith("text-embedding-"):
+        return unknown_model("openai", str(model))
+    if not inputs or not all(inputs):
+        return refusal(
+            "openai", 400, "invalid_value", "input cannot be an empty string.", param="input"
+        )
+    return None
+
+
+def failure(code: str) -> tuple[str, str]:
+    """Code and message of OpenAI's error in a stream; that of an empty account speaks of it."""
+    if code == "insufficient_quota":
+        return code, "You exceeded your current quota."
+    return code or "server_error", "The server had an error."
 
 
 def unknown_model(family: str, model: str) -> Refusal:
@@ -135,6 +191,6 @@ def in_stream(family: str, request_id: str, code: str = "") -> bytes:
             "request_id": request_id,
         }
         return b"event: error\ndata: " + json.dumps(body).encode() + b"\n\n"
-    message = "You exceeded your current quota." if empty else "The server had an error."
-    _, body = refusal(family, 500, code or "server_error", message)
+    code, message = failure(code)
+    _, body = refusal(family, 500, code, message)
     return b"data: " + json.dumps(body).encode() + b"\n\n"

@@ -17,9 +17,9 @@ class Recording(NamedTuple):
     stream: bool
 
 
-def load(root: Path | None, name: str, family: str) -> Recording:
+def load(root: Path | None, name: str, dialect: str) -> Recording:
     """A file below `root`: `.json` is one body, `.sse` a stream as it came, anything else a list of
-    data payloads that gets the family's framing back. Raises FileNotFoundError, ValueError."""
+    data payloads that gets the dialect's framing back. Raises FileNotFoundError, ValueError."""
     if root is None:
         raise ValueError("there is no --replay-root")
     path = (root / name).resolve()
@@ -28,16 +28,16 @@ def load(root: Path | None, name: str, family: str) -> Recording:
     data = path.read_bytes()
     if path.suffix == ".json":
         return Recording(data, False)
-    return Recording(data if path.suffix == ".sse" else _framed(data, family), True)
+    return Recording(data if path.suffix == ".sse" else _framed(data, dialect), True)
 
 
-def _framed(data: bytes, family: str) -> bytes:
+def _framed(data: bytes, dialect: str) -> bytes:
     framed = b""
     for line in filter(None, (line.strip() for line in data.splitlines())):
-        if family == "anthropic":
+        if dialect != "chat":
             framed += b"event: " + str(json.loads(line)["type"]).encode() + b"\n"
         framed += b"data: " + line + b"\n\n"
-    if family != "anthropic" and b"data: [DONE]" not in framed:
+    if dialect == "chat" and b"data: [DONE]" not in framed:
         framed += b"data: [DONE]\n\n"
     return framed
 

@@ -4,9 +4,13 @@
 The key itself (unknown, frozen, over a limit) is judged in `reserve`, together with the money.
 """
 
+import asyncio
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import parse_qs
+
+import msgspec
 
 from corvus_proxy import secret as secrets
 from corvus_proxy.catalogue.book import Book, Model
@@ -15,13 +19,21 @@ from corvus_proxy.errors import (
     InvalidRequest,
     NotFound,
     Unpriced,
-    UnsupportedEncoding,
     WrongDialect,
 )
 from corvus_proxy.gateway.front.client import Client, Headers
+from corvus_proxy.gateway.quoting import input_estimate
 from corvus_proxy.money.price import Price
+from corvus_proxy.settings import GatewaySettings
+from corvus_proxy.wire import encoding, translate
+from corvus_proxy.wire import request as requests
 from corvus_proxy.wire.dialect import PATHS, Dialect
 from corvus_proxy.wire.request import Asked
+from corvus_proxy.wire.translate import Translation
+from corvus_proxy.wire.translate.reply import Reply
+
+OFF_LOOP_BYTES = 32_768
+"""Compressed bodies from this size on are decoded beside the loop: other requests go on."""
 
 Serves = Callable[[str, Dialect], bool]
 """Whether an upstream speaks a dialect for a family."""
@@ -46,51 +58,70 @@ def caller(headers: Headers, pepper: bytes) -> Caller:
     """The caller named by `Authorization: Bearer` or `x-api-key`. Raises InvalidKey.
 
     Both are read on every path: SDKs of one vendor send either. Two different secrets are refused,
-    because charging either of them would be a guess.
+    in whichever headers they stand, because charging either of them would be a guess.
     """
     texts = []
-    bearer = header(headers, b"authorization")
-    if bearer is not None:
-        scheme, _, token = bearer.strip().partition(b" ")
-        if scheme.lower() != b"bearer":
-            raise InvalidKey("The Authorization header must have the form 'Bearer sk-corvus_…'.")
-        texts.append(token.strip())
-    plain = header(headers, b"x-api-key")
-    if plain is not None:
-        texts.append(plain.strip())
+    for name, value in headers:
+        if name == b"authorization":
+            scheme, _, token = value.strip().partition(b" ")
+            if scheme.lower() != b"bearer":
+                raise InvalidKey(
+                    "The Authorization header must have the form 'Bearer sk-corvus_…'."
+                )
+            texts.append(token.strip())
+        elif name == b"x-api-key":
+            texts.append(value.strip())
     if not texts:
         raise InvalidKey(
             "No key was given. Send it as 'Authorization: Bearer sk-corvus_…' or as 'x-api-key'."
         )
     if len(set(texts)) > 1:
-        raise InvalidKey("Authorization and x-api-key carry two different keys; send one of them.")
-    found = secrets.parse(texts[0].decode("latin-1"))
-    if found is None:
+        raise InvalidKey("The request carries two different keys; send one of them.")
+    known = _known(texts[0], pepper)
+    if known is None:
         raise InvalidKey(
             "The key is not complete or was mistyped: it begins with 'sk-corvus_' and has 56"
             " characters in all."
         )
-    return Caller(found.wallet, secrets.digest(found.text, pepper))
+    return known
 
 
-def check_encoding(headers: Headers) -> None:
-    """Refuses a compressed body by name instead of reading its bytes as text."""
-    encoding = (header(headers, b"content-encoding") or b"identity").strip().lower()
-    if encoding != b"identity":
-        raise UnsupportedEncoding(
-            f"content-encoding {encoding.decode('latin-1')!r} is not served; send it plain."
-        )
+@lru_cache(maxsize=4096)
+def _known(text: bytes, pepper: bytes) -> Caller | None:
+    """A pure function of both; remembered, because a client asks with one key again and again."""
+    found = secrets.parse(text.decode("latin-1"))
+    return None if found is None else Caller(found.wallet, secrets.digest(found.text, pepper))
+
+
+async def read_body(client: Client, limits: GatewaySettings) -> bytes:
+    """The request's body as its client meant it, compressed or not. Raises UnsupportedEncoding
+    (before a byte is read), BodyTooLarge, BodyTimeout, InvalidRequest, ClientGone."""
+    name = encoding.of(client.headers)
+    body = await client.body(limits.body_bytes_max, limits.body_timeout_s)
+    if not name:
+        return body
+    bound = encoding.Bound(limits.body_bytes_max, limits.body_expansion_max)
+    if len(body) < OFF_LOOP_BYTES:
+        return encoding.decode(name, body, bound)
+    return await asyncio.to_thread(encoding.decode, name, body, bound)
 
 
 def paths_of(model: Model, serves: Serves) -> list[str]:
-    """Our paths on which a model is served."""
-    if model.embeddings:
-        return []
-    return [path for path, dialect in PATHS.items() if serves(model.family, dialect)]
+    """Our paths on which a model is served, be it by translation."""
+    return [path for path, dialect in PATHS.items() if asked_in(model, serves, dialect)]
 
 
-def find_model(book: Book, serves: Serves, name: str, dialect: Dialect) -> Model:
-    """The model that `name` means on this path. Raises NotFound, WrongDialect, Unpriced."""
+def asked_in(model: Model, serves: Serves, dialect: Dialect) -> Dialect | None:
+    """The dialect in which the model's upstream is asked for a client of `dialect`: that one, or
+    one that it is translated to. None where the model is not served so: one for embeddings makes
+    nothing else, and nothing else makes embeddings."""
+    if model.embeddings != (dialect is Dialect.EMBEDDINGS):
+        return None
+    return translate.upstream_dialect(lambda one: serves(model.family, one), dialect)
+
+
+def find_sold(book: Book, serves: Serves, name: str) -> Model:
+    """The model that `name` means, served on some path. Raises NotFound, Unpriced."""
     model = book.find(name)
     if model is None and name in book.unsold:
         raise Unpriced(f"{name} is not sold here at the moment.")
@@ -99,13 +130,53 @@ def find_model(book: Book, serves: Serves, name: str, dialect: Dialect) -> Model
             f"The model {name!r} does not exist here; GET /v1/models lists those that do.",
             param="model",
         )
-    paths = paths_of(model, serves)
-    if not paths and not model.embeddings:
+    if not any(asked_in(model, serves, dialect) for dialect in PATHS.values()):
         raise Unpriced(f"{model.slug} has no upstream here at the moment.")
-    if model.embeddings or not serves(model.family, dialect):
-        hint = " or ".join(f"use POST {path}" for path in paths) or "it is not served yet"
+    return model
+
+
+def find_model(book: Book, serves: Serves, name: str, dialect: Dialect) -> Model:
+    """The model that `name` means on this path. Raises NotFound, WrongDialect, Unpriced."""
+    model = find_sold(book, serves, name)
+    if asked_in(model, serves, dialect) is None:
+        hint = " or ".join(f"use POST {path}" for path in paths_of(model, serves))
         raise WrongDialect(f"{model.slug} is not served on this path: {hint}.", param="model")
     return model
+
+
+class Read(NamedTuple):
+    """A request as its upstream is asked, and how the answer is told."""
+
+    body: bytes
+    asked: Asked
+    translation: Translation | None
+
+
+def in_upstreams_words(
+    body: bytes, asked: Asked, model: Model, serves: Serves, *, request_id: str, created_s: int
+) -> Read:
+    """The same request where the upstream speaks its dialect, else a translation of it. Raises
+    InvalidRequest with the member that has no counterpart."""
+    caller, upstream = asked.dialect, asked_in(model, serves, asked.dialect)
+    if upstream is None or upstream is caller:
+        return Read(body, asked, None)
+    found = translate.extras(caller, body)
+    session = requests.session_word(asked, body)
+    body = translate.request(caller, upstream, body, model)
+    theirs = msgspec.structs.replace(requests.read(upstream, body), removed_tools=found.left_out)
+    reply = Reply(
+        model.slug,
+        request_id,
+        created_s,
+        include_usage=asked.include_usage,
+        input_estimate=input_estimate(theirs.scan),
+        thinks=asked.thinks,
+        family=model.family,
+        custom_tools=found.custom,
+        namespaced=found.namespaced,
+        renamed=found.renamed,
+    )
+    return Read(body, theirs, Translation(caller, upstream, reply, session))
 
 
 def check_terms(asked: Asked, price: Price) -> None:

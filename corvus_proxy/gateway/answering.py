@@ -21,7 +21,7 @@ from corvus_proxy.gateway.ending import (
     text_at_most,
 )
 from corvus_proxy.gateway.exchange import Exchange
-from corvus_proxy.gateway.forwarding import Relayed
+from corvus_proxy.gateway.forwarding import fault_in, in_callers_words
 from corvus_proxy.gateway.front.client import Client, Headers
 from corvus_proxy.gateway.quoting import input_estimate, may_reason_silently, output_limit
 from corvus_proxy.gateway.reading import Report, read, wanted
@@ -37,6 +37,7 @@ from corvus_proxy.wire import headers, refusal
 from corvus_proxy.wire.answer import Whole, text_of
 from corvus_proxy.wire.answer import read_whole as read_answer
 from corvus_proxy.wire.dialect import Dialect
+from corvus_proxy.wire.openai.failed import NOTHING_TOLD, Told
 
 ANSWER_BYTES_MAX = 256 * 1024 * 1024
 """A whole answer larger than this is no answer of any model."""
@@ -70,15 +71,20 @@ async def read_whole(
     except Cut:
         stop = Stop.SHUTDOWN if stopping.over else Stop.CUT
     exchange.first_byte_s = loop.time()
-    whole = read_answer(exchange.dialect, body)
+    whole = read_answer(exchange.asked.dialect, body)
     if exchange.client.gone:
         stop = Stop.CLIENT_GONE
-    elif stop is not Stop.ENDED or whole is None or whole.is_error:
+    elif whole is not None and whole.is_error:
+        # Some say 200 and mean an error.
+        raise in_callers_words(exchange, fault_in(answer, exchange.lease.family, body))
+    elif stop is not Stop.ENDED or whole is None:
         raise _no_answer(stop)
     seen = Seen(False, False, None, None, 0, False)
     if whole is not None and not whole.is_error:
         seen = _seen(exchange, whole, settings.hold)
         exchange.upstream_request_id = exchange.upstream_request_id or whole.id
+        if exchange.translation is not None:
+            body = exchange.translation.whole(body)
     exchange.answer_body = body
     exchange.answer_head = [*headers.to_client(answer.headers), *own_headers(exchange)]
     exchange.ending = conclude(
@@ -103,12 +109,14 @@ def _no_answer(stop: Stop) -> RequestError:
 
 
 def _seen(exchange: Exchange, whole: Whole, factors: HoldSettings) -> Seen:
-    report = Report(exchange.dialect, None, whole.usage, whole.model, whole.tier)
+    dialect = exchange.asked.dialect
+    report = Report(dialect, None, whole.usage, whole.model, whole.tier, whole.tool_usage)
     found = read(report, wanted(exchange), has_output=whole.has_output)
     usage = found.usage
     counted, most = 0, None
-    if usage is None or _is_odd(usage, whole):
-        text = text_of(exchange.dialect, whole.part)
+    embeds = dialect is Dialect.EMBEDDINGS  # nothing is generated, whatever is reported
+    if not embeds and (usage is None or _is_odd(usage, whole)):
+        text = text_of(dialect, whole.part)
         size = text.letters + text.symbols + text.non_ascii
         counted = output_at_least(Dialect.MESSAGES, int(whole.has_output), size)
         if not counts_other_turns(whole.usage):
@@ -147,15 +155,28 @@ def own_headers(exchange: Exchange) -> Headers:
     ]
     if exchange.dialect is Dialect.MESSAGES:
         found.append((b"request-id", rid))
+    if exchange.asked.removed_tools:
+        names = ", ".join(exchange.asked.removed_tools)
+        found.append((b"x-corvus-removed-tools", names.encode("ascii", "replace")))
+    if (pace := exchange.hold.pace) is not None:
+        for what, limit, left in (
+            ("rate", pace.requests, pace.requests_left),
+            ("tokens", pace.tokens, pace.tokens_left),
+        ):
+            if limit is not None and left is not None:
+                found += headers.pace(what, limit, left, pace.resets_ms)
     if exchange.limit_tokens is not None:
         found.append((b"x-corvus-max-tokens", b"%d" % exchange.limit_tokens))
     return found
 
 
-def stream_headers(exchange: Exchange, answer: Answer) -> Headers:
-    """The head of a streamed answer."""
+EVENT_STREAM = [(b"content-type", b"text/event-stream; charset=utf-8")]
+
+
+def stream_headers(exchange: Exchange, answer: Answer | None = None) -> Headers:
+    """The head of a streamed answer; without `answer`, of one that no upstream has begun."""
     return [
-        *headers.to_client(answer.headers),
+        *(EVENT_STREAM if answer is None else headers.to_client(answer.headers)),
         *own_headers(exchange),
         (b"cache-control", b"no-cache"),
         (b"x-accel-buffering", b"no"),
@@ -178,7 +199,7 @@ async def finish(exchange: Exchange, settled: Settled | None, settings: Settings
         await client.end(exchange.answer_body)
         return
     last = b""
-    if ending.error is not None:
+    if ending.error is not None and not exchange.told.failed:
         closing = b"" if exchange.boundary else b"\n\n"
         last = closing + refusal.in_band(
             exchange.dialect,
@@ -186,6 +207,7 @@ async def finish(exchange: Exchange, settled: Settled | None, settings: Settings
             exchange.request_id,
             settings.brand.site_url,
             charged_nanos=charged,
+            told=exchange.told,
         )
     elif not exchange.boundary:
         last = b"\n\n"
@@ -205,14 +227,19 @@ async def refuse(
     dialect: Dialect,
     request_id: str,
     site_url: str,
+    told: Told = NOTHING_TOLD,
+    settled: bool = False,
 ) -> None:
-    """Answers with the error in the caller's dialect, in-band when the head has gone out."""
+    """Answers with the error in the caller's dialect, in-band when the head has gone out. Nothing
+    is charged; `settled` where the ledger knows."""
     if client.gone:
         return
     if client.head_sent:
-        await client.end(b"\n\n" + refusal.in_band(dialect, error, request_id, site_url))
+        last = refusal.in_band(dialect, error, request_id, site_url, told=told)
+        comment = refusal.final_comment(request_id, 0, settled=settled)
+        await client.end(b"\n\n" + last + comment)
         return
-    if isinstance(error, Relayed):
+    if isinstance(error, refusal.Relayed):
         status, body = error.upstream_status, error.upstream_body
         head = headers.to_client(error.upstream_headers)
     else:

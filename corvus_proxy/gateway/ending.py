@@ -18,13 +18,20 @@ from corvus_proxy.errors import (
     OutOfBalance,
     RequestError,
     SlowReader,
+    UpstreamCut,
     UpstreamTimeout,
-    UpstreamUnavailable,
 )
 from corvus_proxy.gateway.exchange import Ending
 from corvus_proxy.money.outcome import Outcome
 from corvus_proxy.money.pricing import Price, charge
-from corvus_proxy.money.usage import Usage, UsageInvalid, from_chat, from_messages
+from corvus_proxy.money.usage import (
+    Usage,
+    UsageInvalid,
+    from_chat,
+    from_embeddings,
+    from_messages,
+    from_responses,
+)
 from corvus_proxy.settings import HoldSettings
 from corvus_proxy.wire.dialect import Dialect
 
@@ -62,7 +69,7 @@ _UPSTREAMS_OWN = (Stop.ENDED, Stop.CUT, Stop.TIMED_OUT)
 _ENDS: dict[Stop, tuple[Outcome, type[RequestError], str]] = {
     Stop.ENDED: (
         Outcome.UPSTREAM_CUT,
-        UpstreamUnavailable,
+        UpstreamCut,
         "The upstream ended the answer before it was complete.",
     ),
     Stop.TIMED_OUT: (
@@ -149,25 +156,43 @@ def text_at_most(letters: int, symbols: int, non_ascii: int, factors: HoldSettin
     )
 
 
+def bytes_per_100_tokens_at_least(factors: HoldSettings) -> int:
+    """So many bytes of generated text, each delta counted as one more, make at most 100 tokens by
+    `text_at_most` or by counting deltas."""
+    return min(
+        100,
+        factors.letters_per_100_tokens,
+        factors.symbols_per_100_tokens,
+        factors.non_ascii_per_100_tokens,
+    )
+
+
 def final_usage(
     dialect: Dialect,
     start: Mapping[str, Any] | None,
     last: Mapping[str, Any] | None,
     *,
+    tools: Mapping[str, Any] | None = None,
     has_output: bool,
     hour_only: bool = False,
 ) -> tuple[Usage | None, tuple[str, ...]]:
     """The usage that an answer's own counts give, and flags about counts that cannot be true.
 
-    A served answer has input; all-zero input beside output is treated as no report at all.
+    `tools` is a response's `tool_usage`. A served answer has input; all-zero input beside output is
+    treated as no report at all.
     """
     if last is None:
         return None, ()
     try:
-        if dialect is Dialect.MESSAGES:
-            usage = from_messages(start, last, hour_only=hour_only)
-        else:
-            usage = from_chat(last)
+        match dialect:
+            case Dialect.MESSAGES:
+                usage = from_messages(start, last, hour_only=hour_only)
+            case Dialect.RESPONSES:
+                usage = from_responses(last, tools)
+            case Dialect.EMBEDDINGS:
+                usage = from_embeddings(last)
+            case _:
+                usage = from_chat(last)
     except UsageInvalid:
         return None, ("usage_invalid",)
     if usage.input_total == 0 and (has_output or usage.output):

@@ -9,9 +9,13 @@ from corvus_proxy.money.outcome import Outcome
 from corvus_proxy.money.pricing import Bound
 from corvus_proxy.money.usage import Usage
 from corvus_proxy.till.holds import Hold
-from corvus_proxy.upstream.pool import Lease
+from corvus_proxy.upstream.pool_members import Lease
 from corvus_proxy.wire.dialect import Dialect
+from corvus_proxy.wire.openai.failed import NOTHING_TOLD
 from corvus_proxy.wire.request import Asked
+from corvus_proxy.wire.tenancy.names import Tenant
+from corvus_proxy.wire.translate import Translation
+from corvus_proxy.wire.verdict import Blame
 
 
 class Quote(NamedTuple):
@@ -54,6 +58,8 @@ class Exchange:
         "answer_head",
         "asked",
         "attempts",
+        "begun",
+        "blame",
         "body",
         "book",
         "boundary",
@@ -69,7 +75,12 @@ class Exchange:
         "model",
         "quote",
         "request_id",
+        "settled",
+        "silent_s",
         "started_s",
+        "tenant",
+        "told",
+        "translation",
         "upstream_request_id",
         "wallet",
     )
@@ -82,11 +93,15 @@ class Exchange:
         # admit
         self.wallet = ""
         self.digest = ""
+        self.tenant: Tenant
         self.body = b""
         self.asked: Asked
         self.model: Model
         self.book: Book
         """Where prices of other models are pinned, together with the model's own."""
+        self.translation: Translation | None = None
+        """Where the upstream speaks another dialect than the client: `body` and `asked` are then
+        what the upstream is asked, and `asked.dialect` is what its answer is read in."""
         # quote
         self.quote: Quote
         # reserve
@@ -98,12 +113,22 @@ class Exchange:
         self.attempts = 0
         self.upstream_request_id = ""
         # relay
+        self.begun = False
+        """The client may have had a byte of the answer: no other credential can take over."""
+        self.silent_s = 0.0
+        """How long an upstream that had accepted a stream said nothing before it began."""
+        self.blame: Blame | None = None
+        """Of the error event that a stream ended with."""
         self.first_byte_s = 0.0
         self.gone_s = 0.0
         """When the client was seen to have gone."""
         self.ending: Ending
         self.boundary = True
         """A stream stands between two events, where we may write."""
+        self.told = NOTHING_TOLD
+        """What the client has read of a response."""
+        self.settled = False
+        """Of a request that failed behind its hold: the ledger has ended the hold at zero."""
         self.answer_head: Headers = []
         self.answer_body = b""
         """A whole answer, kept until `settle` has replied."""

@@ -1,56 +1,38 @@
 """The upstream's side of a request: what is asked of the till, what is sent, what came back."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import contextlib
+from types import TracebackType
 
 from corvus_proxy.clock import wall_ms
 from corvus_proxy.errors import (
     GatewayStopping,
     UpstreamFault,
-    UpstreamOverloaded,
-    UpstreamRefused,
     UpstreamTimeout,
     UpstreamUnavailable,
 )
 from corvus_proxy.gateway.admission import header
 from corvus_proxy.gateway.exchange import Ending, Exchange
 from corvus_proxy.gateway.front.client import ClientGone, Headers
-from corvus_proxy.gateway.quoting import affordable_limit
+from corvus_proxy.gateway.quoting import affordable_limit, input_estimate
 from corvus_proxy.gateway.stopping import Stopping
 from corvus_proxy.money.event import Meta, encode_meta
+from corvus_proxy.money.price import ORDINARY
 from corvus_proxy.money.pricing import lines
 from corvus_proxy.settings import TimeoutSettings
 from corvus_proxy.till.reply import Ask
 from corvus_proxy.upstream.faults import TimedOut, UpstreamBroke
 from corvus_proxy.upstream.transport import Answer
-from corvus_proxy.wire import edits, headers, request
+from corvus_proxy.wire import edits, headers, refusal, request
+from corvus_proxy.wire.dialect import Dialect
+from corvus_proxy.wire.tenancy import names
+from corvus_proxy.wire.translate import HEADERS
+from corvus_proxy.wire.verdict import Blame, judge
 
 ERROR_BYTES_MAX = 1024 * 1024
 """An error body longer than this is not relayed."""
-RELAYED = frozenset({400, 404, 405, 409, 413, 415, 422})
-"""Statuses that judge the client's own request; every other error is between us and the
-upstream."""
-
-ABOUT_OUR_ACCOUNT = (
-    b"credit balance",
-    b"spend limit",
-    b"spend_limit",
-    b"insufficient_quota",
-    b"billing_",
-)
-"""Words of errors about the operator's own account, which upstreams also send with a 400. A client
-would take them for its own empty balance."""
-
-
-class Relayed(UpstreamRefused):
-    """The upstream's own refusal of the request, to be passed on as it came."""
-
-    def __init__(self, status: int, found: Headers, body: bytes) -> None:
-        super().__init__(f"The upstream refused the request with status {status}.")
-        self.upstream_status = status
-        self.upstream_headers = found
-        self.upstream_body = body
+ERROR_READ_S = 5.0
+"""An error body that takes longer is judged without."""
 
 
 def ask(exchange: Exchange) -> Ask:
@@ -65,7 +47,7 @@ def ask(exchange: Exchange) -> Ask:
         share_floor_nanos=quote.share_floor_nanos,
         price_version=exchange.model.price.version,
         slug=exchange.model.slug,
-        request_tokens=quote.bound.input_tokens + quote.bound.output_tokens,
+        request_tokens=min(input_estimate(exchange.asked.scan), quote.bound.input_tokens),
     )
 
 
@@ -86,10 +68,11 @@ def edited_body(exchange: Exchange) -> bytes:
     member = asked.limit_member
     if model.completion_tokens_only and member == "max_tokens":
         member = "max_completion_tokens"
-    elif model.family == "glm":
+    elif model.family == "glm" and asked.dialect is Dialect.CHAT:
         member = "max_tokens"  # the only one that Z.AI documents
-    splices = request.model_splices(asked, model.upstream_model)
+    splices = [*asked.splices, *request.model_splices(asked, model.upstream_model)]
     splices += request.usage_splices(asked, body)
+    splices += names.splices(asked.dialect, body, asked.scan, exchange.tenant)
     if exchange.limit_tokens is not None:
         splices += request.limit_splices(asked, body, exchange.limit_tokens, member)
     else:
@@ -106,9 +89,12 @@ async def send(
     come soon after.
     """
     lease = exchange.lease
-    sent = lease.request(headers.to_upstream(exchange.client.headers), edited_body(exchange))
+    passed = headers.to_upstream(exchange.client.headers)
+    if exchange.translation is not None:
+        passed = HEADERS[exchange.asked.dialect]
+    sent = lease.request(passed, edited_body(exchange))
     try:
-        async with _while_wanted(exchange, cancel_drain_s, stopping):
+        async with WhileWanted(exchange, cancel_drain_s, stopping):
             answer = await lease.transport.open(lease.origin, sent, timeouts=timeouts)
     except TimedOut as error:
         raise UpstreamTimeout(
@@ -122,37 +108,54 @@ async def send(
     if 200 <= answer.status < 300:
         return answer
     async with answer:
-        raise await _fault(answer)
+        raise in_callers_words(exchange, await fault(answer, lease.family))
 
 
-@asynccontextmanager
-async def _while_wanted(
-    exchange: Exchange, cancel_drain_s: float, stopping: Stopping
-) -> AsyncIterator[None]:
+class WhileWanted:
     """Ends the block a short while after the client has gone, with ClientGone, or at once when the
     process has to end, with GatewayStopping."""
-    loop = asyncio.get_running_loop()
-    patience = asyncio.timeout(None)
-    waiting = True
 
-    def on_gone() -> None:
-        if waiting:
-            now_s = loop.time()
-            patience.reschedule(now_s + exchange.drain_left_s(now_s, cancel_drain_s))
+    __slots__ = ("_drain_s", "_exchange", "_loop", "_patience", "_stopping", "_waiting")
 
-    try:
-        async with patience:
-            with stopping.telling(lambda: patience.reschedule(loop.time())):
-                exchange.client.on_gone(on_gone)
-                yield
-    except TimeoutError:
-        if stopping.over:
-            raise GatewayStopping(
-                "This gateway process had to stop; nothing was charged."
-            ) from None
-        raise ClientGone from None
-    finally:
-        waiting = False
+    def __init__(self, exchange: Exchange, cancel_drain_s: float, stopping: Stopping) -> None:
+        self._exchange = exchange
+        self._drain_s = cancel_drain_s
+        self._stopping = stopping
+        self._loop = asyncio.get_running_loop()
+        self._patience = asyncio.timeout(None)
+        self._waiting = True
+
+    async def __aenter__(self) -> None:
+        await self._patience.__aenter__()
+        # Not kept here: a cycle for each request would be the garbage collector's to find.
+        self._stopping.tell(self._stop)
+        self._exchange.client.on_gone(self._gone)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._waiting = False
+        self._stopping.tell_no_more(self._stop)
+        try:
+            await self._patience.__aexit__(kind, error, trace)
+        except TimeoutError:
+            if self._stopping.over:
+                raise GatewayStopping(
+                    "This gateway process had to stop; nothing was charged."
+                ) from None
+            raise ClientGone from None
+
+    def _stop(self) -> None:
+        self._patience.reschedule(self._loop.time())
+
+    def _gone(self) -> None:
+        if self._waiting:
+            now_s = self._loop.time()
+            left_s = self._exchange.drain_left_s(now_s, self._drain_s)
+            self._patience.reschedule(now_s + left_s)
 
 
 def is_event_stream(answer: Answer) -> bool:
@@ -161,36 +164,36 @@ def is_event_stream(answer: Answer) -> bool:
     return value.partition(b";")[0].strip().lower() == b"text/event-stream"
 
 
-async def _fault(answer: Answer) -> UpstreamFault:
-    """Whose fault an error status is, and what the client may read of it."""
-    status = answer.status
-    if status in RELAYED:
-        try:
+async def fault(answer: Answer, family: str) -> UpstreamFault:
+    """Whose fault an error is, and what the client may read of it. Reads the answer's body."""
+    body = b""
+    with contextlib.suppress(UpstreamBroke, TimeoutError):
+        async with asyncio.timeout(ERROR_READ_S):
             body = await answer.read(ERROR_BYTES_MAX)
-        except UpstreamBroke:
-            return UpstreamUnavailable("The upstream's error could not be read.", retry_after_s=2)
-        if not is_about_our_account(body):
-            return Relayed(status, answer.headers, body)
-    if status in (429, 503, 529):
-        return UpstreamOverloaded(
-            "The upstream is busy; nothing was charged.", retry_after_s=_retry_after(answer)
-        )
-    if status in (408, 504):
-        return UpstreamTimeout("The upstream timed out; nothing was charged.", retry_after_s=2)
-    return UpstreamUnavailable(
-        "The upstream failed before it answered; nothing was charged.", retry_after_s=2
-    )
+    return fault_in(answer, family, body)
 
 
-def is_about_our_account(error: bytes) -> bool:
-    """Whether an upstream's error speaks of the operator's own account."""
-    found = error.lower()
-    return any(word in found for word in ABOUT_OUR_ACCOUNT)
+def fault_in(answer: Answer, family: str, body: bytes) -> UpstreamFault:
+    """The same for an error whose body has been read."""
+    if answer.status < 300 and b'"error"' not in body:
+        return UpstreamFault("The upstream answered with something else than was asked for.")
+    found = judge(family, answer.status, answer.headers, body, wall_ms())
+    error: UpstreamFault
+    if found.blame is Blame.REQUEST and not body:
+        error = UpstreamUnavailable("The upstream's error could not be read; nothing was charged.")
+    else:
+        error = refusal.upstream_fault(found, answer.headers, body)
+    error.blame, error.wait_s = found.blame, found.retry_after_s
+    return error
 
 
-def _retry_after(answer: Answer) -> int:
-    value = header(answer.headers, b"retry-after") or b""
-    return min(60, max(1, int(value))) if value.isdigit() else 5
+def in_callers_words(exchange: Exchange, fault: UpstreamFault) -> UpstreamFault:
+    """An upstream's refusal in the caller's dialect, where the upstream was asked in another."""
+    if exchange.translation is None or not isinstance(fault, refusal.Relayed):
+        return fault
+    status = fault.upstream_status
+    told = exchange.translation.error(status, fault.upstream_body)
+    return refusal.Relayed(status, fault.upstream_headers, told)
 
 
 def _request_id(found: Headers) -> str:
@@ -208,7 +211,9 @@ def meta(exchange: Exchange, ending: Ending) -> bytes:
     usage = {line.name: line.count for line in bill}
     if ending.usage.reasoning:
         usage["reasoning"] = ending.usage.reasoning
-    terms = {name: value for name, value in ending.usage.terms._asdict().items() if value}
+    terms = {}
+    if ending.usage.terms != ORDINARY:
+        terms = {name: value for name, value in ending.usage.terms._asdict().items() if value}
     if ending.usage.served != ending.usage.terms:
         served = ending.usage.served._asdict().items()
         terms |= {f"{name}_served": value or "ordinary" for name, value in served}

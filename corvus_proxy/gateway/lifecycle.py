@@ -18,14 +18,16 @@ from corvus_proxy.errors import (
     GatewayStopping,
     LedgerUnavailable,
     RequestError,
-    UpstreamFault,
     UpstreamRefused,
 )
 from corvus_proxy.gateway import admission, answering, forwarding, quoting
 from corvus_proxy.gateway.exchange import Ending, Exchange
 from corvus_proxy.gateway.front.client import ClientGone
 from corvus_proxy.gateway.refusing import raise_refusal
+from corvus_proxy.gateway.routing.beginning import begin
+from corvus_proxy.gateway.routing.tries import Tries
 from corvus_proxy.gateway.stopping import Stopping
+from corvus_proxy.gateway.streaming.early import Early
 from corvus_proxy.gateway.streaming.relay import Stream
 from corvus_proxy.gateway.streaming.ticker import Ticker
 from corvus_proxy.money.flags import ORDINARY_FLAGS
@@ -38,6 +40,7 @@ from corvus_proxy.till.reply import Settled
 from corvus_proxy.upstream.pool import Pool
 from corvus_proxy.upstream.transport import Answer
 from corvus_proxy.wire import request as requests
+from corvus_proxy.wire.tenancy.names import Tenant
 
 _log = structlog.get_logger()
 
@@ -67,8 +70,12 @@ async def serve(exchange: Exchange, using: Resources) -> None:
         await admit(exchange, using)
         quote(exchange, using)
         async with await reserve(exchange, using) as hold, ZeroOnFault(exchange, hold):
-            async with await route(exchange, using) as answer:
-                await relay(exchange, answer, using)
+            check_there(exchange)
+            tries = Tries(exchange, using.pool, using.settings.pool)
+            async with Early(exchange, using.settings.relay, using.ticker) as early:
+                while tries.wanted:
+                    async with tries, await route(exchange, using) as answer:
+                        await relay(exchange, answer, using, early)
             settled = await settle(exchange, hold, using)
             record(exchange, settled)
             await answering.finish(exchange, settled, using.settings)
@@ -90,23 +97,32 @@ async def serve(exchange: Exchange, using: Resources) -> None:
             dialect=exchange.dialect,
             request_id=exchange.request_id,
             site_url=using.settings.brand.site_url,
+            told=exchange.told,
+            settled=exchange.settled,
         )
 
 
 async def admit(exchange: Exchange, using: Resources) -> None:
-    """Who asks, and for what: secret, body, model. Raises the refusal of the first check that
-    fails."""
+    """Who asks, and for what: secret, body, model, and in whose words. Raises the refusal of the
+    first check that fails."""
     client = exchange.client
     who = admission.caller(client.headers, using.pepper)
     exchange.wallet, exchange.digest = who
-    admission.check_encoding(client.headers)
-    limits = using.settings.gateway
-    exchange.body = await client.body(limits.body_bytes_max, limits.body_timeout_s)
+    exchange.tenant = Tenant(using.pepper, who.wallet)
+    exchange.body = await admission.read_body(client, using.settings.gateway)
     exchange.asked = requests.read(exchange.dialect, exchange.body)
     # Read once: everything that this request is charged by is of one book.
     exchange.book = using.book
     exchange.model = admission.find_model(
         exchange.book, using.pool.serves, exchange.asked.model, exchange.dialect
+    )
+    exchange.body, exchange.asked, exchange.translation = admission.in_upstreams_words(
+        exchange.body,
+        exchange.asked,
+        exchange.model,
+        using.pool.serves,
+        request_id=exchange.request_id,
+        created_s=clock.wall_ms() // 1000,
     )
     admission.check_terms(exchange.asked, exchange.model.price)
 
@@ -122,6 +138,7 @@ async def reserve(exchange: Exchange, using: Resources) -> Hold:
     """Holds the money in Redis, or raises why not; lowers the output limit to what is
     affordable."""
     ask = forwarding.ask(exchange)
+    exchange.client.on_gone(lambda: None)  # from here on it is noticed
     try:
         reply = await using.holds.reserve(ask)
     except TillUnavailable:
@@ -135,25 +152,34 @@ async def reserve(exchange: Exchange, using: Resources) -> Hold:
     return reply
 
 
+def check_there(exchange: Exchange) -> None:
+    """Raises ClientGone for a client that left while it waited: nobody is to pay for its answer."""
+    if exchange.client.gone:
+        raise ClientGone
+
+
 async def route(exchange: Exchange, using: Resources) -> Answer:
-    """Sends the edited body with one of the pool's credentials; the answer's head has come."""
-    exchange.lease = using.pool.choose(exchange.model.family, exchange.dialect)
-    exchange.attempts += 1
+    """Sends the edited body with the credential of this try; the answer's head has come."""
     settings = using.settings
     return await forwarding.send(
         exchange, settings.timeouts, settings.relay.cancel_drain_s, using.stopping
     )
 
 
-async def relay(exchange: Exchange, answer: Answer, using: Resources) -> None:
+async def relay(exchange: Exchange, answer: Answer, using: Resources, early: Early) -> None:
     """Lets the answer through, metered, and concludes what it costs."""
     settings = using.settings
     if not exchange.asked.stream:
         await answering.read_whole(exchange, answer, settings, using.stopping)
         return
     if not forwarding.is_event_stream(answer):
-        raise UpstreamFault("The upstream answered a streaming request with something else.")
-    await exchange.client.head(200, answering.stream_headers(exchange, answer))
+        fault = await forwarding.fault(answer, exchange.lease.family)
+        raise forwarding.in_callers_words(exchange, fault)
+    answer = await begin(exchange, answer, settings, using.stopping)
+    await early.over()
+    exchange.begun = True
+    if not exchange.client.head_sent:
+        await exchange.client.head(200, answering.stream_headers(exchange, answer))
     stream = Stream(exchange, answer, relay=settings.relay, hold=settings.hold)
     with using.ticker.watching(stream), using.stopping.telling(stream.shut_down):
         exchange.ending = await stream.run()
@@ -165,7 +191,11 @@ async def settle(exchange: Exchange, hold: Hold, using: Resources) -> Settled | 
     ending = exchange.ending
     wait_s = using.settings.relay.settle_wait_ms / 1000 if exchange.asked.stream else 2.0
     return await hold.settle(
-        ending.charge_nanos, ending.outcome, forwarding.meta(exchange, ending), wait_s=wait_s
+        ending.charge_nanos,
+        ending.outcome,
+        forwarding.meta(exchange, ending),
+        wait_s=wait_s,
+        tokens=ending.usage.tokens,
     )
 
 
@@ -216,6 +246,7 @@ class ZeroOnFault:
         self._exchange.ending = ending
         meta = forwarding.meta(self._exchange, ending)
         settled = await self._hold.settle(0, ending.outcome, meta, wait_s=0.3)
+        self._exchange.settled = settled is not None
         record(self._exchange, settled)
 
 

@@ -9,7 +9,9 @@ from corvus_proxy.catalogue.book import Model
 from corvus_proxy.gateway.exchange import Exchange, Quote
 from corvus_proxy.money.pricing import Bound, Price, affordable_output, ceiling
 from corvus_proxy.settings import HoldSettings
+from corvus_proxy.wire.dialect import Dialect
 from corvus_proxy.wire.media import Size
+from corvus_proxy.wire.openai.embeddings import INPUT_TOKENS_MAX
 from corvus_proxy.wire.request import Asked
 
 ESTIMATE_BYTES_PER_TOKEN = 4
@@ -87,8 +89,10 @@ def quote(asked: Asked, model: Model, hold: HoldSettings, *, clamp: bool) -> Quo
     if asked.limit_tokens is not None:
         limit = min(limit, asked.limit_tokens)
     limit *= asked.choices
+    # The texts of a request for embeddings have the window each for itself.
+    embeds = asked.dialect is Dialect.EMBEDDINGS
     bound = Bound(
-        min(tokens, model.context_tokens),
+        min(tokens, INPUT_TOKENS_MAX if embeds else model.context_tokens),
         limit,
         writes_cache=asked.scan.cache_control,
         asked=asked.terms,

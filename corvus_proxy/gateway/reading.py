@@ -39,6 +39,8 @@ class Report(NamedTuple):
     last: Mapping[str, Any] | None
     model: str
     tier: str
+    tools: Mapping[str, Any] | None = None
+    """What stands beside the usage for tools that ran at the upstream (responses)."""
 
 
 class Wanted(NamedTuple):
@@ -91,6 +93,7 @@ def read(report: Report, wanted: Wanted, *, has_output: bool) -> Reading:
         report.dialect,
         report.start,
         report.last,
+        tools=report.tools,
         has_output=has_output,
         hour_only=wanted.hour_only,
     )

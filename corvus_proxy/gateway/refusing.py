@@ -1,26 +1,38 @@
 """The till's "no" as the refusal that the client reads."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import NoReturn
 
+from corvus_proxy.catalogue.book import Model
 from corvus_proxy.errors import (
+    BodyTooLarge,
     CapReached,
     InvalidKey,
     KeyDisabled,
     KeyExpired,
     LedgerUnavailable,
     LimitReached,
+    ModelNotAllowed,
     OutOfBalance,
 )
 from corvus_proxy.gateway.exchange import Exchange
 from corvus_proxy.money.amount import format_usd
 from corvus_proxy.money.pricing import affordable_output
-from corvus_proxy.till.reply import Backpressure, Denied, Limited, NoKey, Poor
+from corvus_proxy.till.reply import Backpressure, Denied, Limited, Look, NoKey, Paced, Poor
+from corvus_proxy.wire import headers
 
 RETRY_AFTER_EMPTY_S = 61
 """Longer than any client's own patience for a retry, so that none sleeps on an empty balance."""
 
+PACES = {
+    "rate": "requests a minute",
+    "tokens": "tokens a minute",
+    "concurrency": "requests at once",
+}
+
 UNKNOWN_KEY = "This key is not known. Check that it was copied whole."
+EXPIRED_KEY = "This key has reached the end that its owner set for it."
 
 
 def raise_refusal(reply: object, exchange: Exchange, site_url: str) -> NoReturn:
@@ -30,14 +42,37 @@ def raise_refusal(reply: object, exchange: Exchange, site_url: str) -> NoReturn:
             raise out_of_balance(reply, exchange, site_url)
         case Limited(reason="cap"):
             raise cap_reached(reply, exchange)
-        case Limited():
-            raise LimitReached(
-                f"This key has reached its limit of {reply.reason}.",
-                retry_after_s=min(60, max(1, -(-reply.retry_ms // 1000))),
-                details={"limit": reply.reason},
-            )
+        case Paced():
+            raise too_fast(reply, exchange)
+        case Denied(reason="model"):
+            raise _not_allowed(exchange.model)
         case _:
             raise_key_refusal(reply)
+
+
+def _not_allowed(model: Model) -> ModelNotAllowed:
+    return ModelNotAllowed(
+        f"This key may not use {model.slug}; the owner of the main key has named the models that it"
+        " may.",
+        param="model",
+        details={"model": model.slug},
+    )
+
+
+def check_active(look: Look) -> None:
+    """Raises KeyDisabled or KeyExpired where `reserve` would not admit the key either: for
+    endpoints that hold nothing."""
+    if look.status == "expired":
+        raise KeyExpired(EXPIRED_KEY)
+    if look.status != "active":
+        raise KeyDisabled(f"This key is {look.status}.")
+
+
+def check_allowed(model: Model, allowed: Sequence[str]) -> None:
+    """Raises ModelNotAllowed where a key has a list of models and this one is not in it: for
+    endpoints that hold nothing."""
+    if allowed and model.slug not in allowed:
+        raise _not_allowed(model)
 
 
 def raise_key_refusal(reply: object) -> NoReturn:
@@ -49,7 +84,7 @@ def raise_key_refusal(reply: object) -> NoReturn:
             if reply.reason == "secret":
                 raise InvalidKey(UNKNOWN_KEY)
             if reply.reason == "expired_key":
-                raise KeyExpired("This key has reached the end that its owner set for it.")
+                raise KeyExpired(EXPIRED_KEY)
             raise KeyDisabled(f"This key is {reply.reason}.")
         case Backpressure():
             raise LedgerUnavailable(
@@ -59,6 +94,23 @@ def raise_key_refusal(reply: object) -> NoReturn:
             raise LedgerUnavailable(
                 "The ledger is being checked after a restart; nothing was charged.", retry_after_s=2
             )
+
+
+def too_fast(paced: Paced, exchange: Exchange) -> LimitReached | BodyTooLarge:
+    """The refusal for a limit a minute or at once; one that no waiting ends is another."""
+    details: dict[str, object] = {"limit": paced.limit, "used": paced.used, "what": paced.reason}
+    if not paced.retry_ms:
+        return BodyTooLarge(
+            f"This key may take {paced.limit:,} tokens a minute, and this request's input alone is"
+            " more; waiting does not help.",
+            details=details,
+        )
+    return LimitReached(
+        f"This key has reached its limit of {paced.limit:,} {PACES[paced.reason]}.",
+        retry_after_s=min(60, max(1, -(-paced.retry_ms // 1000))),
+        details=details,
+        headers=headers.spent_pace(paced.reason, paced.limit, paced.used, paced.retry_ms),
+    )
 
 
 def cap_reached(limited: Limited, exchange: Exchange) -> CapReached:

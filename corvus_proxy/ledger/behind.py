@@ -50,7 +50,8 @@ async def restore_wallets(till: Till, books: Books, only: Sequence[str] | None =
                 await wallets.restore(connection, row.wallet, row.version, int(row.status), [
                     wallets.RestoredKey(
                         key.key_id, int(key.status), key.main, key.label,
-                        wallets.Limits(key.cap_nanos, key.period, key.expires_ms), key.digests,
+                        wallets.Limits(key.cap_nanos, key.period, key.expires_ms, key.rates),
+                        key.digests,
                     )
                     for key in row.keys
                 ])  # fmt: skip

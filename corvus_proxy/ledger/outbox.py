@@ -51,9 +51,12 @@ def entry_of(key: wallets.WalletKey) -> KeyEntry:
         [(secret.digest, secret.valid_until_ms) for secret in key.secrets],
         key.main,
         key.label,
-        *key.limits,
+        key.limits.cap_nanos,
+        key.limits.period,
+        key.limits.expires_ms,
         int(ends.timestamp()) if ends else 0,
         key.period_nanos,
+        key.limits.rates,
     )
 
 

@@ -4,6 +4,7 @@ An event is self-contained: the request row and the postings are made from it al
 can be recomputed from `Meta` for ever.
 """
 
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -150,6 +151,7 @@ def _crc16_table() -> tuple[int, ...]:
 _CRC16 = _crc16_table()
 
 
+@lru_cache(maxsize=100_000)
 def partition_of(wallet: str) -> int:
     """Partition of a wallet: CRC-16/XMODEM (the one of Redis Cluster) of its id, modulo 64."""
     crc = 0

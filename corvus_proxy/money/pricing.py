@@ -60,7 +60,11 @@ def lines(usage: Usage, price: Price) -> list[Line]:
     if usage.parts:
         found = _lines_of_parts(usage, price)
     else:
-        found = [Line(name, getattr(usage, name), getattr(rates, name)) for name in CLASSES]
+        found = [
+            Line(name, count, getattr(rates, name))
+            for name in CLASSES
+            if (count := getattr(usage, name))
+        ]
     found.append(Line("searches", usage.searches, rates.searches))
     return [line for line in found if line.count]
 

@@ -66,6 +66,11 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
             + self.cache_write_other
         )
 
+    @property
+    def tokens(self) -> int:
+        """Input and output, cached or not."""
+        return self.input_total + self.output
+
     def counts(self) -> dict[str, int]:
         """Every count by name."""
         return {name: getattr(self, name) for name in COUNTS}

@@ -4,6 +4,7 @@ It needs Redis and its journal folder, and never Postgres.
 """
 
 import asyncio
+import contextlib
 import gc
 import os
 import signal
@@ -13,7 +14,7 @@ from typing import Any
 
 import structlog
 
-from corvus_proxy import clock
+from corvus_proxy import clock, metrics
 from corvus_proxy.account.quote import Sold
 from corvus_proxy.account.routes import Account
 from corvus_proxy.catalogue import margin, timeline
@@ -26,8 +27,10 @@ from corvus_proxy.gateway.stopping import Stopping
 from corvus_proxy.gateway.streaming.ticker import Ticker
 from corvus_proxy.roles.parent import die_with_parent
 from corvus_proxy.roles.process import set_up_logs
+from corvus_proxy.roles.reloading import Reloader, Stamp, stamp_of
 from corvus_proxy.service import guard
-from corvus_proxy.settings import Settings, config_path, load
+from corvus_proxy.settings import Credential, Settings, Upstream, config_path, load
+from corvus_proxy.till import spending
 from corvus_proxy.till.checks import check_server
 from corvus_proxy.till.client import Till, TillUnavailable
 from corvus_proxy.till.holds import Holds
@@ -36,13 +39,16 @@ from corvus_proxy.till.recovery.report import Reporter
 from corvus_proxy.upstream.pool import Pool
 from corvus_proxy.upstream.transport import HttptoolsTransport, Transport
 
+BUDGETS_S = 1.0
+"""How often a process asks what its credentials have cost."""
 _log = structlog.get_logger()
 
 
 class Process:
     """Everything one gateway process opens, and how it starts and stops."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, since: Stamp) -> None:
+        """`since`: the stamp of the configuration file from before it was read."""
         if not settings.ledger.journal_dir:
             raise ConfigurationError(
                 "ledger.journal_dir: name a folder on a disk that outlives the process"
@@ -58,7 +64,9 @@ class Process:
         self._prices = timeline.Current(sellable(settings))
         self._till = Till.open(settings.redis.url, timeout_ms=settings.redis.timeout_ms)
         self._transports = transports(settings)
-        self._pool = Pool(settings.upstream, self._transports)
+        self._reloader = Reloader(config_path(), settings, self._take, since=since)
+        self._pool = Pool(settings.upstream, self._transports, settings.pool, probe=probe)
+        self._spending = spending.Spending()
         self._ids = clock.RequestIds()
         self._account = Account(
             settings,
@@ -84,6 +92,7 @@ class Process:
         self._reporter = Reporter(self._till, self._holds, node)
         self._stopping = Stopping()
         self._told_to_stop = False
+        self._simulated = False
         using = Resources(
             settings,
             self._prices,
@@ -96,11 +105,15 @@ class Process:
         )
         self.engine = Gateway(using, self._till, ready=self._ready, account=self._account)
         self._checking = asyncio.create_task(self._check())
+        self._reloading = asyncio.create_task(self._reloader.run(self._pool.forget))
+        self._budgeting = asyncio.create_task(self._keep_budgets())
         self._holds.start()
         self._reporter.start()
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._on_stop)
         gc.collect()
         gc.freeze()  # what start-up made lives for ever; later collections need not walk it
+        # A request leaves next to no cycles: the default looks for them after every third request.
+        gc.set_threshold(10_000, 20, 20)
 
     async def _check(self) -> None:
         """Nothing is served before this Redis was found fit to hold money."""
@@ -109,7 +122,9 @@ class Process:
                 await check_server(
                     self._till, durability_confirmed=self._settings.redis.durability_confirmed
                 )
-                guard.refuse_simulated(self._settings, marked=await self._till.simulated())
+                self._simulated = await self._till.simulated()
+                guard.refuse_simulated(self._settings, marked=self._simulated)
+                await self._look_at_budgets()
             except TillUnavailable:
                 await asyncio.sleep(0.05)
             except ConfigurationError as error:
@@ -119,6 +134,32 @@ class Process:
             else:
                 self.engine.closed = None
                 return
+
+    async def _keep_budgets(self) -> None:
+        """Holds credentials to their budgets; while Redis is away, to what it said last."""
+        while True:
+            await asyncio.sleep(BUDGETS_S)
+            with contextlib.suppress(TillUnavailable):
+                await self._look_at_budgets()
+
+    async def _look_at_budgets(self) -> None:
+        if not self._pool.has_budgets:
+            return
+        try:
+            self._spending = await spending.read(self._till) or self._spending
+        finally:
+            self._pool.hold_to_budgets(self._spending.on(clock.utc_day()))
+
+    def _take(self, settings: Settings) -> None:
+        """Other upstreams from now on. Raises ConfigurationError; then nothing has changed."""
+        guard.refuse_demo(settings, str(config_path() or "settings"))
+        guard.refuse_simulated(settings, marked=self._simulated)
+        prices = sellable(settings)
+        for upstream in settings.upstream:
+            if upstream.client not in self._transports:
+                self._transports |= {upstream.client: transports(settings)[upstream.client]}
+        self._pool.update(settings.upstream, self._transports)
+        self._prices.take(prices)
 
     def _on_stop(self) -> None:
         """SIGTERM: running requests have `drain_s`; the server takes no new ones.
@@ -136,6 +177,9 @@ class Process:
         """After the last stream: waits for the last charges, then hands over or keeps the
         journal."""
         self._checking.cancel()
+        self._reloading.cancel()
+        self._budgeting.cancel()
+        await self._pool.close()
         drained = await self._holds.drain(5)
         left = await self._reporter.stop(leave=drained)
         await self._holds.stop()
@@ -147,6 +191,7 @@ class Process:
             await transport.close()
         await self._account.close()
         await self._till.close()
+        metrics.flush()
 
     def _ready(self) -> str | None:
         if self._told_to_stop:
@@ -194,11 +239,26 @@ def transports(settings: Settings) -> dict[str, Transport]:
     return found
 
 
+async def probe(upstream: Upstream, credential: Credential) -> bool:
+    """Whether an upstream accepts a credential, by a free call; never raises.
+
+    Over httpx, in a thread of its own: the first import of it would hold up every stream.
+    """
+
+    def ask() -> bool:
+        from corvus_proxy.upstream.check import check_credential
+
+        return asyncio.run(check_credential(upstream, credential)).ok
+
+    return await asyncio.to_thread(ask)
+
+
 def create() -> Any:
     """The ASGI application of one process, from the file in CORVUS_CONFIG."""
     die_with_parent()
     set_up_logs()
-    process = Process(load(config_path()))
+    since = stamp_of(config_path())
+    process = Process(load(config_path()), since=since)
 
     async def engine(client: Any) -> None:
         await process.engine(client)

@@ -14,7 +14,7 @@ from corvus_proxy.ledger.archive import Archive
 from corvus_proxy.ledger.coordinator import Coordinator
 from corvus_proxy.ledger.writer import Writer
 from corvus_proxy.roles.process import serve_until, set_up_logs, stop_event
-from corvus_proxy.service import demo, guard, orders
+from corvus_proxy.service import budgets, demo, guard, orders
 from corvus_proxy.service.alarms import hooks, watch
 from corvus_proxy.service.stores import Stores, open_stores
 from corvus_proxy.settings import Settings, config_path
@@ -30,6 +30,7 @@ ALARMS_S = 3.0
 NOTICES_S = 1.0
 MAIL_S = 1.0
 ORDERS_S = 1.0
+BUDGETS_S = 1.0
 _log = structlog.get_logger()
 
 
@@ -56,6 +57,7 @@ async def main(settings: Settings) -> None:
         _every("sweeper", min(5.0, settings.ledger.lease_s / 8), lambda: _sweep(sweeper)),
         _every("outbox", OUTBOX_S, lambda: outbox.tick(stores.till, stores.books)),
         _every("lag", LAG_S, lambda: _measure_lag(writer)),
+        _every("budgets", BUDGETS_S, lambda: budgets.tick(stores)),
         _every("orders", ORDERS_S, lambda: orders.tick(desk)),
         _every("mail", MAIL_S, lambda: mail.tick(mailer)),
         _every("alarms", ALARMS_S, lambda: watch.tick(stores, site_url=settings.brand.site_url)),

@@ -24,6 +24,7 @@ from corvus_proxy.service.keys import STATUS
 from corvus_proxy.service.sessions import Session
 from corvus_proxy.service.stores import Stores
 from corvus_proxy.till.client import TillUnavailable
+from corvus_proxy.till.refused import since_empty
 
 BOOKS_S = 5
 """How long a page waits for the books before it is shown without them."""
@@ -127,6 +128,8 @@ class Dashboard(NamedTuple):
     runway_days: int | None
     """How long the available balance lasts at the present pace; None: not to be told."""
     low: bool
+    refused: int
+    """Requests that were refused since the balance ran empty; told at zero, to the main key."""
     as_of: datetime
 
 
@@ -160,7 +163,9 @@ async def dashboard(stores: Stores, session: Session) -> Dashboard:
         figures = figures._replace(spent_nanos=listing.charged_nanos)
     days = runway_days(figures.available_nanos, None if listing is None else listing.pace_nanos)
     low = figures.available_nanos > 0 and days is not None and days < LOW_DAYS
-    return Dashboard(figures, listing, unlisted, days, low, now)
+    empty = figures.available_nanos <= 0 and session.main
+    refused = await since_empty(stores.till, session.wallet) if empty else 0
+    return Dashboard(figures, listing, unlisted, days, low, refused, now)
 
 
 def runway_days(available_nanos: int, pace_nanos: int | None) -> int | None:

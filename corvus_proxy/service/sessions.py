@@ -9,7 +9,7 @@ Rule 3: a `Ticket` is what the browser carries, signed by the site. It holds no 
 
 import asyncio
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from corvus_proxy import clock, sealing, secret
@@ -47,6 +47,8 @@ class Session(NamedTuple):
     read_only: bool
     status: str = "active"
     """Of the key: `active`, `frozen`, `revoked`, or a word of the till's for less."""
+    ends_at: datetime | None = None
+    """When the secret that opened it ends, of one that was changed."""
 
 
 class Ticket(NamedTuple):
@@ -170,7 +172,7 @@ async def judge(stores: Stores, ticket: Ticket) -> Session | None:
         look = await _look(stores, ticket.wallet, ticket.proof)
         if look is None or look.key_id != ticket.key_id:
             return None
-        main = ticket.main
+        main, ends_at = ticket.main, None
         try:
             async with asyncio.timeout(BOOKS_S), stores.books.connection() as connection:
                 known = await people.is_open(connection, ticket.session_id)
@@ -178,12 +180,13 @@ async def judge(stores: Stores, ticket: Ticket) -> Session | None:
                     return None
                 if known is None:  # opened while the books were away: from now on it can be ended
                     await _insert(connection, ticket, "")
+                ends_at = await people.secret_ends(connection, ticket.proof)
                 if main < 0:
                     facts = await people.key_facts(connection, ticket.key_id)
                     main = -1 if facts is None else int(facts.main)
         except (BooksUnavailable, TimeoutError):
             pass
-        return _session(ticket, main=main, status=look.status)
+        return _session(ticket, main=main, status=look.status)._replace(ends_at=ends_at)
     async with stores.books.connection() as connection:
         if not await people.is_open(connection, ticket.session_id):
             return None

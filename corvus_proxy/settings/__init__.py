@@ -7,8 +7,10 @@ its path. `docs/configuration.md` and `config/corvus.example.toml` are written f
 
 import os
 import tomllib
+from collections import Counter
 from collections.abc import Mapping
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,6 +26,7 @@ from corvus_proxy.settings.sections import (
     HoldSettings,
     LedgerSettings,
     MetricsSettings,
+    PoolSettings,
     PricingSettings,
     RedisSettings,
     RelaySettings,
@@ -54,6 +57,7 @@ __all__ = [
     "LedgerSettings",
     "MailSettings",
     "MetricsSettings",
+    "PoolSettings",
     "PricingSettings",
     "RedisSettings",
     "RelaySettings",
@@ -71,6 +75,11 @@ __all__ = [
 ]
 
 
+@cache
+def _millionths(factor: str) -> int:
+    return round(Decimal(factor) * 1_000_000)
+
+
 class Credential(msgspec.Struct, frozen=True):
     """One upstream account of the operator. Its `repr` never shows the secret."""
 
@@ -84,10 +93,27 @@ class Credential(msgspec.Struct, frozen=True):
     """Share of the traffic among the credentials of a family."""
     cost_factor: float | str = 1.0
     """Share of the official price that the operator pays."""
+    draining: bool = False
+    """Takes no new session; those that it has stay until they rest, or for `pool.drain_s`."""
+    budget_day_usd: float | str = ""
+    """What it may cost the operator in a UTC day, at `cost_factor`; then it takes no request until
+    the next. Empty: no limit."""
+    budget_month_usd: float | str = ""
+    """The same in a UTC month."""
+
+    def budgets_nanos(self) -> dict[str, int]:
+        """Its budgets by period, `day` and `month`, where they are set. Raises
+        ConfigurationError."""
+        found = {"day": self.budget_day_usd, "month": self.budget_month_usd}
+        return {
+            period: _budget(f"credential {self.name}: budget_{period}_usd", usd)
+            for period, usd in found.items()
+            if usd != ""
+        }
 
     def cost_ppm(self) -> int:
         """`cost_factor` in millionths, so that costs stay integers."""
-        return round(Decimal(str(self.cost_factor)) * 1_000_000)
+        return _millionths(str(self.cost_factor))
 
     def secret(self) -> str:
         """The upstream's key. Raises ConfigurationError."""
@@ -128,6 +154,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     worker: WorkerSettings = WorkerSettings()
     relay: RelaySettings = RelaySettings()
     timeouts: TimeoutSettings = TimeoutSettings()
+    pool: PoolSettings = PoolSettings()
     hold: HoldSettings = HoldSettings()
     ledger: LedgerSettings = LedgerSettings()
     secrets: SecretsSettings = SecretsSettings()
@@ -160,7 +187,8 @@ PLAIN_SECTIONS = tuple(
 """Sections that are one table each."""
 _ABOVE_ZERO = frozenset({
     "timeout_ms", "processes", "connect_s", "first_byte_s", "silence_s", "total_s", "lease_s",
-    "slice_tokens", "letters_per_100_tokens", "symbols_per_100_tokens", "non_ascii_per_100_tokens",
+    "slice_tokens", "tries", "strikes",
+    "cool_s", "letters_per_100_tokens", "symbols_per_100_tokens", "non_ascii_per_100_tokens",
 })  # fmt: skip
 """Options that are divided by, or without which nothing would ever be served."""
 
@@ -260,6 +288,27 @@ def _check(settings: Settings) -> None:
             raise ConfigurationError(f"upstream {upstream.base_url}: it has no credential")
         for one in upstream.credential:
             _check_share(f"credential {one.name}: cost_factor", one.cost_factor)
+    _check_budgets([one for upstream in settings.upstream for one in upstream.credential])
+
+
+def _check_budgets(credentials: list[Credential]) -> None:
+    """The books know a credential by its name alone: one with a budget shares it with nobody."""
+    named = Counter(one.name for one in credentials)
+    for one in credentials:
+        if one.budgets_nanos() and named[one.name] > 1:
+            raise ConfigurationError(
+                f"credential {one.name}: it has a budget, and another one has its name"
+            )
+
+
+def _budget(option: str, usd: float | str) -> int:
+    try:
+        nanos = Decimal(str(usd)) * 1_000_000_000
+    except ArithmeticError:
+        nanos = Decimal(-1)
+    if not (nanos.is_finite() and nanos >= 1 and nanos == nanos.to_integral_value()):
+        raise ConfigurationError(f"{option}: {usd!r} is no amount of USD such as 250 or 0.50")
+    return int(nanos)
 
 
 def _check_share(option: str, value: float | str) -> None:

@@ -31,9 +31,14 @@ class GatewaySettings(msgspec.Struct, frozen=True):
     processes: int = 1
     """Gateway processes. One per core, less what Redis and Postgres need on the same machine."""
     body_bytes_max: int = 33_554_432
-    """Largest request body. The upstreams' own limit is 32 MB."""
+    """Largest request body, decoded where it came compressed. The upstreams' own limit is 32 MB."""
+    body_expansion_max: int = 100
+    """Times its size that a compressed body beyond 256 KB may have when decoded; past it 413."""
     body_timeout_s: int = 60
     """A body that takes longer to arrive is answered with 408."""
+    counts_per_minute: int = 600
+    """Free counts of tokens that one wallet may ask of one gateway process in a minute; more are
+    answered with 429. They cost nothing and use up limits of the upstream account."""
     drain_s: int = 600
     """How long running streams may go on after SIGTERM."""
 
@@ -76,6 +81,9 @@ class RelaySettings(msgspec.Struct, frozen=True):
 
     keepalive_s: int = 15
     """Silence after which a stream gets a ping. Load balancers often cut at 60, agents at 300."""
+    keepalive_before_headers_s: float = 0.0
+    """How long a stream waits for its upstream's answer before it begins, with a ping; 0: until it
+    comes. What fails after that is told inside the stream, under status 200."""
     settle_wait_ms: int = 300
     """How long the end of a stream waits for the charge; then it says `"settled": false`."""
     cancel_drain_s: float = 2.0
@@ -95,6 +103,29 @@ class TimeoutSettings(msgspec.Struct, frozen=True):
     """Between two pieces of an answer."""
     total_s: float = 3600.0
     """For a whole answer."""
+
+
+class PoolSettings(msgspec.Struct, frozen=True):
+    """Credentials that fail, sessions that stay with theirs; docs/pools.md."""
+
+    tries: int = 3
+    """Credentials that one request is tried with at most, before its client has had a byte."""
+    strikes: int = 3
+    """Failures in a row that take a credential out, where one alone says little."""
+    cool_s: float = 5.0
+    """How long a fallen credential rests at first; twice as long each time that it falls again."""
+    cool_max_s: float = 300.0
+    """How long it rests at most, whatever the upstream asks for."""
+    pin_s: float = 600.0
+    """How long a session stays with its credential after its last request. Providers keep a prompt
+    cache for five minutes to an hour."""
+    drain_s: float = 3600.0
+    """How long a draining credential keeps the sessions that are pinned to it."""
+    holdback_ms: int = 1000
+    """How long the announcement of a response is held back, so that one that fails at once can be
+    tried elsewhere."""
+    reload_s: float = 2.0
+    """How often the configuration file is looked at for changed credentials; 0: never."""
 
 
 class HoldSettings(msgspec.Struct, frozen=True):

@@ -102,10 +102,23 @@ async def mail_top_up(connection: Any, means: Means, order: OrderRow, nanos: int
 
 
 async def mail_refund(
-    connection: Any, means: Means, order: OrderRow, nanos: int, state: str, reason: str
+    connection: Any,
+    means: Means,
+    order: OrderRow,
+    nanos: int,
+    state: str,
+    reason: str,
+    *,
+    claim_url: str = "",
 ) -> None:
     """Queues the mail of a refund's step, where there is an address."""
-    view = {"order_id": order.order_id, "amount_nanos": nanos, "state": state, "reason": reason}
+    view = {
+        "order_id": order.order_id,
+        "amount_nanos": nanos,
+        "state": state,
+        "reason": reason,
+        "claim_url": claim_url,
+    }
     if order.email:
         await _queue(connection, means, order, "refund", view)
 

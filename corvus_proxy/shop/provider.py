@@ -123,6 +123,11 @@ class Provider(Protocol):
         `refund_id` twice is one refund. Raises ProviderUnavailable, ProviderRefused."""
         ...
 
+    def claim_url(self, refund_reference: str) -> str:
+        """The page on which a payer names where a refund goes, by what `refund` gave; empty where
+        it goes back by itself. Who has this address may take the money."""
+        ...
+
     def notice(self, headers: Mapping[str, str], body: bytes) -> Notice:
         """A message of the service, verified; names of `headers` are in lower case. Raises
         Forged."""

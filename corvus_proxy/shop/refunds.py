@@ -174,8 +174,10 @@ async def _move(
         await orders.add_step(
             connection, order.order_id, f"refund_{state}", amount_nanos=refund.amount_nanos
         )
+        provider = means.providers.get(order.provider)
+        url = provider.claim_url(provider_ref) if provider and state == "sent" else ""
         await delivering.mail_refund(
-            connection, means, order, refund.amount_nanos, state, refund.reason
+            connection, means, order, refund.amount_nanos, state, refund.reason, claim_url=url
         )
 
 

@@ -1,9 +1,11 @@
 """A payment that its payer or his bank took back, and one that came again.
 
-What was credited is taken from what is free; the rest the wallet owes. Its owner's payment was
-taken back, so the wallet stands still until the dispute is won or the operator has spoken. A
-stranger may pay for a key of which he knows the id alone; his dispute takes the money back, and
-stops nobody.
+What was credited is taken from what is free; the rest the wallet owes, until the dispute is won or
+the wallet is topped up: what it owes is then taken from that, as if the reversal came again.
+
+Its owner's payment was taken back, so the wallet stands still until the dispute is won or the
+operator has spoken. A stranger may pay for a key of which he knows the id alone; his dispute takes
+the money back, and stops nobody.
 """
 
 from typing import Any
@@ -75,7 +77,22 @@ async def restore(connection: Any, order: OrderRow, row: PaymentRow) -> PaymentR
     return row._replace(reversed_nanos=0)
 
 
-async def _move(connection: Any, order: OrderRow, entry: str, kind: str, amount_nanos: int) -> None:
+async def collect(connection: Any, order: OrderRow, row: PaymentRow) -> None:
+    """Has what a wallet still owes taken from what this payment has credited, behind its credit.
+    What is spent or held by then is owed again, by the event itself."""
+    owed = await wallets.lower_receivable(connection, order.wallet or "", row.credited_nanos)
+    if owed:
+        entry = f"owed:{row.payment_id}"
+        line = CashLine(CHARGEBACKS, f"receivable:{order.wallet}", owed)
+        await payments.cash(connection, entry, order.order_id, [line])
+        reason = f"owed of a payment that was taken back; from order {order.order_id}"
+        await _move(connection, order, entry, "reversal", owed, reason)
+        await orders.add_step(connection, order.order_id, "collected", amount_nanos=owed)
+
+
+async def _move(
+    connection: Any, order: OrderRow, entry: str, kind: str, amount_nanos: int, reason: str = ""
+) -> None:
     if amount_nanos:
         row = wallets.OutboxRow(
             entry,
@@ -84,7 +101,7 @@ async def _move(connection: Any, order: OrderRow, entry: str, kind: str, amount_
             amount_nanos,
             CHARGEBACKS,
             order.key_id or "",
-            f"order {order.order_id}",
+            reason or f"order {order.order_id}",
         )
         await wallets.insert_outbox(connection, row)
 

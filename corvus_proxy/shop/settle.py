@@ -210,6 +210,7 @@ async def credit(
     await orders.add_step(
         connection, order.order_id, "credited", amount_nanos=row.credited_nanos, via=via
     )
+    await reversing.collect(connection, order, row)
     if order.email and not first and row.credited_nanos:
         await delivering.mail_top_up(connection, means, order, row.credited_nanos)
     metrics.CREDITS.labels(row.provider, via).inc()

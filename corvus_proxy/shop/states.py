@@ -57,6 +57,7 @@ STEPS: dict[str, str] = {
     "invalid": "The payment has failed, or all of it was taken back.",
     "key_made": "The key and its recovery code were made.",
     "credited": "A payment was put on the balance.",
+    "collected": "What the key owed of a payment that was taken back is taken from this one.",
     "reversed": "A payment was taken back by its payer or his bank.",
     "restored": "What was taken back has come again.",
     "mailed": "A mail was queued.",

@@ -30,18 +30,20 @@ class DemoPages:
         self._caller: Caller | None = None
 
     async def page(self, request: Request) -> Response:
-        """`GET /demo/pay/{name}`, `POST /demo/pay/{name}/{act}`."""
+        """`GET /demo/pay/{name}`, `POST /demo/pay/{name}/{act}`; the same of `/demo/pull-payments`,
+        where refunds are claimed."""
         names = [request.path_params["name"], request.path_params.get("act", "pay")]
         if not all(_NAME.fullmatch(name) for name in names):
-            return _words(404, "There is no such payment.")
+            return _words(404, "There is no such page.")
         if self._caller is None:
             self._caller = Caller(timeout_s=TIMEOUT_S)
+        kind = request.url.path.split("/")[2]
         path = "/".join(names if "act" in request.path_params else names[:1])
         try:
             fields = await forms.read(request) if request.method == "POST" else {}
             body = urlencode(fields).encode() if request.method == "POST" else None
             answer = await self._caller.fetch(
-                request.method, f"{self._url}/pay/{path}", {}, content=body
+                request.method, f"{self._url}/{kind}/{path}", {}, content=body
             )
         except forms.FormTooLarge:
             return _words(413, "This is far too long for a form.")
@@ -56,11 +58,15 @@ def _words(status: int, sentence: str) -> Response:
 
 
 def routes(settings: Settings) -> list[Route]:
-    """Both of them, in a demonstration; else none."""
+    """All of them, in a demonstration; else none."""
     if not (settings.demo.enabled and settings.demo.payments_url):
         return []
     pages = DemoPages(settings.demo.payments_url.rstrip("/"))
     return [
-        Route("/demo/pay/{name}", pages.page, methods=["GET"]),
-        Route("/demo/pay/{name}/{act}", pages.page, methods=["POST"]),
+        route
+        for kind in ("pay", "pull-payments")
+        for route in (
+            Route(f"/demo/{kind}/{{name}}", pages.page, methods=["GET"]),
+            Route(f"/demo/{kind}/{{name}}/{{act}}", pages.page, methods=["POST"]),
+        )
     ]

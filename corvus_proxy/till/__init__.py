@@ -14,7 +14,9 @@ Keys of a partition NN (00 to 63), all in one slot by the hash tag `{pNN}`:
 
     {pNN}:m           hash    ep epoch · rs stamp · st state · sq last seq · cs committed seq ·
                               be base epoch · np partitions
-    {pNN}:w:<wallet>  hash    id · bal · hld · ws · spt · st · v, and k:<key>, s:<key>, d:<digest>
+    {pNN}:w:<wallet>  hash    id · bal · hld · ws · spt · st · v, and k:<key>, s:<key>, d:<digest>;
+                              of keys with limits b:<key> (a cap's period), q:<key> (the minute:
+                              began|requests|tokens), a:<key> (requests noted as running)
     {pNN}:h           hash    request id → wallet|held|checkpoint|renewals|owner|price|key|slug|meta
     {pNN}:d, {pNN}:dz hash, zset   tombstones of ended holds, and their order
     {pNN}:c           hash    ids of credits and debits

@@ -9,17 +9,20 @@ import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import hiredis
 import msgspec
 import redis.asyncio as aioredis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoPermissionError, NoScriptError, RedisError
 
 from corvus_proxy import clock
+from corvus_proxy._fast import pack
 from corvus_proxy.errors import CorvusError
 from corvus_proxy.money.event import PARTITIONS, Event, Mark, Poison, partition_of
 from corvus_proxy.till import reply, scripts
 from corvus_proxy.till.events import read_event
 from corvus_proxy.till.reply import HoldState, PartitionState, WalletState
+from corvus_proxy.till.resp.pipe import Pipe, PipeError
 
 NODES_KEY = "corvus:nodes"
 SIMULATED_KEY = "corvus:simulated"
@@ -47,12 +50,18 @@ class Till:
     def __init__(self, client: aioredis.Redis, *, timeout_ms: int) -> None:
         self._redis = client
         self._timeout_s = timeout_ms / 1000
+        self._pipe = Pipe(client.connection_pool, timeout_s=self._timeout_s)
         self._epochs = ["1"] * PARTITIONS
 
     @property
     def redis(self) -> aioredis.Redis:
         """The client, for `till.recovery.door`."""
         return self._redis
+
+    @property
+    def timeout_s(self) -> float:
+        """How long Redis has for an answer."""
+        return self._timeout_s
 
     def epoch(self, partition: int) -> int:
         """The epoch that calls of a partition name, as its last answer taught it."""
@@ -79,13 +88,14 @@ class Till:
         return cls(aioredis.Redis(connection_pool=pool), timeout_ms=timeout_ms)
 
     async def close(self) -> None:
+        self._pipe.close()
         await self._redis.aclose()
         await self._redis.connection_pool.disconnect()
 
     # -- requests -------------------------------------------------------------------------------
 
     async def reserve(self, ask: reply.Ask, *, owner: str, lag_limit: int) -> Any:
-        """Granted, Poor, Limited, Denied, NoKey, Backpressure, Duplicate or Fenced."""
+        """Granted, Poor, Limited, Paced, Denied, NoKey, Backpressure, Duplicate or Fenced."""
         day = clock.utc_day()
         return await self._money(
             "reserve",
@@ -135,7 +145,14 @@ class Till:
     async def settle(self, charge: reply.Charge) -> Any:
         """Settled, Duplicate, Unknown or Fenced."""
         return await self._money(
-            "settle", charge.wallet, charge.rid, charge.actual_nanos, charge.outcome, charge.meta
+            "settle",
+            charge.wallet,
+            charge.rid,
+            charge.actual_nanos,
+            charge.outcome,
+            charge.meta,
+            charge.minute,
+            charge.tokens,
         )
 
     async def late(self, charge: reply.Charge) -> Any:
@@ -375,6 +392,7 @@ class Till:
 
     async def reconnect(self) -> None:
         """Ends every connection: none may go on talking to a server that was replaced."""
+        self._pipe.drop("the server was replaced")
         await self._redis.connection_pool.disconnect(inuse_connections=True)
 
     async def many(
@@ -395,10 +413,12 @@ class Till:
         ]
 
     async def _money(self, name: str, wallet: str, *args: Any) -> Any:
-        partition = partition_of(wallet)
-        return await self._fenced(name, partition, scripts.money_keys(partition, wallet), args)
+        partition, keys = scripts.money_block(wallet)
+        return await self._fenced(name, partition, keys, args)
 
-    async def _fenced(self, name: str, partition: int, keys: list[str], args: Sequence[Any]) -> Any:
+    async def _fenced(
+        self, name: str, partition: int, keys: list[str] | scripts.Block, args: Sequence[Any]
+    ) -> Any:
         """Calls with this partition's epoch, and once more when it has moved on and is open."""
         answer = await self.call(name, keys, (self._epochs[partition], *args))
         if self._learn(partition, answer):
@@ -413,13 +433,21 @@ class Till:
         self._epochs[partition] = answer.epoch
         return True
 
-    async def call(self, name: str, keys: list[str], args: Sequence[Any]) -> Any:
+    async def call(self, name: str, keys: list[str] | scripts.Block, args: Sequence[Any]) -> Any:
         """One script. Raises TillUnavailable."""
         script = scripts.SCRIPTS[name]
+        block = keys if isinstance(keys, scripts.Block) else scripts.block(keys)
         try:
-            answer = await self.wait(self._redis.evalsha(script.sha, len(keys), *keys, *args))
-        except NoScriptError:
-            answer = await self.wait(self._redis.eval(script.text, len(keys), *keys, *args))
+            answer = await self._pipe.ask(pack(2 + block.words, script.begin + block.text, args))
+            if isinstance(answer, hiredis.ReplyError) and str(answer).startswith("NOSCRIPT"):
+                begin = scripts.bulk(["EVAL", script.text])
+                answer = await self._pipe.ask(pack(2 + block.words, begin + block.text, args))
+        except (PipeError, TimeoutError) as error:
+            raise TillUnavailable(f"Redis: {error}") from None
+        if isinstance(answer, hiredis.ReplyError):
+            # NOREPLICAS, READONLY, OOM, BUSY …: whatever it is, a charge has to be tried again and
+            # a request refused.
+            raise TillUnavailable(f"Redis: {answer}")
         return scripts.decode(name, answer)
 
     async def wait(self, call: Any, *, extra_s: float = 0.0) -> Any:

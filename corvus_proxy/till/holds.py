@@ -14,6 +14,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, NamedTuple
 
+import msgspec
 import structlog
 
 from corvus_proxy import clock
@@ -22,6 +23,8 @@ from corvus_proxy.money.outcome import Outcome
 from corvus_proxy.till import reply
 from corvus_proxy.till.client import Lease, Till, TillUnavailable
 from corvus_proxy.till.journal import NOWHERE, Journal
+from corvus_proxy.till.refused import Refused
+from corvus_proxy.till.waiting import Lines
 
 RETRY_S = 0.05
 RETRY_S_MAX = 1.0
@@ -52,9 +55,11 @@ class Hold:
         self.key_id = granted.key_id
         self.granted_nanos = granted.granted_nanos
         self.available_nanos = granted.available_nanos
+        self.pace = granted.pace
         self.progress: Progress | None = None
         self.renewed_s = clock.monotonic_s()
         self._holds = holds
+        self._admitted_tokens = ask.request_tokens
         self._settled = False
         self._checkpoint: tuple[int, bytes] = (0, b"")
 
@@ -112,9 +117,10 @@ class Hold:
         return answer
 
     async def settle(
-        self, actual_nanos: int, outcome: str, meta: bytes, *, wait_s: float
+        self, actual_nanos: int, outcome: str, meta: bytes, *, wait_s: float, tokens: int = 0
     ) -> reply.Settled | None:
         """Ends the hold with its charge, once; None where Redis has not answered within `wait_s`.
+        `tokens` are all that the request has taken, for the key's limit a minute.
 
         The charge is journalled first and goes on by itself until Redis has answered.
         """
@@ -124,6 +130,9 @@ class Hold:
         charge = reply.Charge(
             self.rid, self.wallet, self.key_id, self.slug, actual_nanos, outcome, meta
         )
+        if self.pace is not None and self.pace.tokens is not None:
+            more = tokens - self._admitted_tokens
+            charge = msgspec.structs.replace(charge, minute=self.pace.minute, tokens=more)
         return await self._holds.settle(charge, wait_s)
 
 
@@ -153,11 +162,14 @@ class Holds:
         self._wait_s = wait_s
         self._waiters_max = waiters_max
         self._waiting: dict[str, list[asyncio.Event]] = {}
+        self._lines = Lines(waiters_max)
         self._unsettled: dict[str, asyncio.Task[reply.Settled | None]] = {}
         self._renewing: asyncio.Task[None] | None = None
+        self._refused = Refused(till)
 
     def start(self) -> None:
-        """Starts renewing leases."""
+        """Starts renewing leases, and telling what was refused."""
+        self._refused.start()
         self._renewing = asyncio.create_task(self._renew_for_ever())
 
     def is_settling(self, rid: str) -> bool:
@@ -174,17 +186,20 @@ class Holds:
         return True
 
     async def stop(self) -> None:
-        """Stops renewing."""
+        """Stops renewing and telling."""
+        await self._refused.stop()
         if self._renewing is not None:
             self._renewing.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._renewing
 
     async def reserve(self, ask: reply.Ask) -> Any:
-        """A Hold, or Poor, Limited, Denied, NoKey, Backpressure or Fenced. Raises TillUnavailable.
+        """A Hold, or Poor, Limited, Paced, Denied, NoKey, Backpressure or Fenced. Raises
+        TillUnavailable.
 
         Where the balance, or the key's cap, would cover the request but other holds stand in the
-        way, it waits a while for one of them to end.
+        way, it waits a while for one of them to end; so it does where the key runs as many requests
+        as it may.
         """
         if not self.journal.healthy:
             return reply.Backpressure()
@@ -193,13 +208,10 @@ class Holds:
             self.journal.ended(ask.rid, partition_of(ask.wallet), NOWHERE)
             return reply.Backpressure()
         try:
-            while True:
-                answer = await self._reserve_once(ask)
-                if not _may_change(answer, ask.least_nanos):
-                    break
-                left_s = deadline_s - clock.monotonic_s()
-                if left_s <= 0 or not await self._wait_for_settle(ask.wallet, left_s):
-                    break
+            line = self._lines.waiting.get(ask.digest)
+            answer = line.told if line else await self._reserve_while_held(ask, deadline_s)
+            if isinstance(answer, reply.Paced) and answer.reason == "concurrency":
+                answer = await self._reserve_in_line(ask, answer, deadline_s)
         except (TillUnavailable, asyncio.CancelledError):
             # It may have been granted unseen: the hold is released as soon as Redis answers.
             self._settle_later(
@@ -208,9 +220,41 @@ class Holds:
             raise
         if not isinstance(answer, reply.Granted):
             self.journal.ended(ask.rid, partition_of(ask.wallet), NOWHERE)
+            if isinstance(answer, reply.Poor):
+                self._refused.note(ask.wallet, answer)
             return answer
         hold = self.living[ask.rid] = Hold(self, ask, answer)
         return hold
+
+    async def _reserve_while_held(self, ask: reply.Ask, deadline_s: float) -> Any:
+        """The till's answer, asked for again while other holds alone stand in the way."""
+        while True:
+            answer = await self._reserve_once(ask)
+            left_s = deadline_s - clock.monotonic_s()
+            if (
+                not _may_change(answer, ask.least_nanos)
+                or left_s <= 0
+                or not await self._wait_for_settle(ask.wallet, left_s)
+            ):
+                return answer
+
+    async def _reserve_in_line(self, ask: reply.Ask, told: reply.Paced, deadline_s: float) -> Any:
+        """The till's answer, asked for when it is this request's turn; `told` where that does not
+        come in time."""
+        place = self._lines.join(ask.digest, told)
+        if place is None:
+            return told
+        async with place:
+            if not await place.first(deadline_s - clock.monotonic_s()):
+                return place.line.told
+            while True:
+                answer = await self._reserve_while_held(ask, deadline_s)
+                if not isinstance(answer, reply.Paced) or answer.reason != "concurrency":
+                    return answer
+                place.line.told = answer
+                left_s = deadline_s - clock.monotonic_s()
+                if left_s <= 0 or not await self._wait_for_settle(ask.wallet, left_s):
+                    return answer
 
     async def _reserve_once(self, ask: reply.Ask) -> Any:
         return await self.till.reserve(ask, owner=self.owner, lag_limit=self._lag_limit)
@@ -235,36 +279,66 @@ class Holds:
         return True
 
     async def settle(self, charge: reply.Charge, wait_s: float) -> reply.Settled | None:
-        """See `Hold.settle`."""
-        task = self._settle_later(charge)
-        try:
-            async with asyncio.timeout(wait_s):
-                return await asyncio.shield(task)
-        except TimeoutError:
-            return None
+        """See `Hold.settle`. The first question is asked here; only what goes on by itself costs a
+        task."""
+        self._begin_charge(charge)
+        began_s = clock.monotonic_s()
+        if self.till.timeout_s <= wait_s:
+            try:
+                answer, final = await _settle_once(self.till, charge, self.unfound)
+            except TillUnavailable:
+                final = False
+            except asyncio.CancelledError:
+                self._go_on(charge)
+                raise
+            except BaseException:
+                self._forget(charge)
+                raise
+            if final:
+                self._forget(charge)
+                return self._ended(charge, answer)
+        task = self._go_on(charge)
+        left_s = wait_s - (clock.monotonic_s() - began_s)
+        return task.result() if await _ended_within(task, left_s) else None
 
-    def _settle_later(self, charge: reply.Charge) -> asyncio.Task[reply.Settled | None]:
+    def _settle_later(self, charge: reply.Charge) -> None:
+        self._begin_charge(charge)
+        self._go_on(charge)
+
+    def _begin_charge(self, charge: reply.Charge) -> None:
         self.journal.settling(charge)
         self.charging[charge.rid] = charge
+
+    def _go_on(self, charge: reply.Charge) -> "asyncio.Task[reply.Settled | None]":
+        """Asks until there is an answer, whoever waits for it."""
         task = self._unsettled[charge.rid] = asyncio.create_task(self._settle(charge))
         return task
 
     async def _settle(self, charge: reply.Charge) -> reply.Settled | None:
-        rid, wallet = charge.rid, charge.wallet
         try:
             answer = await settle_until_answered(self.till, charge, self.unfound)
-            self.journal.ended(rid, partition_of(wallet), mark_of(answer))
         finally:
-            self.living.pop(rid, None)
-            self._unsettled.pop(rid, None)
-            self.charging.pop(rid, None)
-            for event in self._waiting.get(wallet, ()):
-                event.set()
-        if isinstance(answer, reply.Settled):
-            if answer.shortfall_nanos:
-                _log.warning("shortfall", request_id=rid, shortfall_nanos=answer.shortfall_nanos)
-            return answer
-        return None
+            self._unsettled.pop(charge.rid, None)
+            self._forget(charge)
+        return self._ended(charge, answer)
+
+    def _forget(self, charge: reply.Charge) -> None:
+        """The hold has ended: others may have the room that it took."""
+        self.unfound.pop(charge.rid, None)
+        self.living.pop(charge.rid, None)
+        self.charging.pop(charge.rid, None)
+        for event in self._waiting.get(charge.wallet, ()):
+            event.set()
+
+    def _ended(self, charge: reply.Charge, answer: object) -> reply.Settled | None:
+        """Notes in the journal what Redis has answered."""
+        self.journal.ended(charge.rid, partition_of(charge.wallet), mark_of(answer))
+        if not isinstance(answer, reply.Settled):
+            return None
+        if answer.shortfall_nanos:
+            nanos = answer.shortfall_nanos
+            _log.warning("shortfall", request_id=charge.rid, shortfall_nanos=nanos)
+        return answer
 
     # -- leases ---------------------------------------------------------------------------------
 
@@ -297,6 +371,25 @@ class Holds:
         for hold, answer in zip(due, answers, strict=True):
             if isinstance(answer, reply.Extended):
                 hold.renewed_s = now_s
+
+
+async def _ended_within(task: "asyncio.Task[Any]", wait_s: float) -> bool:
+    """Whether a task ends in time; it goes on in any case, also when whoever waits is cancelled."""
+    loop = asyncio.get_running_loop()
+    waiter = loop.create_future()
+
+    def wake(_: object = None) -> None:
+        if not waiter.done():
+            waiter.set_result(None)
+
+    timer = loop.call_later(wait_s, wake)
+    task.add_done_callback(wake)
+    try:
+        await waiter
+    finally:
+        timer.cancel()
+        task.remove_done_callback(wake)
+    return task.done()
 
 
 def _may_change(answer: Any, least_nanos: int) -> bool:

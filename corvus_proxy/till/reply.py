@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from corvus_proxy.money.period import NO_RATES, Rates
+
 
 class Ask(msgspec.Struct, frozen=True):
     """What `reserve` is asked for one request. Amounts in nanos."""
@@ -33,6 +35,23 @@ class Charge(msgspec.Struct, frozen=True):
     actual_nanos: int
     outcome: str
     meta: bytes = b""
+    minute: str = ""
+    """Of a key with a limit of tokens: the minute that its request was admitted in …"""
+    tokens: int = 0
+    """… and what it has taken more (or less) than it was admitted with."""
+
+
+class Pace(NamedTuple):
+    """Where a key with a limit a minute stands, after a grant. None: no such limit."""
+
+    requests: int | None
+    requests_left: int | None
+    tokens: int | None
+    tokens_left: int | None
+    minute: str
+    """When its minute began, in Redis's milliseconds."""
+    resets_ms: int
+    """Until the minute ends."""
 
 
 class Granted(NamedTuple):
@@ -40,6 +59,7 @@ class Granted(NamedTuple):
     available_nanos: int
     """Left after the grant."""
     key_id: str
+    pace: Pace | None = None
 
 
 class Poor(NamedTuple):
@@ -48,7 +68,7 @@ class Poor(NamedTuple):
 
 
 class Limited(NamedTuple):
-    """A cap or rate of the key is reached; `reason` names it. Amounts in nanos."""
+    """The key's cap is reached; `reason` is `cap`. Amounts in nanos."""
 
     reason: str
     retry_ms: int
@@ -62,9 +82,19 @@ class Limited(NamedTuple):
     """Wall-clock millisecond at which the cap begins anew; 0: never."""
 
 
+class Paced(NamedTuple):
+    """The key goes too fast: `rate` (requests a minute), `tokens` (a minute) or `concurrency`."""
+
+    reason: str
+    retry_ms: int
+    """0: there is no use in waiting."""
+    limit: int
+    used: int
+
+
 class Denied(NamedTuple):
-    """`secret`, `frozen`, `closed`, `revoked`, `expired` (a secret that was changed) or
-    `expired_key`."""
+    """`secret`, `frozen`, `closed`, `revoked`, `expired` (a secret that was changed),
+    `expired_key`, or `model`: one that the key may not use."""
 
     reason: str
 
@@ -147,6 +177,7 @@ class Look(NamedTuple):
     """When the next period begins; 0: never."""
     expires_ms: int = 0
     key_held_nanos: int = 0
+    rates: Rates = NO_RATES
 
 
 class KeyFigures(NamedTuple):
@@ -202,13 +233,15 @@ class KeyEntry(msgspec.Struct, frozen=True):
     """Of a key with a cap: the end of its present period, 0 for none …"""
     period_nanos: int = 0
     """… and what it has spent in it, as the books have it."""
+    rates: Rates = NO_RATES
 
     def as_json(self) -> dict[str, object]:
         """As the scripts `key` and `load` take it."""
         standing = self.status
-        if self.cap_nanos is not None or self.expires_ms:
+        rates = self.rates.text()
+        if self.cap_nanos is not None or self.expires_ms or rates:
             cap = "" if self.cap_nanos is None else self.cap_nanos
-            standing += f"|{cap}|{self.period}|{self.expires_ms}"
+            standing += f"|{cap}|{self.period}|{self.expires_ms}{rates}"
         row: dict[str, object] = {"id": self.key_id, "st": standing, "ds": self.digests}
         row["n"] = f"{int(self.main)}|{self.label}"
         if self.period_ends_s:

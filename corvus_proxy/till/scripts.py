@@ -6,9 +6,13 @@ so two versions run side by side during an upgrade.
 
 import hashlib
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from importlib import resources
 from typing import Any, NamedTuple
 
+from corvus_proxy._fast import pack
+from corvus_proxy.money.event import partition_of
+from corvus_proxy.money.period import parse_rates
 from corvus_proxy.till import reply
 
 NAMES = (
@@ -36,12 +40,28 @@ NAMES = (
 class Script(NamedTuple):
     text: str
     sha: str
+    begin: bytes
+    """How a request for it begins: EVALSHA and its SHA-1, as two bulk strings."""
+
+
+class Block(NamedTuple):
+    """Keys of a call as they are written: their number and they themselves, as bulk strings."""
+
+    words: int
+    """How many bulk strings."""
+    text: bytes
 
 
 def load(name: str) -> Script:
     """One script of this package."""
     text = (resources.files(__package__) / "scripts" / f"{name}.lua").read_text()
-    return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+    sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+    return Script(text, sha, bulk(["EVALSHA", sha]))
+
+
+def bulk(words: Sequence[bytes | str | int]) -> bytes:
+    """Words as bulk strings of RESP2, without the array that they belong to."""
+    return pack(0, b"", words).partition(b"\r\n")[2]
 
 
 SCRIPTS = {name: load(name) for name in NAMES}
@@ -61,6 +81,18 @@ def money_keys(partition: int, wallet: str) -> list[str]:
     ]
 
 
+def block(keys: Sequence[str]) -> Block:
+    """Keys as a call writes them."""
+    return Block(1 + len(keys), bulk([len(keys), *keys]))
+
+
+@lru_cache(maxsize=10_000)
+def money_block(wallet: str) -> tuple[int, Block]:
+    """The partition of a wallet, and its money keys as a call writes them."""
+    partition = partition_of(wallet)
+    return partition, block(money_keys(partition, wallet))
+
+
 def key(partition: int, name: str) -> str:
     """One key of a partition, such as `{p07}:m`."""
     return f"{{p{partition:02d}}}:{name}"
@@ -68,7 +100,9 @@ def key(partition: int, name: str) -> str:
 
 _WORDS: dict[str, Callable[..., Any]] = {
     "POOR": lambda available, held: reply.Poor(int(available), int(held)),
-    "LIMITED": lambda reason, *figures: reply.Limited(reason, *map(int, figures)),
+    "LIMITED": lambda reason, *figures: (reply.Limited if reason == "cap" else reply.Paced)(
+        reason, *map(int, figures)
+    ),
     "DENIED": reply.Denied,
     "NOKEY": reply.NoKey,
     "BACKPRESSURE": reply.Backpressure,
@@ -88,16 +122,24 @@ def _settled(charged: str, short: str, balance: str, seq: str, epoch: str) -> re
 
 
 def _look(key_id: str, status: str, *rest: str) -> reply.Look:
-    balance, held, wallet_spent, key_spent, main, label, cap, period, *limits = rest
+    balance, held, wallet_spent, key_spent, main, label, cap, period, *limits, rates = rest
     figures = map(int, (balance, held, wallet_spent, key_spent))
     about = (main == "1", label, int(cap) if cap else None, period)
-    return reply.Look._make((key_id, status, *figures, *about, *map(int, limits)))
+    told = (*map(int, limits), parse_rates(rates))
+    return reply.Look._make((key_id, status, *figures, *about, *told))
+
+
+def _granted(granted: str, available: str, key_id: str, *pace: str) -> reply.Granted:
+    if not pace:
+        return reply.Granted(int(granted), int(available), key_id)
+    *limits, minute, resets = pace
+    figures = [int(one) if one else None for one in limits]
+    found = reply.Pace._make((*figures, minute, int(resets)))
+    return reply.Granted(int(granted), int(available), key_id, found)
 
 
 _OK: dict[str, Callable[..., Any]] = {
-    "reserve": lambda granted, available, key_id: reply.Granted(
-        int(granted), int(available), key_id
-    ),
+    "reserve": _granted,
     "extend": lambda total: reply.Extended(int(total), final=False),
     "settle": _settled,
     "expire": _settled,

@@ -25,7 +25,7 @@ async def check_credentials(upstreams: list[Upstream]) -> list[CheckResult]:
     return list(
         await asyncio.gather(
             *(
-                _check(upstream, credential)
+                check_credential(upstream, credential)
                 for upstream in upstreams
                 for credential in upstream.credential
             )
@@ -33,7 +33,9 @@ async def check_credentials(upstreams: list[Upstream]) -> list[CheckResult]:
     )
 
 
-async def _check(upstream: Upstream, credential: Credential) -> CheckResult:
+async def check_credential(upstream: Upstream, credential: Credential) -> CheckResult:
+    """One credential's answer, by the way that its requests go; never raises."""
+    through_proxy = upstream.client == "httpx"
     base = upstream.base_url.rstrip("/")
     try:
         secret = credential.secret()
@@ -44,6 +46,7 @@ async def _check(upstream: Upstream, credential: Credential) -> CheckResult:
                 {"x-api-key": secret, "anthropic-version": "2023-06-01"},
                 content=None,
                 timeout_s=CHECK_S,
+                through_proxy=through_proxy,
             )
         elif upstream.family == "openai":
             status = await fetch_status(
@@ -52,6 +55,7 @@ async def _check(upstream: Upstream, credential: Credential) -> CheckResult:
                 {"authorization": f"Bearer {secret}"},
                 content=None,
                 timeout_s=CHECK_S,
+                through_proxy=through_proxy,
             )
         else:
             # No dependable listing there: an empty request is a 400 to who may ask, else a 401.
@@ -61,6 +65,7 @@ async def _check(upstream: Upstream, credential: Credential) -> CheckResult:
                 {"authorization": f"Bearer {secret}", "content-type": "application/json"},
                 content=b"{}",
                 timeout_s=CHECK_S,
+                through_proxy=through_proxy,
             )
     except (UpstreamBroke, ConfigurationError) as error:
         return CheckResult(credential.name, upstream.family, False, str(error))

@@ -19,17 +19,15 @@ class HttpAnswer:
     """One answer on a connection (`transport.Answer`). Harmless once the connection serves
     another."""
 
-    __slots__ = ("_connection", "_serial", "headers", "status")
+    __slots__ = ("_connection", "_serial", "chunk", "headers", "status")
 
     def __init__(self, connection: "Connection") -> None:
         self._connection = connection
+        self.chunk = connection.chunk
+        """See `transport.Answer`; no coroutine of its own a piece."""
         self._serial = connection.serial
         self.status = connection.status
         self.headers = connection.headers
-
-    async def chunk(self) -> bytes | None:
-        """See `transport.Answer`."""
-        return await self._connection.chunk()
 
     async def read(self, bytes_max: int) -> bytes:
         """See `transport.Answer`."""
@@ -158,7 +156,11 @@ class Connection(asyncio.Protocol):
                 return None
             if self._fault is not None:
                 raise self._fault
-            await self._wait()
+            self._waiter = self._loop.create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
         found = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         self._parts.clear()
         self._queued = 0

@@ -4,7 +4,9 @@ upstream client for egress through an HTTP proxy."""
 import asyncio
 import contextlib
 from collections.abc import Mapping
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import NamedTuple
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
@@ -16,11 +18,15 @@ from corvus_proxy.upstream.transport import Origin, Request, resolve
 class HttpxAnswer:
     """An answer read through httpx (`transport.Answer`)."""
 
-    def __init__(self, response: httpx.Response) -> None:
+    def __init__(self, response: httpx.Response, ends_s: float) -> None:
         self._response = response
+        self._ends_s = ends_s
+        """By the loop's clock: no answer may last longer."""
         self._chunks = response.aiter_raw()
         self._aborted = False
         self._ended = False
+        self._reading: asyncio.Future[bytes | None] | None = None
+        """A piece that is awaited; httpx ends a stream whose reader gives up waiting, we do not."""
         self.status = response.status_code
         self.headers = [(name.lower(), value) for name, value in response.headers.raw]
 
@@ -29,21 +35,31 @@ class HttpxAnswer:
         if self._aborted:
             raise Cut("aborted by us")
         try:
-            found = await anext(self._chunks, None)
+            if self._reading is None:
+                self._reading = asyncio.ensure_future(anext(self._chunks, None))
+            async with asyncio.timeout_at(self._ends_s) as patience:
+                found = await asyncio.shield(self._reading)
+            self._reading = None
             self._ended = found is None
             return found
         except httpx.HTTPError as error:
             raise _fault(error, sent=True) from None
         except httpx.StreamError:
             raise Cut("aborted by us") from None
+        except TimeoutError:
+            if not patience.expired():
+                raise
+            raise TimedOut("total") from None
 
     async def read(self, bytes_max: int) -> bytes:
         """See `transport.Answer`."""
         parts = []
+        size = 0
         while (part := await self.chunk()) is not None:
-            parts.append(part)
-            if sum(map(len, parts)) > bytes_max:
+            size += len(part)
+            if size > bytes_max:
                 raise Cut(f"the answer is larger than {bytes_max} bytes")
+            parts.append(part)
         return b"".join(parts)
 
     def abort(self) -> None:
@@ -63,6 +79,9 @@ class HttpxAnswer:
 
     async def __aexit__(self, *error: object) -> None:
         self._ended = True
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.gather(self._reading, return_exceptions=True)
         await self._response.aclose()
 
 
@@ -71,14 +90,21 @@ class HttpxTransport:
 
     def __init__(self) -> None:
         limits = httpx.Limits(max_connections=4096, max_keepalive_connections=256)
-        self._client = httpx.AsyncClient(limits=limits, follow_redirects=False, timeout=300)
+        # An upstream's cookie is of one answer: sent with another's request it would tie customers,
+        # and credentials, to each other.
+        none = CookieJar(DefaultCookiePolicy(allowed_domains=()))
+        self._client = httpx.AsyncClient(
+            limits=limits, follow_redirects=False, timeout=300, cookies=none
+        )
 
     async def open(
         self, origin: Origin, request: Request, *, timeouts: TimeoutSettings
     ) -> HttpxAnswer:
         """See `transport.Transport`."""
-        await resolve(origin)
+        ends_s = asyncio.get_running_loop().time() + timeouts.total_s
         scheme = "https" if origin.tls else "http"
+        if not _has_proxy(scheme, origin.host):
+            await _look_up(origin, timeouts.connect_s)
         built = self._client.build_request(
             request.method.decode(),
             f"{scheme}://{origin.authority}{request.target.decode()}",
@@ -89,12 +115,38 @@ class HttpxTransport:
             ),
         )
         try:
-            return HttpxAnswer(await self._client.send(built, stream=True))
+            async with asyncio.timeout_at(ends_s) as patience:
+                response = await self._client.send(built, stream=True)
         except httpx.HTTPError as error:
             raise _fault(error, sent=False) from None
+        except TimeoutError:
+            if not patience.expired():
+                raise
+            raise TimedOut("total") from None
+        # httpx has one patience for every read: from the head on it is that of silence.
+        built.extensions["timeout"]["read"] = timeouts.silence_s
+        return HttpxAnswer(response, ends_s)
 
     async def close(self) -> None:
         await self._client.aclose()
+
+
+def _has_proxy(scheme: str, host: str) -> bool:
+    """Whether the environment names a proxy for it: that looks the name up itself, often where we
+    cannot, and where it may lead is the proxy's to say."""
+    named = getproxies()
+    return bool(named.get(scheme) or named.get("all")) and not proxy_bypass(host)
+
+
+async def _look_up(origin: Origin, patience_s: float) -> None:
+    """Raises ConnectFailed where it has no address or none that is allowed, TimedOut."""
+    try:
+        async with asyncio.timeout(patience_s):
+            await resolve(origin)
+    except TimeoutError:
+        raise TimedOut("connect") from None
+    except OSError as error:
+        raise ConnectFailed(f"{origin.authority}: {error}") from None
 
 
 def _fault(error: httpx.HTTPError, *, sent: bool) -> UpstreamBroke:
@@ -116,14 +168,20 @@ async def fetch_status(
     *,
     content: bytes | None,
     timeout_s: float,
+    through_proxy: bool,
 ) -> int:
-    """The status of one plain request. Raises UpstreamBroke."""
+    """The status of one plain request; `through_proxy`: by the environment's, if it names one.
+    Raises UpstreamBroke."""
     try:
-        async with httpx.AsyncClient(follow_redirects=False, timeout=timeout_s) as client:
+        async with httpx.AsyncClient(
+            follow_redirects=False, timeout=timeout_s, trust_env=through_proxy
+        ) as client:
             response = await client.request(method, url, headers=headers, content=content)
             return response.status_code
     except httpx.HTTPError as error:
         raise _fault(error, sent=False) from None
+    except (httpx.InvalidURL, ValueError) as error:  # of what the configuration says
+        raise ConnectFailed(str(error)) from None
 
 
 class Fetched(NamedTuple):

@@ -27,6 +27,28 @@ class _Messages(msgspec.Struct):
     stop_reason: str | None = None
 
 
+class _Details(msgspec.Struct):
+    reason: str | None = None
+
+
+class _Response(msgspec.Struct):
+    id: str | None = None
+    model: str | None = None
+    service_tier: str | None = None
+    usage: dict[str, Any] | None = None
+    tool_usage: dict[str, Any] | None = None
+    error: Any = None
+    incomplete_details: _Details | None = None
+    output: msgspec.Raw = msgspec.Raw(b"[]")
+
+
+class _Embeddings(msgspec.Struct):
+    model: str | None = None
+    usage: dict[str, Any] | None = None
+    error: Any = None
+    data: msgspec.Raw = msgspec.Raw(b"[]")
+
+
 class Whole(NamedTuple):
     """One JSON answer."""
 
@@ -41,11 +63,15 @@ class Whole(NamedTuple):
     """An error object under status 200, without usage."""
     model: str = ""
     tier: str = ""
-    """The `service_tier` beside the usage (chat)."""
+    """The `service_tier` beside the usage (chat, responses)."""
+    tool_usage: Mapping[str, Any] | None = None
+    """What stands beside the usage under that name (responses)."""
 
 
 _CHAT = msgspec.json.Decoder(_Chat)
 _MESSAGES = msgspec.json.Decoder(_Messages)
+_RESPONSE = msgspec.json.Decoder(_Response)
+_EMBEDDINGS = msgspec.json.Decoder(_Embeddings)
 _BLANKS = bytes.maketrans(b"\r\n", b"  ")
 _COUNTS = msgspec.json.Decoder(dict[str, Any])
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -55,29 +81,68 @@ _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 def read_whole(dialect: Dialect, body: bytes) -> Whole | None:
     """The answer in `body`, or None when it is not the JSON of this dialect."""
     try:
-        if dialect is Dialect.CHAT:
-            chat = _CHAT.decode(body)
-            part, answer_id, usage, error = chat.choices, chat.id, chat.usage, chat.error
-            model, tier = chat.model or "", chat.service_tier or ""
-            said, reason = _chat_says(bytes(part))
-        else:
-            messages = _MESSAGES.decode(body)
-            part, answer_id = messages.content, messages.id
-            usage, error = messages.usage, messages.error
-            model, tier = messages.model or "", ""
-            reason = messages.stop_reason or ""
-            said = len(bytes(part).strip(b"[] \n\r\t")) > 0
+        return _READERS[dialect](body)
     except _UNREADABLE:
         return None
-    is_error = bool(error) and usage is None
-    answer_id = plain_word(answer_id or "")
-    return Whole(answer_id, usage, said, bytes(part), reason, is_error, model, tier)
+
+
+def _read_chat(body: bytes) -> Whole:
+    found = _CHAT.decode(body)
+    part = bytes(found.choices)
+    said, reason = _chat_says(part)
+    whole = _whole(found, part, reason, said=said)
+    return whole._replace(id=plain_word(found.id or ""), tier=found.service_tier or "")
+
+
+def _read_messages(body: bytes) -> Whole:
+    found = _MESSAGES.decode(body)
+    whole = _whole(found, bytes(found.content), found.stop_reason or "")
+    return whole._replace(id=plain_word(found.id or ""))
+
+
+def _read_response(body: bytes) -> Whole:
+    found = _RESPONSE.decode(body)
+    reason = found.incomplete_details.reason if found.incomplete_details else ""
+    return _whole(found, bytes(found.output), reason or "")._replace(
+        id=plain_word(found.id or ""),
+        tier=found.service_tier or "",
+        tool_usage=found.tool_usage,
+    )
+
+
+def _read_embeddings(body: bytes) -> Whole:
+    found = _EMBEDDINGS.decode(body)
+    # Numbers are no text: nothing is counted in them.
+    return _whole(found, b"", "", said=_says(bytes(found.data)))
+
+
+def _whole(found: Any, part: bytes, reason: str, *, said: bool | None = None) -> Whole:
+    is_error = bool(found.error) and found.usage is None
+    said = _says(part) if said is None else said
+    return Whole("", found.usage, said, part, reason, is_error, found.model or "")
+
+
+def _says(part: bytes) -> bool:
+    return len(part.strip(b"[] \n\r\t")) > 0
+
+
+_READERS = {
+    Dialect.CHAT: _read_chat,
+    Dialect.MESSAGES: _read_messages,
+    Dialect.RESPONSES: _read_response,
+    Dialect.EMBEDDINGS: _read_embeddings,
+}
+_FRAMES = {
+    Dialect.CHAT: (b'{"choices":', b"}\n\n"),
+    Dialect.MESSAGES: (b'{"delta":{"content":', b"}}\n\n"),
+    Dialect.RESPONSES: (b'{"type":"response.output_item.done","item":{"content":', b"}}\n\n"),
+}
+"""The event in which a whole answer's generated part is read."""
 
 
 def text_of(dialect: Dialect, part: bytes) -> StreamMeter:
     """The meter's classes of the text in a whole answer: read as a stream of one event."""
-    name = b'{"choices":' if dialect is Dialect.CHAT else b'{"delta":{"content":'
-    end = b"}\n\n" if dialect is Dialect.CHAT else b"}}\n\n"
+    name, end = _FRAMES[dialect]
     meter = StreamMeter(dialect.value, strip_usage=False)
     # A line break is white space between members, and would end the event's line.
     meter.feed(b"data: " + name + part.translate(_BLANKS) + end)

@@ -5,13 +5,27 @@ retry" and, on the OpenAI dialects, `insufficient_quota`, without which one agen
 minutes.
 """
 
+import math
 from typing import Any
 
 import msgspec
 
-from corvus_proxy.errors import CapReached, OutOfBalance, RequestError, UpstreamOverloaded
+from corvus_proxy import clock
+from corvus_proxy.errors import (
+    CapReached,
+    LimitReached,
+    OutOfBalance,
+    RequestError,
+    UpstreamFault,
+    UpstreamOverloaded,
+    UpstreamRefused,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
 from corvus_proxy.money.amount import format_usd
 from corvus_proxy.wire.dialect import Dialect
+from corvus_proxy.wire.openai import failed
+from corvus_proxy.wire.verdict import Blame, Verdict, words_of
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -22,8 +36,10 @@ _MESSAGES_TYPES = {
     404: "not_found_error",
     405: "invalid_request_error",
     408: "timeout_error",
+    409: "invalid_request_error",
     413: "request_too_large",
     415: "invalid_request_error",
+    422: "invalid_request_error",
     426: "invalid_request_error",
     429: "rate_limit_error",
     500: "api_error",
@@ -43,8 +59,58 @@ _CHAT_TYPES = {
 }
 
 
+RETRY_AFTER_MAX_S = 60
+"""Some SDKs sleep as long as they are told, whatever it is; what takes longer is asked again."""
+
+
+class Relayed(UpstreamRefused):
+    """The upstream's own refusal of the request, to be passed on as it came."""
+
+    def __init__(self, status: int, found: Headers, body: bytes) -> None:
+        super().__init__(
+            f"The upstream refused the request with status {status}.", upstream_status=status
+        )
+        self.upstream_headers = found
+        self.upstream_body = body
+
+
+def upstream_fault(found: Verdict, headers: Headers, body: bytes) -> UpstreamFault:
+    """What a client is told of an upstream's error: the upstream's own words where they are about
+    the request, else ours. `headers` and `body` are those of the error."""
+    match found.blame:
+        case Blame.REQUEST if found.relayed:
+            return Relayed(found.status, headers, body)
+        case Blame.REQUEST:
+            return UpstreamRefused(
+                f"The upstream refused the request with status {found.status}; its words cannot be"
+                " passed on. Nothing was charged.",
+                upstream_status=found.status,
+            )
+        case Blame.RATE | Blame.BUSY:
+            return _overloaded(found)
+        case Blame.ACCOUNT if found.told_as_busy:
+            return _overloaded(found)
+        case Blame.SLOW:
+            return UpstreamTimeout("The upstream timed out; nothing was charged.")
+        case _:
+            return UpstreamUnavailable(
+                "The upstream failed before it answered; nothing was charged."
+            )
+
+
+def _overloaded(found: Verdict) -> UpstreamOverloaded:
+    wait_s = found.retry_after_s
+    return UpstreamOverloaded(
+        "The upstream is busy; nothing was charged.",
+        retry_after_s=None if wait_s is None else min(RETRY_AFTER_MAX_S, max(1, math.ceil(wait_s))),
+    )
+
+
 def status(dialect: Dialect, error: RequestError) -> int:
-    """The HTTP status: a busy upstream is 529 on messages, where clients know it, else 429."""
+    """The HTTP status: a busy upstream is 529 on messages, where clients know it, else 429; what an
+    upstream refused has the upstream's own."""
+    if isinstance(error, UpstreamRefused):
+        return error.upstream_status
     if isinstance(error, UpstreamOverloaded) and dialect is Dialect.MESSAGES:
         return 529
     return error.status
@@ -74,7 +140,7 @@ def error_object(
             "error": {"type": kind, "message": error.message, **facts},
             "request_id": request_id,
         }
-    kind = _CHAT_TYPES.get(error.status, "invalid_request_error")
+    kind = _CHAT_TYPES.get(status(dialect, error), "invalid_request_error")
     if isinstance(error, OutOfBalance | CapReached):
         kind = "insufficient_quota"
     return {"error": {"message": error.message, "type": kind, "param": error.param, **facts}}
@@ -97,6 +163,8 @@ def headers(error: RequestError) -> Headers:
         (b"content-type", b"application/json"),
         (b"x-should-retry", b"true" if error.retry else b"false"),
     ]
+    if isinstance(error, LimitReached):
+        found += error.headers
     if error.retry_after_s is not None:
         found.append((b"retry-after", b"%d" % error.retry_after_s))
     return found
@@ -108,14 +176,21 @@ def in_band(
     request_id: str,
     site_url: str,
     charged_nanos: int = 0,
+    told: failed.Told = failed.NOTHING_TOLD,
 ) -> bytes:
     """The error as the last event of a stream that had begun; no terminal event follows it.
 
-    Without it, every SDK takes a stream that just ends for a whole answer.
+    Without it, every SDK takes a stream that just ends for a whole answer. `told` is what the
+    client has read of a response. An upstream's refusal that may be relayed keeps its words: agents
+    act upon them.
     """
-    data = body(dialect, error, request_id, site_url, charged_nanos)
+    found = error_object(dialect, error, request_id, site_url, charged_nanos)
+    if isinstance(error, Relayed):
+        found["error"] |= words_of(error.upstream_body)
+    if dialect is Dialect.RESPONSES:
+        return failed.event(told, found["error"], request_id, clock.wall_s())
     event = b"event: error\n" if dialect is Dialect.MESSAGES else b""
-    return event + b"data: " + data + b"\n\n"
+    return event + b"data: " + msgspec.json.encode(found) + b"\n\n"
 
 
 def keepalive(dialect: Dialect) -> bytes:

@@ -7,7 +7,8 @@ Rule 2: a field whose cost is unbounded or unpriced, or that reaches state on th
 """
 
 import re
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -18,6 +19,8 @@ from corvus_proxy.wire import media
 from corvus_proxy.wire.dialect import Dialect
 from corvus_proxy.wire.edits import Splice, first_member
 from corvus_proxy.wire.media import Size
+from corvus_proxy.wire.openai import embeddings, responses
+from corvus_proxy.wire.tenancy import fields, stored
 from corvus_proxy.wire.terms import GEOS, MODES
 
 
@@ -53,6 +56,11 @@ class Edit(msgspec.Struct):
 
 class ContextManagement(msgspec.Struct):
     edits: list[Edit] | None = None
+
+
+class _Counted(msgspec.Struct):
+    model: str
+    input: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class _Messages(msgspec.Struct):
@@ -94,44 +102,38 @@ class Asked(msgspec.Struct, frozen=True):
     """Thinking is asked for, of which an answer shows a summary or nothing (messages)."""
     prediction: BodyScan | None = None
     """Of the member that predicts the answer (chat)."""
+    splices: tuple[Splice, ...] = ()
+    """Edits that the dialect needs, whatever the model."""
+    removed_tools: tuple[str, ...] = ()
+    """Types of tools that these take out, to be told in a header (responses)."""
 
 
+class Counted(NamedTuple):
+    """A request whose input is to be counted."""
+
+    dialect: Dialect
+    model: str
+    scan: BodyScan
+
+
+_COUNTED = msgspec.json.Decoder(_Counted)
 _DECODERS: dict[Dialect, Any] = {
     Dialect.CHAT: msgspec.json.Decoder(_Chat),
     Dialect.MESSAGES: msgspec.json.Decoder(_Messages),
+    Dialect.RESPONSES: msgspec.json.Decoder(responses.Request),
+    Dialect.EMBEDDINGS: msgspec.json.Decoder(embeddings.Request),
 }
 
-REFUSED: dict[Dialect, dict[str, tuple[bytes, ...]]] = {
-    # member: the values (as written in JSON) that are served; null always is.
-    Dialect.CHAT: {
-        "audio": (),
-        "background": (b"false",),
-        "store": (b"false",),
-        "web_search_options": (),
-    },
-    Dialect.MESSAGES: {
-        "billing_policy": (),
-        "container": (),
-        "fallback_credit_token": (),
-        "fallbacks": (b"[]",),
-        "mcp_servers": (b"[]",),
-        "thread": (),
-    },
+_SERVED_TOOLS: dict[Dialect, re.Pattern[str]] = {
+    Dialect.CHAT: re.compile(r"function|custom"),
+    # One without a type is the customer's own.
+    Dialect.MESSAGES: re.compile(r"|custom|(?:bash|text_editor|computer|memory)_\d{8}"),
 }
-"""Fields with unpriced or unbounded cost, or with state on the upstream account: 400, by name."""
-
-SERVED_TOOLS: dict[Dialect, tuple[str, ...]] = {
-    Dialect.CHAT: ("function", "custom"),
-    Dialect.MESSAGES: ("custom", "bash_", "text_editor_", "computer_", "memory_"),
-}
-"""Tools that run at the client, by type or its beginning; the rest run, and cost, at the
-upstream."""
+"""The types of tools that run at the client; the rest run, and cost, at the upstream."""
 
 SERVED_EDITS = ("clear_",)
 """Edits of the context that only take something away; compaction is a second answer, billed too."""
 
-_LONG_CACHE = re.compile(rb'"prompt_cache_(?:options|breakpoint)"\s*:\s*\{[^{}]*"12h"')
-"""A prompt cache of twelve hours: what its writes cost is not known here."""
 _TOKENS_MAX = 10_000_000
 
 
@@ -144,25 +146,51 @@ def read(dialect: Dialect, body: bytes) -> Asked:
         raise InvalidRequest("The request body is nested too deeply.") from None
     except (msgspec.DecodeError, ValueError) as error:
         raise InvalidRequest(f"The request body is not valid: {error}.") from None
-    if scan.duplicates:
-        name = scan.duplicates[0]
-        raise InvalidRequest(f"The member {name!r} stands more than once in the body.", param=name)
     _refuse_fields(dialect, body, scan)
-    for tool in request.tools or ():
-        if tool.type is not None and not tool.type.startswith(SERVED_TOOLS[dialect]):
-            raise InvalidRequest(
-                f"The tool type {tool.type!r} runs at the upstream, at a cost not priced here;"
-                " tools that your client runs itself are served.",
-                param="tools",
-            )
-    asked = (_chat if dialect is Dialect.CHAT else _messages)(request, body, scan)
+    asked = _READERS[dialect](request, body, scan)
     sizes = [media.image_size(body, start, end) for start, end in scan.image_places]
-    limit = _scan_of(asked.limit_member, scan, body)
+    limit = _scan_of(asked.limit_member, scan, body) if asked.limit_member else None
     return msgspec.structs.replace(
         asked,
         limit_quarter_tokens=limit.quarter_tokens if limit else 0,
         image_sizes=tuple(size for size in sizes if size is not None),
     )
+
+
+def read_counted(dialect: Dialect, body: bytes) -> Counted:
+    """The same for a request whose input is only counted: it needs no output limit. Raises
+    InvalidRequest."""
+    try:
+        request = _COUNTED.decode(body)
+        scan = scan_body(body)
+    except RecursionError:
+        raise InvalidRequest("The request body is nested too deeply.") from None
+    except (msgspec.DecodeError, ValueError) as error:
+        raise InvalidRequest(f"The request body is not valid: {error}.") from None
+    _refuse_fields(dialect, body, scan)
+    if dialect is Dialect.RESPONSES:
+        responses.check_items(bytes(request.input))
+    return Counted(dialect, request.model, scan)
+
+
+class _Metadata(msgspec.Struct):
+    user_id: str = ""
+
+
+_METADATA = msgspec.json.Decoder(_Metadata)
+
+
+def session_word(asked: Asked, body: bytes) -> bytes:
+    """The client's own word in the body for the session that it belongs to, or nothing."""
+    members = asked.scan.members
+    if (place := members.get("prompt_cache_key")) and body[place[1] : place[1] + 1] == b'"':
+        return body[place[1] : place[2]]
+    if place := members.get("metadata"):
+        try:
+            return _METADATA.decode(body[place[1] : place[2]]).user_id.encode()
+        except (msgspec.DecodeError, RecursionError):
+            return b""  # the upstream will say what it thinks of it
+    return b""
 
 
 def _scan_of(member: str, scan: BodyScan, body: bytes) -> BodyScan | None:
@@ -222,7 +250,7 @@ def _limit_splices(asked: Asked, body: bytes, member: str, value: bytes) -> list
     return [Splice(name_start, name_end, b'"%s"' % member.encode()), Splice(start, end, value)]
 
 
-def model_splices(asked: Asked, upstream_model: str) -> list[Splice]:
+def model_splices(asked: Asked | Counted, upstream_model: str) -> list[Splice]:
     """The edit that names the upstream's model; empty when the client wrote just that."""
     if asked.model == upstream_model:
         return []
@@ -231,17 +259,23 @@ def model_splices(asked: Asked, upstream_model: str) -> list[Splice]:
 
 
 def _refuse_fields(dialect: Dialect, body: bytes, scan: BodyScan) -> None:
-    for name, served in REFUSED[dialect].items():
+    if scan.duplicates:
+        name = scan.duplicates[0]
+        raise InvalidRequest(f"The member {name!r} stands more than once in the body.", param=name)
+    if scan.repeated:
+        raise InvalidRequest(
+            f"The member {scan.repeated!r} stands more than once in one object.",
+            param=scan.repeated,
+        )
+    for name, _, why, served in fields.refused(dialect):
         place = scan.members.get(name)
         if place is None:
             continue
         value = body[place[1] : place[2]]
         if value != b"null" and value not in served:
-            raise InvalidRequest(
-                f"{name} with this value is not served: its cost is not priced here or it reaches"
-                " state of the upstream account.",
-                param=name,
-            )
+            raise InvalidRequest(f"{name} with this value is not served. {why}", param=name)
+    if scan.stored:
+        raise stored.refusal(body)
 
 
 def _terms(dialect: Dialect, body: bytes, scan: BodyScan) -> Terms:
@@ -264,18 +298,34 @@ def _terms(dialect: Dialect, body: bytes, scan: BodyScan) -> Terms:
     return Terms(*found)
 
 
-def _chat(request: _Chat, body: bytes, scan: BodyScan) -> Asked:
-    if request.modalities and request.modalities != ["text"]:
-        raise InvalidRequest("Only the modality 'text' is served.", param="modalities")
+def _refuse_tools(dialect: Dialect, tools: list[Tool] | None) -> None:
+    for tool in tools or ():
+        if not _SERVED_TOOLS[dialect].fullmatch(tool.type or ""):
+            if not tool.type:
+                raise InvalidRequest("A tool has no type.", param="tools")
+            raise InvalidRequest(
+                f"The tool type {tool.type!r} runs at the upstream, at a cost not priced here;"
+                " tools that your client runs itself are served.",
+                param="tools",
+            )
+
+
+def _refuse_media(scan: BodyScan, param: str) -> None:
+    """What OpenAI's dialects may carry and no price here covers."""
     if scan.audio:
-        raise InvalidRequest("Audio input is not priced here and not served.", param="messages")
-    if b'"12h"' in body and _LONG_CACHE.search(body):
+        raise InvalidRequest("Audio input is not priced here and not served.", param=param)
+    if scan.long_cache:  # what its writes cost is not known here
         raise InvalidRequest(
             "A prompt cache of 12h is not priced here; 30m is served.", param="prompt_cache_options"
         )
-    options = scan.members.get("stream_options")
-    if options is not None and body[options[1] : options[1] + 1] == b"{":
-        _refuse_twice(body, options, "stream_options")
+
+
+def _chat(request: _Chat, body: bytes, scan: BodyScan) -> Asked:
+    _refuse_tools(Dialect.CHAT, request.tools)
+    if request.modalities and request.modalities != ["text"]:
+        raise InvalidRequest("Only the modality 'text' is served.", param="modalities")
+    _refuse_media(scan, "messages")
+    _refuse_twice(body, scan, "stream_options", "prompt_cache_options")
     member = "max_completion_tokens" if request.max_tokens is None else "max_tokens"
     if request.max_tokens is not None and request.max_completion_tokens is not None:
         raise InvalidRequest(
@@ -301,12 +351,8 @@ def _chat(request: _Chat, body: bytes, scan: BodyScan) -> Asked:
 
 
 def _messages(request: _Messages, body: bytes, scan: BodyScan) -> Asked:
-    place = scan.members.get("thinking")
-    if place is not None and body[place[1] : place[1] + 1] == b"{":
-        _refuse_twice(body, place, "thinking")
-    managed = scan.members.get("context_management")
-    if managed is not None and body[managed[1] : managed[1] + 1] == b"{":
-        _refuse_twice(body, managed, "context_management")
+    _refuse_tools(Dialect.MESSAGES, request.tools)
+    _refuse_twice(body, scan, "thinking", "context_management", "metadata")
     for edit in (request.context_management and request.context_management.edits) or ():
         if edit.type is not None and not edit.type.startswith(SERVED_EDITS):
             raise InvalidRequest(
@@ -331,12 +377,65 @@ def _messages(request: _Messages, body: bytes, scan: BodyScan) -> Asked:
     )
 
 
-def _refuse_twice(body: bytes, place: tuple[int, int, int], name: str) -> None:
-    _, duplicates = scan_members(body, place[1], place[2])
-    if duplicates:
-        raise InvalidRequest(
-            f"The member {name}.{duplicates[0]} stands more than once.", param=name
-        )
+def _responses(request: responses.Request, body: bytes, scan: BodyScan) -> Asked:
+    _refuse_media(scan, "input")
+    _refuse_twice(body, scan, "reasoning", "prompt_cache_options")
+    responses.check(request)
+    gone = responses.removed(request, body, scan.members.get("tools"))
+    limit = _limit(request.max_output_tokens, "max_output_tokens", least=1)
+    if request.prompt_cache_options and request.prompt_cache_options.prewarm:
+        limit = 0  # the prompt goes into the cache, and nothing is made
+    return Asked(
+        dialect=Dialect.RESPONSES,
+        model=request.model,
+        stream=bool(request.stream),
+        limit_tokens=limit,
+        limit_member="max_output_tokens",
+        choices=1,
+        thinking_budget_tokens=0,
+        include_usage=True,
+        scan=scan,
+        terms=_terms(Dialect.RESPONSES, body, scan),
+        splices=responses.store_splices(body, scan.members.get("store")) + gone.splices,
+        removed_tools=gone.tools,
+        vendor_tools=gone.vendor_tools,
+    )
+
+
+def _embeddings(request: embeddings.Request, body: bytes, scan: BodyScan) -> Asked:
+    embeddings.check(request)
+    return Asked(
+        dialect=Dialect.EMBEDDINGS,
+        model=request.model,
+        stream=False,
+        limit_tokens=None,
+        limit_member="",
+        choices=1,
+        thinking_budget_tokens=0,
+        include_usage=True,
+        scan=scan,
+    )
+
+
+_READERS: dict[Dialect, Callable[..., Asked]] = {
+    Dialect.CHAT: _chat,
+    Dialect.MESSAGES: _messages,
+    Dialect.RESPONSES: _responses,
+    Dialect.EMBEDDINGS: _embeddings,
+}
+
+
+def _refuse_twice(body: bytes, scan: BodyScan, *names: str) -> None:
+    """Refuses what stands twice in one of these objects of the body."""
+    for name in names:
+        place = scan.members.get(name)
+        if place is None or body[place[1] : place[1] + 1] != b"{":
+            continue
+        _, duplicates = scan_members(body, place[1], place[2])
+        if duplicates:
+            raise InvalidRequest(
+                f"The member {name}.{duplicates[0]} stands more than once.", param=name
+            )
 
 
 def _limit(limit: int | None, name: str, *, least: int) -> int | None:

@@ -100,6 +100,20 @@ async def refunded(visit: Visit, people: People) -> None:
     await _open(visit, placed)
 
 
+async def waiting_refund(visit: Visit, people: People) -> None:
+    """Half of an order that was paid on chain waits for its payer's address."""
+    placed = await people.order("btcpay", "pay", "confirm", until="paid_confirmed")
+    await people.refund(placed.order_id)
+    await _open(visit, placed)
+
+
+async def claiming(visit: Visit, people: People) -> None:
+    """At the simulated payment service, where that is named."""
+    placed = await people.order("btcpay", "pay", "confirm", until="paid_confirmed")
+    await people.refund(placed.order_id)
+    await visit.goto((await people.view(placed)).refunds[0].claim_url)
+
+
 def paying(provider: str) -> Arrive:
     """At the simulated payment service."""
 
@@ -193,6 +207,8 @@ ROWS = (
     Row("order-topped-up", "/orders/{token}", ordered("stripe", "pay", key="newcomer"), rare=True),
     Row("order-disputed", "/orders/{token}",
         ordered("stripe", "pay", "reverse", until="invalid"), rare=True),
+    Row("order-refund-waits", "/orders/{token}", waiting_refund),
+    Row("claim-refund", "/demo/pull-payments/{name}", claiming),
     Row("order-refunded", "/orders/{token}", refunded),
     Row("order-code", "/orders/{token}/code", ordered("stripe", "pay", rest="/code")),
     Row("claim", "/claim/{token}", claimable),
@@ -217,6 +233,7 @@ ROWS = (
     Row("dashboard-newcomer", "/dashboard", logged_in("newcomer")),
     Row("dashboard-regular", "/dashboard", logged_in("regular")),
     Row("dashboard-poor", "/dashboard", logged_in("poor")),
+    Row("dashboard-grace", "/dashboard", logged_in("rotating")),
     Row("dashboard-frozen", "/dashboard", logged_in("frozen"), rare=True),
     Row("dashboard-colleague", "/dashboard", logged_in("colleague"), rare=True),
     Row("dashboard-accountant", "/dashboard", logged_in("accountant"), rare=True),

@@ -10,12 +10,14 @@ from typing import Any
 import httpx
 
 from corvus_proxy import sealing
+from corvus_proxy.books import people as books_people
 from corvus_proxy.money.amount import NANOS_PER_USD
 from corvus_proxy.service import alarms, keys, ledger, orders, sessions
 from corvus_proxy.service.orders import Form, Placed
 from corvus_proxy.service.stores import Stores
 from corvus_proxy.settings import load
 from corvus_proxy.shop.services import providers
+from corvus_proxy.till.refused import since_empty
 from tests.stack import RunningStack
 
 CALLS: tuple[tuple[str, dict[str, Any]], ...] = (
@@ -67,8 +69,21 @@ class People:
         return made
 
     async def _poor(self) -> keys.Created:
-        """Not a nano-dollar."""
-        return await self._with(0)
+        """Not a nano-dollar, and a program that has not noticed."""
+        made = await self._with(0)
+        for _ in range(3):
+            await self.refused(made.secret)
+        deadline_s = time.monotonic() + 10
+        while await since_empty(self.stores.till, made.wallet) < 3:
+            assert time.monotonic() < deadline_s
+            await asyncio.sleep(0.1)
+        return made
+
+    async def _rotating(self) -> keys.Created:
+        """Goes on with a secret that was changed, for as long as that works."""
+        made = await self._with(1)
+        await keys.rotate(self.stores, made.key_id, grace_s=3600)
+        return made
 
     async def _frozen(self) -> keys.Created:
         made = await self._with(1)
@@ -81,6 +96,8 @@ class People:
         spent = await self._sub(made, "CI", NANOS_PER_USD // 500)
         await self.ask(spent.secret, CALLS[2][0], {**CALLS[2][1], "messages": ASKED})
         await self._sub(made, "A colleague", 2 * NANOS_PER_USD)
+        async with self.stores.books.connection() as connection:
+            await books_people.set_email(connection, made.wallet, "owner@demo.example")
         wanted = alarms.Wanted("balance", NANOS_PER_USD, True, "")
         await alarms.add(self.stores, made.wallet, wanted, private=True)
         await self._token(made)
@@ -149,6 +166,15 @@ class People:
             answer = await client.post(self.stack.api + path, json=body, headers=headers)
         assert answer.status_code == 200, answer.text
         return answer
+
+    async def refused(self, secret: str) -> None:
+        """One request that is refused for want of balance."""
+        path, body = CALLS[0]
+        async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
+            headers = {"authorization": f"Bearer {secret}"}
+            body = {**body, "messages": ASKED}
+            answer = await client.post(self.stack.api + path, json=body, headers=headers)
+        assert answer.status_code == 429, answer.text
 
     async def listed(self) -> None:
         """Until the books know every charge."""

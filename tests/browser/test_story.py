@@ -143,7 +143,7 @@ async def first_calls(buyer: Visit, folder: Path) -> int:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("provider", list(WAYS))
+@pytest.mark.parametrize("provider", ["stripe", pytest.param("btcpay", marks=pytest.mark.slow)])
 async def test_from_a_visitor_to_a_program_that_goes_on(
     provider: str, browser: "Browser", people: People, tmp_path: Path
 ) -> None:

@@ -205,6 +205,8 @@ class Visit:
         for request in self._loaded:
             if request.resource_type == "eventsource":
                 continue  # it goes on for ever
+            if request.failure:
+                continue  # the page went on to another before it came
             sizes = await request.sizes()
             size = sizes["responseBodySize"] + sizes["responseHeadersSize"]
             total += size

@@ -3,7 +3,7 @@ application over real stores."""
 
 import re
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from html import unescape
 
 import httpx
@@ -166,6 +166,34 @@ async def test_a_changed_secret_logs_everybody_else_out(
         assert isinstance(await look(stores, made.wallet, text), Look)
         assert isinstance(await look(stores, made.wallet, newer), Look)
     assert await mails(stores) == ["rotated", "rotated"]
+
+
+@pytest.mark.anyio
+async def test_a_log_in_by_a_secret_in_its_grace_is_told_when_that_ends(
+    stores: Stores, made: keys.Created, client: httpx.AsyncClient
+) -> None:
+    """On every page, in a log-in from before the change too; never by the new secret; and with the
+    secret the log-in ends."""
+    words = "logged in by a secret that was changed"
+    await log_in(client, made.secret)
+    assert words not in (await client.get("/dashboard")).text
+    ends = clock.utc_now() + timedelta(seconds=3600)
+    new = await keys.rotate(stores, made.key_id, grace_s=3600)
+    for again in (False, True):
+        if again:
+            await log_in(client, made.secret)
+        for path in ("/dashboard", "/dashboard/keys", "/dashboard/ledger", "/dashboard/security"):
+            page = (await client.get(path)).text
+            assert words in page, path
+            found = re.search(r"It ends at (\S+ \S+) UTC", page)
+            assert found
+            told = datetime.strptime(found[1], "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
+            assert timedelta(0) <= told - ends + timedelta(seconds=1) < timedelta(seconds=30)
+    async with site(stores) as other:
+        await log_in(other, new)
+        assert words not in (await other.get("/dashboard")).text
+    await keys.rotate(stores, made.key_id, grace_s=0)
+    assert (await client.get("/dashboard")).headers["location"] == "/login"
 
 
 @pytest.mark.anyio

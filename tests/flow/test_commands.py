@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -159,10 +160,14 @@ def test_drift_is_exit_code_three(stack: RunningStack) -> None:
 
 
 def test_doctor_finds_nothing_on_a_fresh_stack(stack: RunningStack) -> None:
-    """No error, no warning; for production it names what is missing, and fails."""
+    """No error, no warning, save that of a machine whose disk is nearly full; for production it
+    names what is missing, and fails."""
     found = stack.command("doctor")
     assert found["ok"] is True
-    assert {one["level"] for one in found["findings"]} == {"ok"}, found
+    disk = shutil.disk_usage(stack.state)
+    full = {"less than a fifth of its disk is free"} if disk.free < disk.total // 5 else set()
+    told = {one["text"] for one in found["findings"] if one["level"] != "ok"}
+    assert told == full, found
     checks = {one["check"] for one in found["findings"]}
     assert checks >= {"version", "redis", "partitions", "postgres", "journal", "prices"}
     done = corvus("doctor", "--production", "--json", "--state", str(stack.state), check=False)

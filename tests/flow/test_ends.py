@@ -28,7 +28,11 @@ from corvus_proxy.gateway.front.asgi import application
 from corvus_proxy.money.amount import format_usd
 from corvus_proxy.money.outcome import Outcome
 from corvus_proxy.money.period import ends_at
+from corvus_proxy.ops.commands.common import Common, on_stores
 from corvus_proxy.roles.gateway import Process
+from corvus_proxy.service import keys
+from corvus_proxy.service.keys.types import ServiceRefused
+from corvus_proxy.service.stores import Stores
 from corvus_proxy.settings import load
 from tests.oracle import bill
 from tests.stack import RunningStack
@@ -72,7 +76,8 @@ class Seen(NamedTuple):
     @property
     def deltas(self) -> int:
         texts = self.content.count(b'"content":"') - self.content.count(b'"content":""')
-        return texts + self.content.count(b'"text_delta"')
+        told = self.content.count(b'"type":"response.output_text.delta"')
+        return texts + told + self.content.count(b'"text_delta"')
 
     @property
     def comment(self) -> dict[str, Any]:
@@ -85,7 +90,8 @@ class Seen(NamedTuple):
     def error(self) -> dict[str, Any]:
         """The in-band error: the last event ahead of the final comment."""
         event = self.content.split(b"\n\n")[-3]
-        facts: dict[str, Any] = json.loads(event.partition(b"data: ")[2])["error"]
+        data = json.loads(event.partition(b"data: ")[2])
+        facts: dict[str, Any] = data.get("response", data)["error"]
         return facts
 
 
@@ -598,7 +604,7 @@ def test_upstream_error_before_first_byte_in_a_stream_that_had_a_head(
     with counted(ends, Outcome.UPSTREAM_ERROR):
         seen = ask(ends, key, path, body)
     billed = (usage(served(ends, seen.upstream_id))[0], 1)  # as message_start reports it
-    ended_in_band(seen, OPUS, "upstream_unavailable", 0)
+    ended_in_band(seen, OPUS, "upstream_cut", 0)
     check(ends, key, Outcome.UPSTREAM_ERROR, seen.request_id, slug=OPUS, tokens=(0, 0),
           source="upstream", billed=billed, flags=("upstream_error_event",))  # fmt: skip
 
@@ -620,7 +626,7 @@ def test_upstream_cut_midstream(ends: RunningStack, key: Key, slug: str, wish: s
     check(ends, key, Outcome.UPSTREAM_CUT, seen.request_id, slug=slug, tokens=tokens,
           source="counted" if messages else "estimated",
           flags=("upstream_error_event",) if "error" in wish else ())  # fmt: skip
-    ended_in_band(seen, slug, "upstream_unavailable", nanos(slug, *tokens))
+    ended_in_band(seen, slug, "upstream_cut", nanos(slug, *tokens))
 
 
 @BOTH
@@ -634,7 +640,7 @@ def test_upstream_cut_midstream_behind_the_usage_is_charged_by_it(
     tokens = usage(served(ends, seen.upstream_id))
     check(ends, key, Outcome.UPSTREAM_CUT, seen.request_id, slug=slug, tokens=tokens,
           source="upstream")  # fmt: skip
-    ended_in_band(seen, slug, "upstream_unavailable", nanos(slug, *tokens))
+    ended_in_band(seen, slug, "upstream_cut", nanos(slug, *tokens))
 
 
 @BOTH
@@ -650,7 +656,7 @@ def test_upstream_cut_midstream_by_the_operators_own_account_is_not_told(
     assert b"credit balance" not in seen.content
     log = served(ends, seen.upstream_id)
     tokens = (usage(log)[0] if slug == OPUS else len(body) // 4, 5)
-    ended_in_band(seen, slug, "upstream_unavailable", nanos(slug, *tokens))
+    ended_in_band(seen, slug, "upstream_cut", nanos(slug, *tokens))
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -775,6 +781,48 @@ def test_out_of_balance_midstream(ends: RunningStack) -> None:
     row = check(ends, poor, Outcome.OUT_OF_BALANCE, seen.request_id, slug=MINI, tokens=tokens,
                 source="estimated")  # fmt: skip
     ended_in_band(seen, MINI, "insufficient_balance", row["charge_nanos"])
+    assert 0 <= standing(ends, poor)["balance_nanos"] < held
+
+
+def test_out_of_balance_midstream_of_a_response(ends: RunningStack) -> None:
+    """The same in that dialect: the code at which agents stop, under the response's own id and the
+    next number."""
+    poor = new_key(ends, "1")
+    wish = "[[simulate: tokens=900; delay_ms=40]] hi"
+    body = {"model": MINI, "input": wish, "max_output_tokens": 5000, "stream": True}
+    with counted(ends, Outcome.OUT_OF_BALANCE):
+        running = Running(ends, poor, "/v1/responses", json.dumps(body).encode())
+        running.await_deltas(3)
+        held = take_free(ends, poor)
+        seen = running.end()
+    tokens = row_tokens(ends, seen, (len(json.dumps(body)) // 4, seen.deltas))
+    row = check(ends, poor, Outcome.OUT_OF_BALANCE, seen.request_id, slug=MINI, tokens=tokens,
+                source="estimated")  # fmt: skip
+    ended_in_band(seen, MINI, "insufficient_quota", row["charge_nanos"])
+    assert seen.error["reason"] == "insufficient_balance"
+    numbers = [int(one) for one in re.findall(rb'"sequence_number":(\d+)', seen.content)]
+    assert numbers == list(range(len(numbers)))
+    assert 0 <= standing(ends, poor)["balance_nanos"] < held
+
+
+def test_out_of_balance_midstream_in_another_dialect(ends: RunningStack) -> None:
+    """The same where the answer is translated: the error is the caller's, no event is torn."""
+    poor = new_key(ends, "1")
+    _, body = request(MINI, "tokens=4000; delay_ms=40", limit=5000, stream=True)
+    asked = {**json.loads(body), "max_tokens": 5000}
+    asked.pop("stream_options", None)
+    path, body = "/v1/messages", json.dumps(asked).encode()
+    with counted(ends, Outcome.OUT_OF_BALANCE), moves(ends, "corvus_shortfall_nanos_total", by=0):
+        running = Running(ends, poor, path, body)
+        running.await_deltas(3)
+        held = take_free(ends, poor)
+        seen = running.end()
+    *_, last, comment, _ = seen.content.split(b"\n\n")
+    assert last.startswith(b"event: error\ndata: ")
+    error = json.loads(last.partition(b"data: ")[2])["error"]
+    assert (error["type"], error["code"]) == ("billing_error", "insufficient_balance")
+    assert comment.startswith(b": corvus {")
+    assert b"message_stop" not in seen.content
     assert 0 <= standing(ends, poor)["balance_nanos"] < held
 
 
@@ -948,7 +996,7 @@ def test_gateway_fault(
     count = REGISTRY.get_sample_value("corvus_requests_total", labels) or 0
 
     async def run() -> httpx.Response:
-        process = Process(load(ends.state / "up.toml"))
+        process = Process(load(ends.state / "up.toml"), since=())
         await process.start()
         try:
             app = application(process.engine, process.start, process.stop)
@@ -984,15 +1032,17 @@ def test_every_outcome_has_its_test_and_the_books_agree(ends: RunningStack) -> N
 
 
 def take_free(stack: RunningStack, key: Key) -> int:
-    """Takes all that is free from a key whose request runs; what is left is
-    what is held."""
-    for _ in range(20):
-        found = standing(stack, key)
-        usd = f"{found['available_nanos'] // 10**9}.{found['available_nanos'] % 10**9:09d}"
-        with contextlib.suppress(AssertionError):  # less is free by now: its stream got a slice
-            left = stack.command("keys", "debit", key.key_id, usd, "--reason", "test")
-            return int(left["balance_nanos"])
-    raise AssertionError(f"what is free changes too quickly: {found}")
+    """Takes all that is free from a key whose request runs; what is left is what is held. Not by
+    the command line: in the time that takes, a running stream asks for another slice."""
+
+    async def take(stores: Stores) -> int:
+        for _ in range(50):
+            free = (await keys.show(stores, key.key_id)).available_nanos
+            with contextlib.suppress(ServiceRefused):  # less is free by now
+                return await keys.debit(stores, key.key_id, free, reason="test")
+        raise AssertionError("what is free changes too quickly")
+
+    return on_stores(Common(state=stack.state), take)
 
 
 def wallet_rows(stack: RunningStack, key: Key) -> list[dict[str, Any]]:

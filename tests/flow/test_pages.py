@@ -26,7 +26,8 @@ from corvus_proxy.service.stores import Stores
 from corvus_proxy.settings import BrandSettings, DemoSettings, Settings
 from corvus_proxy.site.app import create
 from corvus_proxy.till.client import Till
-from corvus_proxy.till.reply import Ask, Charge
+from corvus_proxy.till.refused import Refused
+from corvus_proxy.till.reply import Ask, Charge, Poor
 from tests.stack import RunningStack
 
 PEPPER = b"p" * 32
@@ -363,6 +364,34 @@ async def test_a_frozen_and_an_empty_key_say_so(
     page = (await client.get("/dashboard")).text
     assert "This key is frozen" in page
     assert "out of balance" in page
+    assert "since it ran empty" not in page
+
+
+@pytest.mark.anyio
+async def test_at_zero_the_page_tells_what_was_refused_since(
+    stores: Stores, made: keys.Created, client: httpx.AsyncClient
+) -> None:
+    """The number of requests, by the wallet's owner alone; a top-up ends it."""
+    await keys.debit(stores, made.key_id, 2_000_000_000, reason="test")
+    sub = await keys.create_sub(
+        stores, made.wallet, label="agent", cap_nanos=None, actor=made.key_id
+    )
+    await log_in(client, made.secret)
+    for told in ("1 request</strong> was refused", "1,235 requests</strong> were refused"):
+        refused = Refused(stores.till)
+        for _ in range(1 if told[1] == " " else 1_234):
+            refused.note(made.wallet, Poor(0, 0))
+        await refused.tell()
+        assert f"<strong>{told} since it ran empty." in (await client.get("/dashboard")).text
+    assert (await client.get("/dashboard.json")).json()["refused"] == 1_235
+    await log_in(client, sub.secret)
+    assert "since it ran empty" not in (await client.get("/dashboard")).text
+    await keys.credit(stores, made.key_id, 1, reason="test")
+    await spend(stores, made, "req_last", 1, "gpt-x")
+    await log_in(client, made.secret)
+    page = (await client.get("/dashboard")).text
+    assert "out of balance" in page
+    assert "since it ran empty" not in page
 
 
 @pytest.mark.anyio

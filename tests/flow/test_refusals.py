@@ -96,6 +96,7 @@ def test_what_runs_at_the_upstream_is_refused_by_name(
     assert param in json.dumps(answer.json())
 
 
+@pytest.mark.slow
 def test_silent_reasoning_is_paid_by_time_and_speech_is_not(tmp_path: Path) -> None:
     """While nothing comes from a model that reasons in silence, its hold grows slice by slice; that
     of a model that does not reason stays. What is charged is what was said."""

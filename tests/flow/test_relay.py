@@ -102,6 +102,17 @@ def test_clear_answers_to_wrong_paths_and_upgrades(stack: RunningStack) -> None:
         assert client.get(CHAT).status_code == 405
         upgrade = client.get("/v1/responses", headers={"upgrade": "websocket"})
         assert upgrade.status_code == 426
+        assert upgrade.json()["error"]["code"] == "upgrade_refused"
+        # What Java's client offers on every plain connection is no WebSocket.
+        offered = {"upgrade": "h2c", "connection": "Upgrade, HTTP2-Settings",
+                   "http2-settings": "AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA",
+                   "x-api-key": stack.demo_key}  # fmt: skip
+        assert client.get("/v1/models", headers=offered).status_code == 200
+        for path in ("/api/hello", "/api/hello?x=1"):
+            hello = client.head(path)
+            assert (hello.status_code, hello.content) == (200, b"")
+        wrong = client.head("/v1/nothing")
+        assert (wrong.status_code, wrong.content) == (404, b"")
         assert client.get("/v1/models").status_code == 401
         assert client.get("/livez").status_code == 200
         both = client.get("/v1/key", headers={

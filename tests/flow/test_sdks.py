@@ -146,18 +146,20 @@ def test_a_small_key_is_served_until_empty_and_revived_by_a_credit(stack: Runnin
 
 
 def test_a_slug_on_the_wrong_path_names_the_right_one(stack: RunningStack) -> None:
-    """Chat with a Claude slug and messages with a GPT slug: a 400 in the caller's dialect."""
+    """A model for embeddings, asked to chat: a 400 in the caller's dialect, and one call."""
     import anthropic
     import openai
 
     chat, calls = openai_client(stack.api, stack.demo_key)
-    with pytest.raises(openai.BadRequestError, match="/v1/messages"):
+    with pytest.raises(openai.BadRequestError, match="/v1/embeddings"):
         chat.chat.completions.create(
-            model="claude-opus-5-5", messages=[{"role": "user", "content": "hi"}]
+            model="text-embedding-3-small", messages=[{"role": "user", "content": "hi"}]
         )
     messages, _ = anthropic_client(stack.api, stack.demo_key)
-    with pytest.raises(anthropic.BadRequestError, match="/v1/chat/completions"):
+    with pytest.raises(anthropic.BadRequestError, match="/v1/embeddings"):
         messages.messages.create(
-            model="gpt-5.5", max_tokens=10, messages=[{"role": "user", "content": "hi"}]
+            model="text-embedding-3-small",
+            max_tokens=10,
+            messages=[{"role": "user", "content": "hi"}],
         )
     assert calls.calls == 1

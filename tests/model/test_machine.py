@@ -76,7 +76,7 @@ class Machine(RuleBasedStateMachine):
     @rule(rid=rids, actual=amounts)
     def settle(self, rid: str, actual: int) -> None:
         wallet = self.wallet_of(rid, WALLETS[0])
-        self.do("settle", rid, str(actual), "completed", "{}", wallet=wallet)
+        self.do("settle", rid, str(actual), "completed", "{}", "", "0", wallet=wallet)
 
     @rule(rid=rids, renewals=st.integers(0, 3))
     def expire(self, rid: str, renewals: int) -> None:

@@ -12,7 +12,10 @@ from tests.tidy.test_lua_headers import header
 GATE_OPERATIONS = 25_000
 """On each of two servers."""
 REASONS = {
-    "reserve": {"DENIED": ("secret", "expired", "frozen", "closed", "revoked", "expired_key")},
+    "reserve": {
+        "DENIED": ("secret", "expired", "frozen", "closed", "revoked", "expired_key", "model"),
+        "LIMITED": ("cap", "concurrency"),
+    },
     "look": {
         "DENIED": ("secret", "expired"),
         "OK": ("active", "frozen", "closed", "revoked", "expired"),

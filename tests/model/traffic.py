@@ -156,8 +156,24 @@ class Traffic:
             wallet,
         )  # fmt: skip
 
+    def _stopped(self, one: Partition) -> str | None:
+        """A request whose wallet or key may spend no more; each way of being stopped as often as
+        any other."""
+        by_why: dict[str, list[str]] = {}
+        for rid, hold in one.holds.items():
+            wallet = one.wallets[hold.wallet]
+            why = wallet.status if wallet.status != "1" else wallet.key_standing(hold.key)
+            if why != "active":
+                by_why.setdefault(why, []).append(rid)
+        if not by_why:
+            return None
+        return self.random.choice(self.random.choice(list(by_why.values())))
+
     def extend(self, part: int) -> Call:
         rid, one = self._rid(part), self._of(part)
+        if self.random.random() < 0.1:
+            # A slice that is asked for after its wallet or key was stopped is rare by itself.
+            rid = self._stopped(one) or rid
         hold = one.holds.get(rid)
         wallet = self._named_for(part, rid)
         held = hold.held if hold else 0
@@ -177,7 +193,8 @@ class Traffic:
         if self.random.random() < 0.1:
             actual = 0
         words = (self.random.choice(("completed", "client_cancelled_midstream")), "{}")
-        return Call(part, "settle", (one.epoch, rid, str(actual), *words), wallet)
+        tokens = self.random.choice(("0",) * 50 + ("-", "", "1" * 17))
+        return Call(part, "settle", (one.epoch, rid, str(actual), *words, "", tokens), wallet)
 
     def expire(self, part: int) -> Call:
         rid, one = self._rid(part), self._of(part)
@@ -254,11 +271,20 @@ class Traffic:
         text = "" if self.random.random() < 0.1 else str(min(cap, CAP_NANOS))
         end = self.random.choices((0, 1, FAR_MS), (20, 4, 4))[0]
         key["st"] = f"{key['st']}|{text}|{period}|{end}"
+        if self.random.random() < 0.4:
+            key["st"] = f"{key['st']}|{self.rates()}"
         key["n"] = self.random.choice(("0|ci", "1|", "0|a|b"))
         if period != "total" and text:
             ends = period_end(period, self._of(self._part(wallet)).now_ms)
             stale = self.random.choices((ends, 86_400), (3, 1))[0]
             key["p"] = [str(stale), str(self.random.randrange(scale + 1))]
+
+    def rates(self) -> str:
+        """How many at once, and which models. Limits a minute are a matter of the server's clock:
+        tests/lua/test_rates.py."""
+        choice = self.random.choice
+        slugs = choice(("", "", "", "slug", "other,slug", "other,slugs"))
+        return f"||{choice(('', '1', '2', '4'))}|{slugs}"
 
     def _part(self, wallet: str) -> int:
         return next(part for part, names in self.names.items() if wallet in names)

@@ -443,7 +443,7 @@ def _pairs(row: Sequence[str]) -> dict[str, str]:
 
 def _timeless(answer: Sequence[str]) -> tuple[str, ...]:
     """A reply without the milliseconds to wait, which run while the oracle's clock stands."""
-    if answer[0] != "LIMITED":
+    if answer[:2] not in (["LIMITED", "cap"], ("LIMITED", "cap")):
         return tuple(answer)
     assert (int(answer[2]) > 0) == (answer[6] != "0"), answer
     return (*answer[:2], *answer[3:])
@@ -451,7 +451,9 @@ def _timeless(answer: Sequence[str]) -> tuple[str, ...]:
 
 def _kind(call: Call, answer: Reply) -> str:
     """A reply's word, with its reason or status where it has one."""
-    more = {"DENIED": 1, "FINAL": 2, "OK": 2 if call.name == "look" else 0}.get(answer[0], 0)
+    more = {"DENIED": 1, "LIMITED": 1, "FINAL": 2, "OK": 2 if call.name == "look" else 0}.get(
+        answer[0], 0
+    )
     return f"{answer[0]} {answer[more]}".strip() if more else answer[0]
 
 

@@ -33,6 +33,7 @@ def lua(name: str, script: str, old: str, new: str, *tests: str) -> Mutant:
     return Mutant(name, f"till/scripts/{script}.lua", old, new, (MODEL, *named))
 
 
+RATES_TEST = "tests/lua/test_rates.py::test_"
 CAPS_TEST = "tests/lua/test_caps.py::test_"
 OWNER = "tests/unit/service/test_owner.py::test_"
 REVERSAL = "tests/unit/ledger/test_reversal.py::test_"
@@ -43,6 +44,64 @@ def cap(name: str, script: str, old: str, new: str, *tests: str) -> Mutant:
     named = tuple(CAPS_TEST + test for test in tests)
     return Mutant(name, f"till/scripts/{script}.lua", old, new, named)
 
+
+def rate(name: str, script: str, old: str, new: str, *tests: str) -> Mutant:
+    """A mutant of what a script does with limits a minute, at once and by model."""
+    named = tuple(RATES_TEST + test for test in tests)
+    return Mutant(name, f"till/scripts/{script}.lua", old, new, named)
+
+
+RATES = [
+    rate(
+        "one request a minute more than may be",
+        "reserve",
+        "if requests_max and requests >= requests_max then",
+        "if requests_max and requests > requests_max then",
+        "requests_of_a_minute_are_counted_and_refused",
+    ),
+    rate(
+        "tokens are refused one too late",
+        "reserve",
+        "if tokens_max and tokens + asked > tokens_max then",
+        "if tokens_max and tokens + asked > tokens_max + 1 then",
+        "tokens_of_a_minute_are_counted_and_refused",
+    ),
+    rate(
+        "one request at once more than may be",
+        "reserve",
+        "if #running >= running_max then",
+        "if #running > running_max then",
+        "as_many_run_at_once_as_may",
+    ),
+    rate(
+        "requests that ended run for ever",
+        "reserve",
+        "if holds[at] then living[#living + 1] = rid end",
+        "living[#living + 1] = rid",
+        "as_many_run_at_once_as_may",
+    ),
+    rate(
+        "what runs through a rebuild is forgotten",
+        "adopt",
+        "redis.call('HSET', w, 'a:' .. key, found[5] and found[5] .. ',' .. rid or rid)",
+        "",
+        "what_runs_through_a_rebuild_still_counts_among_those_at_once",
+    ),
+    rate(
+        "a part of a model's name opens it",
+        "reserve",
+        "not string.find(',' .. slugs .. ',', ',' .. slug .. ',', 1, true)",
+        "not string.find(slugs, slug, 1, true)",
+        "a_key_may_use_the_models_of_its_list",
+    ),
+    rate(
+        "what another minute never had is taken from this one",
+        "settle",
+        "if more < 0 and minute ~= digits(began) then return end",
+        "",
+        "a_settle_corrects_the_tokens_of_the_minute",
+    ),
+]
 
 FENCE = [
     lua(
@@ -591,6 +650,16 @@ SHOP = [
         (REFUNDS + "a_chargeback_after_a_refund_takes_only_the_rest",),
     ),
     Mutant(
+        "a debt takes more than the payment that pays it", "shop/reversing.py",
+        'order.wallet or "", row.credited_nanos)', 'order.wallet or "", 10**15)',
+        (SETTLE + "what_a_wallet_owes_is_taken_from_its_next_payments",),
+    ),
+    Mutant(
+        "a debt is taken before the payment that pays it", "books/wallets.py",
+        "order by created_at, kind = 'reversal', kind desc", "order by created_at, kind desc",
+        (SETTLE + "what_is_spent_before_it_is_collected_is_owed_again",),
+    ),
+    Mutant(
         "a won dispute pays what the wallet owed, too", "shop/reversing.py",
         '"credit", row.reversed_nanos - forgiven)', '"credit", row.reversed_nanos)',
         (SETTLE + "a_reversal_takes_what_is_free_and_freezes_and_a_won_dispute_gives_it_back",),
@@ -650,4 +719,111 @@ SERVICES = [
         (STRIPE + "standings",),
     ),
 ]  # fmt: skip
-MUTANTS = [*FENCE, *ENDS, *HELD, *CAPS, *MOVES, *BOOKS, *GATEWAY, *ARITHMETIC, *SHOP, *SERVICES]
+QUOTED = "tests/unit/gateway/test_quoting.py::test_"
+ASKED = "tests/unit/wire/test_responses.py::test_"
+RESPONSES = [
+    Mutant(
+        "a list of texts to embed has one window", "gateway/quoting.py",
+        "min(tokens, INPUT_TOKENS_MAX if embeds else model.context_tokens)",
+        "min(tokens, model.context_tokens)",
+        (QUOTED + "texts_to_embed_have_the_window_each_for_itself",),
+    ),
+    Mutant(
+        "a response may be stored", "wire/openai/responses.py",
+        'if body[place[1] : place[2]] == b"false":', 'if body[place[1] : place[2]] != b"null":',
+        (ASKED + "nothing_is_stored_at_the_upstream",),
+    ),
+    Mutant(
+        "a tool of the upstream's hides in a namespace", "wire/openai/responses.py",
+        "return [str(tool.type), *_types_in(tool.tools)]", "return [str(tool.type)]",
+        (ASKED + "what_cannot_be_priced_or_would_be_shared_is_refused_by_name",),
+    ),
+    Mutant(
+        "a search that is asked for is taken out", "wire/openai/responses.py",
+        "(not goes or all(gone) or _is_chosen(request, found[0]))", "(not goes or all(gone))",
+        (ASKED + "what_cannot_be_priced_or_would_be_shared_is_refused_by_name",),
+    ),
+    Mutant(
+        "reasoning may read its input twice", "wire/openai/responses.py",
+        'request.reasoning.mode not in (None, "default", "standard")',
+        'request.reasoning.mode not in (None, "default", "standard", "pro")',
+        (ASKED + "what_cannot_be_priced_or_would_be_shared_is_refused_by_name",),
+    ),
+]  # fmt: skip
+ENCODING = "tests/unit/wire/test_encoding.py::test_"
+TENANCY = "tests/unit/wire/test_tenancy.py::test_"
+REQUEST = "tests/unit/wire/test_request.py::test_"
+UPSTREAMS_ERROR = "tests/unit/wire/test_verdict.py::test_"
+TENANTS = [
+    Mutant(
+        "a bomb is decoded to its end", "wire/encoding.py",
+        "if len(found) > most:", "if len(found) > bound.bytes_max:",
+        (ENCODING + "a_bomb_goes_off_nowhere", ENCODING + "the_factor_does_not_bind_small_bodies"),
+    ),
+    Mutant(
+        "two customers of one name are one", "wire/tenancy/names.py",
+        "(self.wallet.encode(), member.encode(), text)", '(b"", member.encode(), text)',
+        (TENANCY + "a_name_is_made_the_customers_own",),
+    ),
+    Mutant(
+        "a tool of the provider's hides behind one of the customer's", "wire/request.py",
+        "if scan.repeated:", "if False:",
+        (REQUEST + "what_cannot_be_priced_or_read_is_refused_by_name",),
+    ),
+    Mutant(
+        "an item without a type is taken for a turn", "wire/openai/responses.py",
+        "or (kind is None and item.role is None)", "",
+        (ASKED + "what_cannot_be_priced_or_would_be_shared_is_refused_by_name",),
+    ),
+    Mutant(
+        "what is counted may be stored", "wire/request.py",
+        "responses.check_items(bytes(request.input))", "bytes(request.input)",
+        (REQUEST + "what_is_only_counted_reaches_nothing_stored_either",),
+    ),
+    Mutant(
+        "agents of the provider work without a bound", "wire/tenancy/fields.py",
+        '"multi_agent",', '"multi_agents",',
+        (TENANCY + "every_member_that_the_sdks_know_has_been_looked_at",),
+    ),
+    Mutant(
+        "a body is called what its client likes", "wire/headers.py",
+        'elif name == b"content-type" and not _IS_JSON.fullmatch(value):', "elif False:",
+        ("tests/unit/wire/test_headers.py::test_a_body_is_called_what_it_was_read_as",),
+    ),
+    Mutant(
+        "of two keys one is charged", "gateway/admission.py",
+        "if len(set(texts)) > 1:", "if False:",
+        ("tests/unit/gateway/test_admission.py::"
+         "test_one_secret_in_whichever_headers_and_never_two",),
+    ),
+    Mutant(
+        "a stored file is read for whoever names it", "wire/request.py",
+        "if scan.stored:", "if False:",
+        (TENANCY + "a_stored_file_is_refused_with_its_place",),
+    ),
+    Mutant(
+        "a message that quotes a customer blames the account", "wire/verdict.py",
+        "if opening.match(message):", "if opening.search(message):",
+        (UPSTREAMS_ERROR + "a_customer_cannot_write_an_account_out_of_its_pool",),
+    ),
+    Mutant(
+        "words about the account are passed on", "wire/verdict.py",
+        'and "error" in whole and not names_us(body)', 'and "error" in whole',
+        (UPSTREAMS_ERROR + "words_that_name_the_operators_account_are_never_passed_on",),
+    ),
+]  # fmt: skip
+MUTANTS = [
+    *RESPONSES,
+    *FENCE,
+    *ENDS,
+    *HELD,
+    *CAPS,
+    *RATES,
+    *MOVES,
+    *BOOKS,
+    *GATEWAY,
+    *ARITHMETIC,
+    *SHOP,
+    *SERVICES,
+    *TENANTS,
+]

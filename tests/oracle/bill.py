@@ -155,6 +155,15 @@ def payloads(body: bytes) -> Iterable[dict[str, Any]]:
             yield json.loads(line[5:])
 
 
+def searches(body: bytes, *, stream: bool) -> int:
+    """Searches that a response says it is billed for."""
+    found = {} if stream else json.loads(body)
+    for event in payloads(body) if stream else ():
+        found = event.get("response") or found
+    tools = found.get("tool_usage") or {}
+    return int((tools.get("web_search") or {}).get("num_requests", 0))
+
+
 def reported(body: bytes, *, stream: bool) -> tuple[dict[str, Any] | None, str, str]:
     """Usage (Anthropic streams: start and delta), model and tier that an answer reports."""
     if not stream:
@@ -168,6 +177,10 @@ def reported(body: bytes, *, stream: bool) -> tuple[dict[str, Any] | None, str, 
             model = event["message"]["model"]
         elif event.get("type") == "message_delta":
             usage = {**(usage or {}), "delta": event["usage"]}
+        elif event.get("type") in ("response.completed", "response.incomplete", "response.failed"):
+            ended = event["response"]
+            usage, tier = ended.get("usage"), ended.get("service_tier") or ""
+            model = ended["model"]
         elif "choices" in event:
             usage = event.get("usage") or usage
             model = model or event.get("model", "")

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from tests.oracle.json_tree import STRING, Node, classes, parse, plain
 
 MEDIA_TYPES = {
-    "images": {"image", "image_url", "input_image"},
+    "images": {"image", "image_url", "input_image", "computer_screenshot"},
     "documents": {"document", "file", "input_file", "video", "video_url", "file_url"},
     "audio": {"input_audio"},
 }
@@ -51,6 +51,9 @@ class Found(NamedTuple):
     media_bytes: int
     cache_control: bool
     thinking_history: bool
+    stored: bool
+    long_cache: bool
+    repeated: str
 
 
 def read(body: bytes) -> Found:
@@ -83,7 +86,59 @@ def read(body: bytes) -> Found:
             for member in node.members or ()
         ),
         thinking_history=any(t in ("thinking", "redacted_thinking") for t in types),
+        stored=any(_names_stored(top)),
+        long_cache=any(_long_ttl(node) for node in _outside_of_data(top)),
+        repeated=next(
+            (
+                name
+                for name in ("type", "tools")
+                for node in _all_objects(top)
+                if _has_twice(node, name)
+            ),
+            "",
+        ),
     )
+
+
+def _names_stored(top: Node) -> Iterator[bool]:
+    """Of each turn and block, and of each object directly in one, but for a block's input."""
+    for turn in _turns(top):
+        yield any(m.name == "audio" and m.node.members is not None for m in turn.members or ())
+    for owner in [*_turns(top), *_every_block(top)]:
+        yield _has_file_id(owner)
+    for turn in _turns(top):
+        yield from (_has_file_id(m.node) for m in turn.members or ())
+    for block in _every_block(top):
+        yield from (_has_file_id(m.node) for m in block.members or () if m.name != "input")
+
+
+def _has_file_id(node: Node) -> bool:
+    names = ("file_id", "container_id")
+    return any(m.name in names and m.node.is_text for m in node.members or ())
+
+
+def _long_ttl(node: Node) -> bool:
+    return any(
+        m.name == "ttl" and m.node.is_text and m.node.value == "12h" for m in node.members or ()
+    )
+
+
+def _has_twice(node: Node, name: str) -> bool:
+    return sum(member.name == name for member in node.members or ()) > 1
+
+
+def _outside_of_data(top: Node) -> Iterator[Node]:
+    """Every object that stands in no tool's schema or input."""
+    inputs = [(m.node.start, m.node.end) for m in _data(top)]
+    for node in _all_objects(top):
+        if not any(start <= node.start < end for start, end in inputs):
+            yield node
+
+
+def _turns(top: Node) -> Iterator[Node]:
+    for member in top.members or ():
+        if member.name in ("messages", "input"):
+            yield from (turn for turn in member.node.items or () if turn.members is not None)
 
 
 def _types(nodes: Iterator[Node]) -> Iterator[Any]:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 CAP_NANOS = 10**15
 EXACT_MAX = 2**53 - 1
 PRUNED_AT_ONCE = 500
+MINUTE_MS = 60_000
 
 Reply = tuple[str, ...]
 BAD: Reply = ("BAD",)
@@ -59,6 +60,10 @@ class Limits(NamedTuple):
     cap: int | None
     period: str
     expires_ms: int
+    requests: int | None = None
+    tokens: int | None = None
+    concurrency: int | None = None
+    slugs: tuple[str, ...] = ()
 
 
 NO_LIMITS = Limits(None, "total", 0)
@@ -83,6 +88,10 @@ class Wallet:
     marks: dict[str, tuple[int, int, int]] = field(default_factory=dict)
     """Key id → end of the period in which a cap counts, the key's total when this was noted, and
     what it had spent of the period by then."""
+    minutes: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+    """Key id → when its minute began, and the requests and tokens that count in it."""
+    running: dict[str, list[str]] = field(default_factory=dict)
+    """Key id → requests noted as running."""
 
     def fields(self, name: str) -> dict[str, str]:
         return {
@@ -99,6 +108,8 @@ class Wallet:
             **{f"h:{key}": str(held) for key, held in self.key_held.items()},
             **{f"n:{key}": name for key, name in self.names.items()},
             **{f"b:{key}": "|".join(map(str, mark)) for key, mark in self.marks.items()},
+            **{f"q:{key}": "|".join(map(str, minute)) for key, minute in self.minutes.items()},
+            **{f"a:{key}": ",".join(rids) for key, rids in self.running.items()},
         }
 
     def standing(self) -> str:
@@ -112,8 +123,20 @@ class Wallet:
         _status, *found = self.keys.get(key, "2").split("|")
         if not found:
             return NO_LIMITS
-        cap, period, expires_ms = found
-        return Limits(int(cap) if cap else None, period, int(expires_ms))
+        cap, period, expires_ms, *rates = found
+        limits = Limits(int(cap) if cap else None, period, int(expires_ms))
+        if not rates:
+            return limits
+        requests, tokens, concurrency = (int(text) if text else None for text in rates[:3])
+        slugs = tuple(rates[3].split(",")) if rates[3] else ()
+        return limits._replace(
+            requests=requests, tokens=tokens, concurrency=concurrency, slugs=slugs
+        )
+
+    def minute(self, key: str, now_ms: int) -> tuple[int, int, int]:
+        """The key's present minute; one that is over, or begins later than now, counts nothing."""
+        began, requests, tokens = self.minutes.get(key, (-MINUTE_MS, 0, 0))
+        return (began, requests, tokens) if 0 <= now_ms - began < MINUTE_MS else (now_ms, 0, 0)
 
     def spent_in(self, key: str, ends: int) -> int:
         """What a key has spent in the period that ends then; in a new one nothing."""
@@ -274,6 +297,9 @@ class Partition:
         one.keys = {row["id"]: row["st"] for row in rows}
         one.secrets = {digest: (row["id"], end) for row in rows for digest, end in row["ds"]}
         one.names = {row["id"]: row["n"] for row in rows if "n" in row}
+        limited = {row["id"] for row in rows if re.match(r"[01]\|\d*\|[a-z]+\|\d+\|", row["st"])}
+        one.minutes = {key: found for key, found in one.minutes.items() if key in limited}
+        one.running = {key: found for key, found in one.running.items() if key in limited}
         for row in rows:
             if "p" in row:
                 ends, spent = map(int, row["p"])
@@ -291,7 +317,7 @@ class Partition:
         if not key:
             return ("DENIED", why)
         standing = one.key_standing(key) if one.status == "1" else one.standing()
-        cap, period, expires_ms = one.limits(key)
+        cap, period, expires_ms = one.limits(key)[:3]
         if standing == "active" and 0 < expires_ms <= self.now_ms:
             standing = "expired"
         ends = period_end(period, self.now_ms) if cap is not None else 0
@@ -300,7 +326,8 @@ class Partition:
         main, _, label = one.names.get(key, "1|").partition("|")
         about = (main, label, "" if cap is None else str(cap), period)
         limits = (in_period, ends * 1000, expires_ms, one.key_held.get(key, 0))
-        return ("OK", key, standing, *map(str, figures), *about, *map(str, limits))
+        rates = "".join(f"|{text}" for text in one.keys.get(key, "2").split("|")[4:])
+        return ("OK", key, standing, *map(str, figures), *about, *map(str, limits), rates)
 
     # -- requests -------------------------------------------------------------------------------
 
@@ -328,16 +355,21 @@ class Partition:
             if standing != "active":
                 return ("DENIED", standing)
         free = one.balance - one.held
-        cap, period, expires_ms = one.limits(key)
+        limits = one.limits(key)
+        cap, period, expires_ms = limits[:3]
         if 0 < expires_ms <= self.now_ms:
             return ("DENIED", "expired_key")
         ends = period_end(period, self.now_ms)
         if cap is not None:
             free = min(free, one.left(key, ends))
+        if limits.slugs and slug not in limits.slugs:
+            return ("DENIED", "model")
         if rid in self.holds:  # the reply was lost: the same grant, what is free now
             return ("OK", str(self.holds[rid].held), str(free), key)
         if self.seq - self.committed > lag:
             return ("BACKPRESSURE",)
+        if no := self.too_fast(one, key, int(tokens)):
+            return no
         if cap is not None and low > one.left(key, ends):
             figures = (cap, one.spent_in(key, ends), one.key_held.get(key, 0), ends * 1000)
             retry_ms = ends * 1000 - self.now_ms if ends else 0
@@ -352,7 +384,40 @@ class Partition:
         one.key_held[key] = one.key_held.get(key, 0) + grant
         if cap is not None and ends and one.marks.get(key, (0, 0, 0))[0] != ends:
             one.marks[key] = (ends, one.key_spent.get(key, 0), 0)  # its first in a new period
-        return ("OK", str(grant), str(free - grant), key)
+        reply = ("OK", str(grant), str(free - grant), key)
+        if limits.concurrency is not None:
+            one.running[key] = [*self.noted(one, key, limits.concurrency), rid]
+        if limits.requests is None and limits.tokens is None:
+            return reply
+        began, requests, counted = one.minute(key, self.now_ms)
+        requests, counted = requests + 1, counted + int(tokens)
+        one.minutes[key] = (began, requests, counted)
+        told: list[str] = []
+        for limit, used in ((limits.requests, requests), (limits.tokens, counted)):
+            told += ("", "") if limit is None else (str(limit), str(limit - used))
+        return (*reply, *told, str(began), str(began + MINUTE_MS - self.now_ms))
+
+    def noted(self, one: Wallet, key: str, limit: int) -> list[str]:
+        """The key's requests noted as running; where they are as many as may be, those that are."""
+        noted = one.running.get(key, [])
+        return noted if len(noted) < limit else [rid for rid in noted if rid in self.holds]
+
+    def too_fast(self, one: Wallet, key: str, tokens: int) -> Reply | None:
+        """The refusal of a key that has had its minute's share, or runs enough requests."""
+        limits = one.limits(key)
+        began, requests, counted = one.minute(key, self.now_ms)
+        rest = str(began + MINUTE_MS - self.now_ms)
+        if limits.requests is not None and requests + 1 > limits.requests:
+            return ("LIMITED", "rate", rest, str(limits.requests), str(requests))
+        if limits.tokens is not None and counted + tokens > limits.tokens:
+            rest = "0" if tokens > limits.tokens else rest
+            return ("LIMITED", "tokens", rest, str(limits.tokens), str(counted))
+        if limits.concurrency is not None:
+            running = len(self.noted(one, key, limits.concurrency))
+            if running >= limits.concurrency:
+                figures = (1000, limits.concurrency, running)
+                return ("LIMITED", "concurrency", *map(str, figures))
+        return None
 
     def extend(
         self, server: str, epoch: str, rid: str, total: str, checkpoint: str, owner: str, meta: str,
@@ -377,7 +442,7 @@ class Partition:
         if spent >= hold.checkpoint:
             hold.checkpoint, hold.meta = spent, meta
         if not why:
-            cap, period, _ = one.limits(hold.key)
+            cap, period = one.limits(hold.key)[:2]
             free = one.balance - one.held
             if (
                 cap is not None
@@ -393,12 +458,12 @@ class Partition:
 
     def settle(
         self, server: str, epoch: str, rid: str, actual: str, outcome: str, meta: str,
-        *, wallet: str,
+        minute: str = "", tokens: str = "0", *, wallet: str,
     ) -> Reply:  # fmt: skip
         if no := self.fence(server, epoch):
             return no
         nanos = amount(actual)
-        if nanos is None:
+        if nanos is None or not re.fullmatch("-?[0-9]+", tokens) or len(tokens) > 16:
             return BAD
         if rid in self.ended:
             return ("DUP", self.ended[rid][0])
@@ -407,7 +472,12 @@ class Partition:
         hold = self.holds[rid]
         if hold.wallet != wallet:
             return BAD
-        return self.finish("S", rid, hold.wallet, hold.key, hold.slug, nanos, outcome, meta)
+        answer = self.finish("S", rid, hold.wallet, hold.key, hold.slug, nanos, outcome, meta)
+        one, more = self.wallets[hold.wallet], int(tokens)
+        began, requests, counted = one.minute(hold.key, self.now_ms)
+        if tokens != "0" and (more > 0 or str(began) == minute):
+            one.minutes[hold.key] = (began, requests, max(0, counted + more))
+        return answer
 
     def expire(self, server: str, epoch: str, rid: str, renewals: str, *, wallet: str) -> Reply:
         if no := self.fence(server, epoch):
@@ -488,6 +558,8 @@ class Partition:
         self.holds[rid] = Hold(wallet, grant, spent, 0, owner, price, key, slug, meta)
         one.held += grant
         one.key_held[key] = one.key_held.get(key, 0) + grant
+        if one.limits(key).concurrency is not None:
+            one.running[key] = [*one.running.get(key, []), rid]
         return ("OK", str(grant))
 
     def finish(

@@ -16,13 +16,14 @@ MODULE_LINES_MAX = 500
 FILES_MAX = 10
 PARAMETERS_MAX = 8
 SUFFIXES = {
-    "", ".cff", ".css", ".html", ".js", ".json", ".lock", ".lua", ".md", ".pxd", ".py", ".pyi",
-    ".pyx", ".sql", ".svg", ".toml", ".png", ".txt", ".yaml", ".yml", ".typed",
+    "", ".c", ".cff", ".css", ".h", ".html", ".js", ".json", ".lock", ".lua", ".md", ".pxd",
+    ".py", ".pyi", ".pyx", ".sql", ".svg", ".toml", ".png", ".txt", ".yaml", ".yml", ".typed",
 }  # fmt: skip
 BROAD_EXCEPT = {
     "dev/http.py", "gateway/front/app.py", "gateway/front/asgi.py", "gateway/streaming/ticker.py",
     "ledger/coordinator.py",
-    "ledger/writer.py", "roles/worker.py", "shop/services/stripe.py",
+    "ledger/writer.py",
+    "roles/reloading.py", "roles/worker.py", "shop/services/stripe.py",
     "till/holds.py", "till/recovery/report.py",
 }  # fmt: skip
 ENVIRONMENT = {

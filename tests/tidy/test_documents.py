@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from corvus_proxy import errors, metrics, settings
-from corvus_proxy.account.opened import HANDLERS
+from corvus_proxy.account.opened import handlers
 from corvus_proxy.account.orders import CODES
 from corvus_proxy.account.routes import ENDPOINTS, LIGHT
 from corvus_proxy.catalogue import lint
@@ -17,8 +17,12 @@ from corvus_proxy.money.outcome import RULES, Outcome
 from corvus_proxy.money.usage import COUNTS
 from corvus_proxy.settings import reference
 from corvus_proxy.shop.states import STATES, STEPS
-from corvus_proxy.wire import refusal
-from corvus_proxy.wire.dialect import Dialect
+from corvus_proxy.upstream.pool_standing import ACTIONS, State
+from corvus_proxy.wire import encoding, headers, refusal, verdict
+from corvus_proxy.wire.dialect import COUNTING, PATHS, Dialect
+from corvus_proxy.wire.openai import responses
+from corvus_proxy.wire.tenancy.fields import TABLE
+from corvus_proxy.wire.verdict import Blame
 
 ROOT = Path(__file__).parents[2]
 
@@ -49,6 +53,61 @@ def rows(document: str) -> list[str]:
     """The rows of a document's tables."""
     text = (ROOT / "docs" / document).read_text()
     return [line for line in text.splitlines() if line.startswith("| `")]
+
+
+def test_every_endpoint_and_tool_of_the_dialects_is_told() -> None:
+    """`docs/dialects.md` has a row for each, and none for what is not there."""
+    found = [line.split(" | ") for line in rows("dialects.md")]
+    told = {cells[0].strip("| `"): cells[1] for cells in found if "POST" in cells[0]}
+    served = {**PATHS, **COUNTING}
+    assert told == {f"POST {path}": dialect.value for path, dialect in served.items()}
+    tools = [cells[0].strip("| `") for cells in found if "POST" not in cells[0]]
+    assert tools == [*responses.SERVED_TOOLS, *responses.REMOVABLE_TOOLS]
+
+
+def test_every_member_header_and_encoding_is_told() -> None:
+    """The tables of docs/tenancy.md are the ones in the code."""
+    expected = []
+    for dialect, table in TABLE.items():
+        for one in table:
+            served = ", ".join(f"`{value.decode()}`" for value in one.served) or "–"
+            expected.append(
+                f"| `{one.member}` | {dialect.value} | {one.deed.value} | {served} | {one.why} |"
+            )
+    up, down = sorted(headers.PASSED_UP), sorted(headers.PASSED_DOWN)
+    expected += [f"| `{name.decode()}` | to the upstream |" for name in up]
+    expected += [f"| `{name.decode()}…` | to the upstream |" for name in headers.PASSED_UP_PREFIXES]
+    expected += [f"| `{name.decode()}` | to the client |" for name in down]
+    for theirs, ours in headers.RENAMED_DOWN.items():
+        expected.append(f"| `{theirs.decode()}` | to the client, as `{ours.decode()}` |")
+    expected += [f"| `{name}…` | {what} |" for name, what in headers.DROPPED_BETAS.items()]
+    assert rows("tenancy.md") == expected
+    text = (ROOT / "docs" / "tenancy.md").read_text()
+    assert ", ".join(f"`{name}`" for name in encoding.ENCODINGS) in text
+
+
+def test_every_code_and_status_of_a_provider_is_told() -> None:
+    """The tables of docs/providers.md are the ones in the code."""
+    told: dict[tuple[str, str], verdict.Blame] = {}
+    statuses: dict[int, verdict.Blame] = {}
+    read = set()
+    for line in (ROOT / "docs" / "providers.md").read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip("| ").split(" | ")]
+        if line.startswith("|") and cells[0] in verdict.CODES:
+            for code in cells[2].split(", "):
+                told[cells[0], code.strip("`")] = verdict.Blame(cells[1])
+        elif re.match(r"\| \d{3}", line):
+            statuses |= {int(status): verdict.Blame(cells[1]) for status in cells[0].split(", ")}
+        elif line.startswith("|") and cells[0] in list(verdict.Blame):
+            read.add(cells[0])
+    assert told == {
+        (family, code): blame
+        for family, codes in verdict.CODES.items()
+        for code, blame in codes.items()
+        if family != "glm" or code.isdigit()
+    }
+    assert statuses == verdict.STATUSES
+    assert read == set(verdict.Blame)
 
 
 def test_every_metric_is_ours_by_name_and_told() -> None:
@@ -127,6 +186,22 @@ def test_every_outcome_has_its_row() -> None:
     assert [row for row in rows("money.md") if row.count("|") == 6] == expected
 
 
+def test_what_a_failure_does_to_a_credential_is_told() -> None:
+    """The tables of verdicts and of states in docs/pools.md are those in the code."""
+    expected = []
+    for blame, action in ACTIONS.items():
+        again = "yes" if action.again else "no"
+        state = f"`{action.state}`" if action.state else "–"
+        after = "one" if action.at_once else "`pool.strikes` in a row"
+        cells = [again, state, after if action.state else "–", action.meaning]
+        expected.append(f"| `{blame}` | {' | '.join(cells)} |")
+    found = rows("pools.md")
+    assert [row for row in found if row.count("|") == 6] == expected
+    told = [row.split("`")[1] for row in found if row.count("|") == 3]
+    assert list(ACTIONS) == list(Blame)
+    assert told == list(State)
+
+
 def test_every_source_is_told() -> None:
     """How sure a charge is, as the ending and the checkpoint spell it."""
     text = (ROOT / "docs" / "money.md").read_text()
@@ -160,7 +235,9 @@ def test_every_account_endpoint_has_its_row_and_its_answer() -> None:
         )
     assert rows("api.md") == expected
     light = {(row.method, row.path) for row in ENDPOINTS if row.needs == "Redis"}
-    assert {(row.method, row.path) for row in ENDPOINTS} - light == set(HANDLERS)
+    assert {(row.method, row.path) for row in ENDPOINTS} - light == set(
+        handlers(settings.Settings())
+    )
     assert {path for _, path in light} == set(LIGHT)
 
 

@@ -30,6 +30,17 @@ from corvus_proxy.settings import Credential, load
             'cost_factor="cheap"',
             "credential a: cost_factor",
         ),
+        (
+            '[[upstream]]\nfamily="glm"\nbase_url="x"\n[[upstream.credential]]\nname="a"\n'
+            "budget_month_usd = 0",
+            "credential a: budget_month_usd",
+        ),
+        (
+            '[[upstream]]\nfamily="glm"\nbase_url="x"\n[[upstream.credential]]\nname="a"\n'
+            'budget_day_usd="5"\n[[upstream]]\nfamily="openai"\nbase_url="x"\n'
+            '[[upstream.credential]]\nname="a"',
+            "credential a: it has a budget, and another one has its name",
+        ),
         ('[pricing]\nfactor = { openai = "-1" }', "pricing.factor.openai"),
         ('[pricing]\nfactor = { mistral = "1" }', "pricing.factor.mistral"),
         ("[hold]\nletters_per_100_tokens = 0", "hold.letters_per_100_tokens"),

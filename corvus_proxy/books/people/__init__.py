@@ -89,6 +89,15 @@ async def is_open(connection: Any, session_id: str) -> bool | None:
     return None if ended is None else ended[0] is None
 
 
+async def secret_ends(connection: Any, digest: str) -> datetime | None:
+    """When a secret that was changed ends; None for the present one."""
+    found = await connection.fetchval(
+        "select to_timestamp(nullif(valid_until_ms, 0) / 1000.0) from key_secret where digest = $1",
+        digest,
+    )
+    return found if isinstance(found, datetime) else None
+
+
 async def sessions(connection: Any, wallet: str, *, since: datetime) -> list[SessionRow]:
     """Open log-ins of a wallet that began after `since`, the last used first."""
     return [SessionRow(*row) for row in await connection.fetch(SESSIONS, wallet, since)]

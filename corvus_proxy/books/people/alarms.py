@@ -101,6 +101,16 @@ async def insert(connection: Any, row: AlarmRow) -> None:
     )
 
 
+async def update(connection: Any, row: AlarmRow) -> None:
+    """An alarm with other contents; one that is not `fired` is armed."""
+    await connection.execute(
+        "update alarm set kind = $3, threshold = $4, email = $5, webhook_url = $6,"
+        " webhook_secret_sealed = $7, fired_at = case when $8 then fired_at end"
+        " where alarm_id = $1 and wallet = $2",
+        *row,
+    )
+
+
 async def insert_default(connection: Any, wallet: str, alarm_id: str) -> None:
     """The alarm that a new wallet with a mail address begins with."""
     kind, percent = "spike", DEFAULT_SPIKE_PERCENT

@@ -9,6 +9,8 @@ from corvus_proxy.money.amount import NANOS_PER_USD
 SATS_PER_COIN = 100_000_000
 CONFIRMATIONS = {"HighSpeed": 0, "MediumSpeed": 1, "LowMediumSpeed": 2, "LowSpeed": 6}
 """Confirmations that a speed policy waits for."""
+ADDRESS = "bcrt1q"
+"""How every address of this chain begins."""
 
 
 class Payment(msgspec.Struct):
@@ -61,3 +63,9 @@ def coins(sats: int) -> str:
 def usd(nanos: int) -> str:
     """Dollars and cents."""
     return f"{nanos // NANOS_PER_USD}.{nanos % NANOS_PER_USD // 10_000_000:02d}"
+
+
+def is_address(text: str) -> bool:
+    """Whether that has the look of an address of this chain."""
+    rest = text.removeprefix(ADDRESS)
+    return text.startswith(ADDRESS) and 20 <= len(rest) <= 80 and rest.isascii() and rest.isalnum()

@@ -31,6 +31,12 @@ class Refused(Exception):
         super().__init__(str(body))
         self.answer: Answer = (status, body)
 
+    @property
+    def message(self) -> str:
+        """What is wrong, for people."""
+        body = self.answer[1]
+        return str((body[0] if isinstance(body, list) else body)["message"])
+
 
 def _wrong(path: str, message: str) -> Refused:
     return Refused(422, [{"path": path, "message": message}])
@@ -62,7 +68,9 @@ class Coins:
             self.name, record, sign=sign, pauses_s=RETRY_PAUSES_S, redeliver=_redelivered
         )
         self.invoices: dict[str, Invoice] = {}
-        self._pulls: list[dict[str, Any]] = []
+        self.pulls: dict[str, dict[str, Any]] = {}
+        self.payouts: dict[str, dict[str, Any]] = {}
+        """By the pull payment of which they are the whole."""
         self._block_at_s = clock.monotonic_s()
         self._record = record
 
@@ -71,7 +79,9 @@ class Coins:
         if kind == "invoice":
             self.invoices[name] = msgspec.convert(value, Invoice)
         elif kind == "pull payment":
-            self._pulls.append(value)
+            self.pulls[name] = value
+        elif kind == "payout":
+            self.payouts[name] = value
 
     # -- the API --------------------------------------------------------------------------------
 
@@ -117,7 +127,7 @@ class Coins:
                 pairs = query.get("currencyPair", ["BTC_USD"])
                 return [{"currencyPair": pair, "errors": [], "rate": self.rate} for pair in pairs]
             case ["pull-payments"]:
-                return self._pulls
+                return list(self.pulls.values())
             case ["payment-methods", "BTC-CHAIN", "wallet", "transactions", hash_]:
                 return self._transaction(hash_)
         raise Refused(404, {"code": "not-found", "message": "No such path."})
@@ -156,7 +166,7 @@ class Coins:
             nanos=nanos,
             rate=self.rate,
             sats=math.ceil(coins * chain.SATS_PER_COIN),
-            destination=f"bcrt1q{clock.random_hex(19)}",
+            destination=f"{chain.ADDRESS}{clock.random_hex(19)}",
             created_s=now_s,
             expires_s=expires_s,
             monitored_s=monitored_s,
@@ -191,7 +201,7 @@ class Coins:
             "archived": False,
         }
         pull["viewLink"] = f"{self.page_url.rpartition('/')[0]}/pull-payments/{pull['id']}"
-        self._pulls.append(pull)
+        self.pulls[pull["id"]] = pull
         self._record.keep("pull payment", str(pull["id"]), pull)
         self._record.note(
             "payment",
@@ -293,6 +303,27 @@ class Coins:
             self._mark(invoice, "Invalid")
         self._judge(invoice)
         self._keep(invoice)
+
+    def claim(self, name: str, address: str) -> None:
+        """A payer names where a pull payment goes; the store pays it out at once."""
+        pull, address = self.pulls.get(name), address.strip()
+        if pull is None:
+            raise Refused(404, {"code": "pullpayment-not-found", "message": "No such refund."})
+        if name in self.payouts:
+            raise Refused(400, {"code": "overdraft", "message": "All of it is claimed already."})
+        if not chain.is_address(address):
+            raise _wrong("destination", f"An address here begins with {chain.ADDRESS}.")
+        self.payouts[name] = {
+            "id": clock.random_text(22),
+            "pullPaymentId": name,
+            "destination": address,
+            "originalCurrency": pull["currency"],
+            "originalAmount": pull["amount"],
+            "payoutMethodId": METHOD,
+            "state": "Completed",
+        }
+        self._record.keep("payout", name, self.payouts[name])
+        self._record.note("payout", service=self.name, **self.payouts[name])
 
     def lie(self, name: str) -> None:
         """A signed message that says settled, while the API says what is true."""

@@ -12,7 +12,7 @@ import msgspec
 
 from corvus_proxy import clock
 from corvus_proxy.dev.http import Exchange, Listener, listen
-from corvus_proxy.dev.payments import cards, coins, pages
+from corvus_proxy.dev.payments import cards, chain, coins, pages
 from corvus_proxy.dev.payments.control import Control
 from corvus_proxy.dev.payments.record import Record
 
@@ -92,6 +92,8 @@ class Payments:
             await self._serve(exchange, self.cards, path, query)
         elif path.startswith("/pay/"):
             self._page(exchange, path.split("/")[2:])
+        elif path.startswith("/pull-payments/"):
+            self._refund(exchange, path.split("/")[2:])
         elif path.startswith("/control/"):
             await self._control(exchange, path.removeprefix("/control/"))
         else:
@@ -127,7 +129,7 @@ class Payments:
             exchange.raw(404, "text/plain", b"There is no such payment.\n")
             return
         if len(parts) == 1:
-            exchange.extra = pages.headers(sheet)
+            exchange.extra = pages.headers("/".join(sheet.back.split("/")[:3]))
             exchange.raw(200, "text/html; charset=utf-8", pages.html(sheet).encode())
             return
         if exchange.method != "POST":
@@ -143,6 +145,37 @@ class Payments:
         back = sheet.back if parts[1] in ("pay", "pay_later") else f"../{parts[0]}"
         exchange.extra = [("location", back)]
         exchange.raw(303, "text/plain", b"")
+
+    def _refund(self, exchange: Exchange, parts: list[str]) -> None:
+        """The page on which a refund is claimed, and its form."""
+        pull = self.coins.pulls.get(parts[0])
+        if pull is None or parts[1:] not in ([], ["claim"]):
+            exchange.raw(404, "text/plain", b"There is no such refund.\n")
+            return
+        status, problem = 200, ""
+        if parts[1:]:
+            if exchange.method != "POST":
+                exchange.raw(405, "text/plain", b"This address takes forms only.\n")
+                return
+            fields = parse_qs(exchange.body.decode())
+            try:
+                self.coins.claim(parts[0], fields.get("address", [""])[0])
+            except coins.Refused as refused:
+                status, problem = 422, refused.message
+            else:
+                exchange.extra = [("location", f"../{parts[0]}")]
+                exchange.raw(303, "text/plain", b"")
+                return
+        paid = self.coins.payouts.get(parts[0])
+        claim = pages.Claim(
+            parts[0] if not parts[1:] else f"../{parts[0]}",
+            f"{pull['amount']} {pull['currency']}",
+            f"{chain.ADDRESS}{clock.random_hex(19)}",
+            paid["destination"] if paid else "",
+            problem,
+        )
+        exchange.extra = pages.headers()
+        exchange.raw(status, "text/html; charset=utf-8", pages.claim_html(claim).encode())
 
     def _sheet(self, name: str) -> pages.Sheet | None:
         session = self.cards.objects.get(name)

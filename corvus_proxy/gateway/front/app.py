@@ -15,20 +15,19 @@ from corvus_proxy.errors import (
 )
 from corvus_proxy.gateway import admission, answering
 from corvus_proxy.gateway.exchange import Exchange
-from corvus_proxy.gateway.front import listing
+from corvus_proxy.gateway.front import counting, hints, listing
 from corvus_proxy.gateway.front.client import Client, ClientGone
 from corvus_proxy.gateway.front.endpoints import Endpoints, Reply
 from corvus_proxy.gateway.lifecycle import Resources, serve
-from corvus_proxy.gateway.refusing import raise_key_refusal
+from corvus_proxy.gateway.refusing import check_active, raise_key_refusal
 from corvus_proxy.till.client import Till, TillUnavailable
 from corvus_proxy.till.reply import Look
-from corvus_proxy.wire.dialect import PATHS, Dialect
+from corvus_proxy.wire.dialect import COUNTING, PATHS, Dialect, told_by_path
 
 Ready = Callable[[], str | None]
 """Why this process is not ready, or None when it is."""
 
 _log = structlog.get_logger()
-_BARE = ("/chat/completions", "/messages", "/models", "/completions", "/responses", "/embeddings")
 
 
 class Gateway:
@@ -46,34 +45,32 @@ class Gateway:
         self._till = till
         self._ready = ready
         self._account = account
+        self._counts = counting.CountPace(using.settings.gateway.counts_per_minute)
         self.closed: str | None = "Redis has not been checked yet."
         """Why nothing is served, until the composition root has found this Redis fit."""
 
     async def __call__(self, client: Client) -> None:
-        dialect = PATHS.get(client.path)
+        dialect = told_by_path(client.path)
         request_id = self._using.ids.new()
         try:
             self._check_open(client.path)
-            if dialect is not None and client.method == "POST":
+            if dialect is not None and client.path in PATHS and client.method == "POST":
                 started_s = asyncio.get_running_loop().time()
                 await serve(Exchange(client, dialect, request_id, started_s), self._using)
                 return
             reply = await self._answer(client, dialect)
             await self._send(client, reply, request_id)
-        except RequestError as error:
-            await self._refuse(client, error, dialect, request_id)
         except ClientGone:
             metrics.client_gone_early()
-        except Exception:  # the last catch: a defect of ours must still be an answer, and be seen
-            _log.exception("defect", request_id=request_id, path=client.path)
+        except Exception as error:  # a defect of ours must still be an answer, and be seen
+            told = RequestError("The gateway failed; nothing was charged.")
+            if isinstance(error, RequestError):
+                told = error
+            else:
+                _log.exception("defect", request_id=request_id, path=client.path)
             if dialect is None and client.head_sent:
                 raise  # no word of ours belongs into somebody's file: the server cuts it
-            await self._refuse(
-                client,
-                RequestError("The gateway failed; nothing was charged."),
-                dialect,
-                request_id,
-            )
+            await self._refuse(client, told, dialect, request_id)
 
     def _check_open(self, path: str) -> None:
         if self.closed is not None and path.startswith(("/v1/", "/api/v1/")):
@@ -81,7 +78,8 @@ class Gateway:
 
     async def _answer(self, client: Client, dialect: Dialect | None) -> Reply:
         path = client.path
-        if admission.header(client.headers, b"upgrade") is not None:
+        upgrade = admission.header(client.headers, b"upgrade") or b""
+        if b"websocket" in upgrade.lower():  # what else is offered there, h2c, may be passed over
             raise UpgradeRefused("WebSocket is not served; use HTTP on the same path.")
         if path in ("/livez", "/readyz"):
             reason = self._ready() if path == "/readyz" else None
@@ -89,12 +87,16 @@ class Gateway:
             return Reply(body + b"\n", status, b"text/plain")
         if path in ("/api/hello", "/"):
             return Reply(b'{"status":"ok"}')
-        if dialect is not None:
+        if dialect is not None and client.method != "POST":
             raise MethodNotAllowed(f"{path} is called with POST.")
+        if path in COUNTING:
+            caller = admission.caller(client.headers, self._using.pepper)
+            return await counting.count(client, await self._look(caller), self._using, self._counts)
         models = path == "/v1/models" or path.startswith("/v1/models/")
         methods = ("GET",) if models else self._account.methods(path)
         if not methods:
-            raise NotFound(self._hint(path))
+            api_url = self._using.settings.brand.api_url
+            raise NotFound(hints.hint(path, api_url, self._account.paths))
         if ("GET" if client.method == "HEAD" else client.method) not in methods:
             raise MethodNotAllowed(f"{path} is called with {' or '.join(methods)}.")
         caller = admission.caller(client.headers, self._using.pepper)
@@ -102,33 +104,24 @@ class Gateway:
             return await self._account.answer(client, caller)
         return Reply(await self._models(client, caller))
 
-    async def _models(self, client: Client, caller: admission.Caller) -> bytes:
+    async def _look(self, caller: admission.Caller) -> Look:
+        """The key as it stands. Raises what is wrong with it, or LedgerUnavailable."""
         try:
             reply = await self._till.look(caller.wallet, caller.digest)
         except TillUnavailable:
             raise LedgerUnavailable("The ledger does not answer.", retry_after_s=2) from None
         if not isinstance(reply, Look):
             raise_key_refusal(reply)
-        if client.path == "/v1/models":
-            return listing.models(self._using.book, self._using.pool.serves, client.headers)
-        name = client.path.removeprefix("/v1/models/")
-        return listing.model(self._using.book, self._using.pool.serves, client.headers, name)
+        return reply
 
-    def _hint(self, path: str) -> str:
-        api_url = self._using.settings.brand.api_url
-        if path.startswith("/v1/v1/"):
-            return (
-                f"There is no {path}: an Anthropic-style base URL has no /v1 at its end"
-                f" ({api_url}); an OpenAI-style one has it once ({api_url}/v1)."
-            )
-        if path.startswith(_BARE):
-            return (
-                f"There is no {path}: an OpenAI-style base URL ends in /v1 ({api_url}/v1), so"
-                f" that the client calls {api_url}/v1{path}."
-            )
-        served = ", ".join(f"POST {known}" for known in PATHS)
-        about = ", ".join(self._account.paths)
-        return f"There is no {path}. Served are {served}, /v1/models, and about your key {about}."
+    async def _models(self, client: Client, caller: admission.Caller) -> bytes:
+        look = await self._look(caller)
+        check_active(look)
+        book, serves, allowed = self._using.book, self._using.pool.serves, look.rates.models
+        if client.path == "/v1/models":
+            return listing.models(book, serves, allowed, client.headers, client.query)
+        name = client.path.removeprefix("/v1/models/")
+        return listing.model(book, serves, allowed, client.headers, name)
 
     async def _send(self, client: Client, reply: Reply, request_id: str) -> None:
         head = [

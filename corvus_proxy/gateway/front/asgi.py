@@ -10,6 +10,7 @@ from typing import Any
 
 from corvus_proxy.errors import BodyTimeout, BodyTooLarge
 from corvus_proxy.gateway.front.client import Client, ClientGone, Headers
+from corvus_proxy.gateway.front.later import Later
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -18,14 +19,19 @@ Engine = Callable[[Client], Awaitable[None]]
 Hook = Callable[[], Awaitable[None]]
 
 
+_watch: Later["AsgiClient"] = Later(lambda client: client.watch())
+"""A request that is answered at once costs no task that looks out for its client."""
+
+
 class AsgiClient:
     """A `Client` over one ASGI `http` scope."""
 
     __slots__ = (
         "_callbacks",
+        "_closed",
         "_receive",
         "_send",
-        "_watch",
+        "_watching",
         "gone",
         "head_sent",
         "headers",
@@ -43,8 +49,9 @@ class AsgiClient:
         self.gone = False
         self._receive = receive
         self._send = send
-        self._watch: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
         self._callbacks: list[Callable[[], None]] = []
+        self._closed = False
 
     async def body(self, bytes_max: int, timeout_s: float) -> bytes:
         try:
@@ -84,14 +91,21 @@ class AsgiClient:
         if self.gone:
             callback()
             return
+        if not self._callbacks:
+            _watch.add(self)
         self._callbacks.append(callback)
-        if self._watch is None:
-            self._watch = asyncio.ensure_future(self._watch_gone())
+
+    def watch(self) -> None:
+        """Looks out for the client's going, from now on and for as long as it is answered."""
+        if not self._closed and self._watching is None:
+            self._watching = asyncio.ensure_future(self._watch_gone())
 
     def close(self) -> None:
         """Stops watching; called when the request has been answered."""
-        if self._watch is not None:
-            self._watch.cancel()
+        self._closed = True
+        self._callbacks.clear()  # they know of the request, and it knows of this client
+        if self._watching is not None:
+            self._watching.cancel()
 
     async def _watch_gone(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":

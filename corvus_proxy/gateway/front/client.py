@@ -31,7 +31,11 @@ class Client(Protocol):
         """Sends the last piece and ends the body cleanly."""
 
     def on_gone(self, callback: Callable[[], None]) -> None:
-        """Has `callback` called once when the client closes; at once if it has."""
+        """Has `callback` called once when the client closes; at once if it has. That may be learnt
+        a tenth of a second late …"""
+
+    def watch(self) -> None:
+        """… but no more from here on."""
 
 
 class ClientGone(Exception):

@@ -1,7 +1,7 @@
 """Relay: the upstream's answer to the client, byte for byte, with the meter looking on.
 
 R1  Every chunk leaves in the loop turn in which it came; only one whose metered cost would pass the
-    hold waits for `extend`.
+    hold waits for `extend`, and the beginning of an event that may be an error for its end.
 R2  What we write ourselves (keep-alive, in-band error, final comment) stands between SSE events,
     never inside one.
 R3  When the client goes, the upstream is read on for a short while for its true usage, then
@@ -16,13 +16,14 @@ from corvus_proxy.gateway.ending import (
     REFUSALS,
     Seen,
     Stop,
+    bytes_per_100_tokens_at_least,
     conclude,
     counts_other_turns,
     output_at_least,
     text_at_most,
 )
 from corvus_proxy.gateway.exchange import Ending, Exchange
-from corvus_proxy.gateway.forwarding import is_about_our_account, meta
+from corvus_proxy.gateway.forwarding import meta
 from corvus_proxy.gateway.quoting import (
     input_estimate,
     may_reason_silently,
@@ -31,14 +32,18 @@ from corvus_proxy.gateway.quoting import (
 )
 from corvus_proxy.gateway.reading import Report, read, wanted
 from corvus_proxy.gateway.streaming.allowance import Allowance
+from corvus_proxy.gateway.streaming.tail import Tail, before_error
+from corvus_proxy.money.amount import format_usd
 from corvus_proxy.settings import HoldSettings, RelaySettings
 from corvus_proxy.upstream.faults import Cut, TimedOut
 from corvus_proxy.upstream.transport import Answer
 from corvus_proxy.wire import refusal
 from corvus_proxy.wire.answer import decode_counts
 from corvus_proxy.wire.dialect import Dialect
+from corvus_proxy.wire.openai.failed import Told
+from corvus_proxy.wire.verdict import judge_event
 
-_BLANK_LINE = re.compile(rb"\n\r?\n")
+_SEQUENCE = re.compile(rb'"sequence_number"\s*:\s*(\d{1,12})')
 AFTER_TERMINAL_S = 1.0
 """How long an upstream may keep its connection open after the terminal event."""
 
@@ -62,10 +67,13 @@ class Stream:
         self._answer = answer
         self._relay = relay
         self._factors = hold
+        self._bytes_per_100_tokens = bytes_per_100_tokens_at_least(hold)
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
         strip = asked.dialect is Dialect.CHAT and not asked.include_usage
         self.meter = StreamMeter(asked.dialect.value, strip)
+        translation = exchange.translation
+        self._translated = None if translation is None else translation.stream(self._cost_usd)
         self._limit = output_limit(exchange)
         self._allowance = Allowance(
             exchange.hold,
@@ -74,16 +82,23 @@ class Stream:
             limit=self._limit,
             slice_tokens=hold.slice_tokens,
         )
+        self._look_at = -1
+        """What is `meter.generated` before the slice's figures have to be reckoned again."""
         self._stop: Stop | None = None
-        self._torn = False
-        """What was written last ends inside an event, whatever the meter has read since."""
+        self._kept_sequence: int | None = None
+        """The sequence number that the client read last, where not all that came went to it."""
+        self._tail = Tail()
+        self._fresh = True
+        """What was written last ends between two events, whatever the meter has read since."""
         self._writing_since_s = 0.0
-        self._written_s = self._loop.time()
+        self._written_s = self._loop.time() - exchange.silent_s
         self._cancelled_by_us = False
         self._unseen_tokens = predicted_tokens(asked, exchange.model, hold)
         """Output that may have been made and that no text shows."""
         self._thinks = exchange.model.silent_reasoning or asked.thinks
         self._silent_tokens_per_s = hold.silent_tokens_per_s * asked.choices
+        if self._thinks:
+            self._unseen_tokens += int(exchange.silent_s * self._silent_tokens_per_s)
         self._wanted = wanted(exchange)
         self._deltas_at_tick = 0
         self._ticked_s = self._loop.time()
@@ -94,6 +109,7 @@ class Stream:
     async def run(self) -> Ending:
         """Relays until the answer ends, whatever ends it. Charges nothing itself."""
         self._client.on_gone(self._on_gone)
+        self._client.watch()  # each token that is made for nobody costs
         try:
             stop = await self._pump()
         except asyncio.CancelledError:
@@ -104,7 +120,11 @@ class Stream:
         finally:
             self._allowance.close()
             self._exchange.hold.progress = None
-        self._exchange.boundary = self.meter.boundary and not self._torn
+        self._exchange.boundary = self._fresh
+        self._exchange.told = self._told()
+        if self.meter.failed:
+            lease = self._exchange.lease
+            self._exchange.blame = judge_event(lease.family, self.meter.error).blame
         return self._conclude(stop)
 
     async def _pump(self) -> Stop:
@@ -116,24 +136,26 @@ class Stream:
             except TimedOut:
                 return self._stop or Stop.TIMED_OUT
             except Cut:
-                meter.finish()  # a last event without its empty line still tells what it tells
+                await self._write(self._last(cut=True))
                 return self._stop or (Stop.ENDED if ended else Stop.CUT)
             if chunk is None:
-                await self._write(meter.finish())
+                await self._write(self._last(cut=False))
                 return self._stop or Stop.ENDED
             if not self._exchange.first_byte_s:
                 self._exchange.first_byte_s = self._loop.time()
+            sequence = meter.sequence
             chunk = meter.feed(chunk)
-            tokens = self.output_at_most()
-            if tokens > self._allowance.ask_at and not await self._pay(tokens):
+            if meter.generated > self._look_at and not await self._pay_for_output():
+                self._kept_sequence = sequence
                 return self._stop or self._unpaid()
-            if meter.failed and is_about_our_account(meter.error):
-                kept = before_error(chunk)
-                self._torn = kept is None
-                await self._write(kept or b"")
+            if meter.failed and not self._may_be_told(meter.error or chunk):
+                kept = self._before_error(chunk)
+                numbers = _SEQUENCE.findall(kept)
+                self._kept_sequence = int(numbers[-1]) if numbers else sequence
+                await self._write(kept)
                 answer.abort()
                 return self._stop or Stop.CUT
-            await self._write(chunk)
+            await self._write(self._sendable(chunk))
             if meter.ended and not ended:
                 ended = True
                 self._loop.call_later(AFTER_TERMINAL_S, answer.abort)
@@ -141,12 +163,56 @@ class Stream:
                     answer.abort()
                     return self._stop or Stop.ENDED
 
+    def _sendable(self, chunk: bytes) -> bytes:
+        """What may be sent on now that a chunk has come."""
+        if self._translated is not None:
+            return self._translated.feed(chunk)
+        whole = self.meter.boundary
+        if whole and not self._tail.kept:
+            return chunk
+        return self._tail.sendable(chunk, whole=whole, fresh=self._fresh)
+
+    def _last(self, *, cut: bool) -> bytes:
+        """What is still to be sent of an answer whose bytes have ended. A last event without its
+        empty line still tells what it tells."""
+        meter, sequence = self.meter, self.meter.sequence
+        held = meter.finish()
+        if self._translated is not None:
+            return self._translated.finish()
+        kept = self._tail.take() + (b"" if cut else held)
+        untold = meter.failed and not self._may_be_told(meter.error or kept)
+        if not untold and (meter.ended or not cut):
+            return kept
+        if kept:
+            self._kept_sequence = sequence
+        return b""
+
+    def _before_error(self, chunk: bytes) -> bytes:
+        """What may be sent of a chunk with an error that speaks of the operator's account."""
+        if self._translated is not None:
+            return self._translated.feed(chunk)  # it tells no error of an upstream's
+        return before_error(self._tail.take() + chunk)
+
+    def _may_be_told(self, error: bytes) -> bool:
+        """Whether the client may read the upstream's error event: not where it is about us."""
+        return judge_event(self._exchange.lease.family, error).relayed
+
     def _unpaid(self) -> Stop:
         if self._allowance.away:
             return Stop.LEDGER_AWAY
         if self._allowance.capped:
             return Stop.CAP_REACHED
         return Stop.KEY_DISABLED if self._allowance.disabled else Stop.OUT_OF_BALANCE
+
+    async def _pay_for_output(self) -> bool:
+        """Whether the hold covers what has come; from where on that has to be asked again."""
+        tokens = self.output_at_most()
+        left = self._allowance.ask_at - tokens
+        if left < 0:
+            return await self._pay(tokens)
+        # So much text cannot make more tokens than are left, whatever it is made of.
+        self._look_at = self.meter.generated + left * self._bytes_per_100_tokens // 100
+        return True
 
     async def _pay(self, tokens: int) -> bool:
         """Whether the hold covers `tokens`, asking for more at the slice's end."""
@@ -167,6 +233,8 @@ class Stream:
         if not chunk or self._client.gone:
             return
         self._writing_since_s = self._written_s = self._loop.time()
+        # What is translated leaves in whole events, and nothing is written in front of a tail.
+        self._fresh = self._translated is not None or bool(self._tail.kept) or self.meter.boundary
         await self._client.write(chunk)
         self._writing_since_s = 0.0
 
@@ -194,7 +262,7 @@ class Stream:
             self._stop = stop
         self._answer.abort()
         if self._writing_since_s and self._task and not self._cancelled_by_us:
-            self._cancelled_by_us = self._torn = True
+            self._cancelled_by_us, self._fresh = True, False
             self._task.cancel()
 
     def tick(self, now_s: float) -> None:
@@ -208,6 +276,7 @@ class Stream:
             return
         if self._thinks and self.meter.deltas == self._deltas_at_tick:
             self._unseen_tokens += int(elapsed_s * self._silent_tokens_per_s)
+            self._look_at = -1
             tokens = self.output_at_most()
             if tokens > self._allowance.ask_at:
                 self._allowance.ask(tokens)
@@ -215,11 +284,14 @@ class Stream:
                 self._end(self._unpaid())  # no chunk need come that could tell
                 return
         self._deltas_at_tick = self.meter.deltas
-        if now_s - self._written_s > self._relay.keepalive_s and self.meter.boundary:
+        if now_s - self._written_s > self._relay.keepalive_s and self._fresh:
             self._written_s = now_s
-            self._keepalive = asyncio.ensure_future(
-                self._client.write(refusal.keepalive(self._exchange.dialect))
-            )
+            self._keepalive = asyncio.ensure_future(self._keep_alive())
+
+    async def _keep_alive(self) -> None:
+        # A piece of the answer may have gone out between the tick and this.
+        if self._fresh:
+            await self._client.write(refusal.keepalive(self._exchange.dialect))
 
     # -- the meter's figures --------------------------------------------------------------------
 
@@ -231,10 +303,11 @@ class Stream:
 
     def seen(self) -> Seen:
         """What has passed so far."""
-        meter, dialect = self.meter, self._exchange.dialect
+        meter, dialect = self.meter, self._exchange.asked.dialect
         has_output = meter.deltas > 0
         start, last = decode_counts(meter.usage_start), decode_counts(meter.usage_last)
-        report = Report(dialect, start, last, meter.model, meter.service_tier)
+        tools = decode_counts(meter.tool_usage)
+        report = Report(dialect, start, last, meter.model, meter.service_tier, tools)
         found = read(report, self._wanted, has_output=has_output)
         flags = found.flags
         if meter.restarts:
@@ -257,10 +330,27 @@ class Stream:
             refusal=meter.reason if meter.reason in REFUSALS else "",
         )
 
+    def _told(self) -> Told:
+        """What the client has read of a response, for whatever is to be said after it."""
+        if self._translated is not None:
+            return self._translated.told
+        meter, sequence = self.meter, self._kept_sequence
+        whole = sequence is None
+        return Told(
+            meter.upstream_id,
+            meter.model,
+            meter.sequence if sequence is None else sequence,
+            failed=whole and meter.ended and meter.failed and meter.boundary,
+        )
+
     def checkpoint(self) -> tuple[int, bytes]:
         """Charge and meta as they would be if the stream ended now: what a crash would charge."""
         ending = self._conclude(Stop.CUT)._replace(source="checkpoint")
         return ending.charge_nanos, meta(self._exchange, ending)
+
+    def _cost_usd(self) -> str:
+        """What the answer costs, of which all has come."""
+        return format_usd(self._conclude(Stop.ENDED).charge_nanos)
 
     def _conclude(self, stop: Stop) -> Ending:
         exchange = self._exchange
@@ -277,11 +367,3 @@ class Stream:
             ),
             limit=limit,
         )
-
-
-def before_error(chunk: bytes) -> bytes | None:
-    """The part of a chunk ahead of its error event; None where that began in a chunk before."""
-    ends = [blank.end() for blank in _BLANK_LINE.finditer(chunk, 0, chunk.find(b'"error"'))]
-    if ends:
-        return chunk[: ends[-1]]
-    return b"" if chunk.startswith((b"event:", b"data:")) else None

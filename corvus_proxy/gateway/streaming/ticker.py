@@ -31,13 +31,21 @@ class Ticker:
     @contextmanager
     def watching(self, one: Ticking) -> Iterator[None]:
         """Ticks `one` while the block runs."""
-        self._watched.add(one)
-        if self._handle is None:
-            self._handle = asyncio.get_running_loop().call_later(TICK_S, self._tick)
+        self.add(one)
         try:
             yield
         finally:
-            self._watched.discard(one)
+            self.discard(one)
+
+    def add(self, one: Ticking) -> None:
+        """Ticks `one` from now on."""
+        self._watched.add(one)
+        if self._handle is None:
+            self._handle = asyncio.get_running_loop().call_later(TICK_S, self._tick)
+
+    def discard(self, one: Ticking) -> None:
+        """Ticks it no more."""
+        self._watched.discard(one)
 
     def _tick(self) -> None:
         loop = asyncio.get_running_loop()

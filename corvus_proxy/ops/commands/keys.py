@@ -1,13 +1,29 @@
 """`corvus keys …`: keys and their balances."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from corvus_proxy.ops.commands.common import Common, on_stores, say
 
 app = App(name="keys", help="Keys and their balances.")
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Rates:
+    """How fast a sub-key may go, and on which models."""
+
+    requests_per_minute: int = 0
+    "Requests in a minute; 0: no limit."
+    tokens_per_minute: int = 0
+    "Tokens in a minute, input and output; 0: no limit."
+    concurrency: int = 0
+    "Requests at once; 0: no limit."
+    models: str = ""
+    "Slugs with commas between them; without it all."
 
 
 def _shown(found: Any) -> tuple[dict[str, Any], str]:
@@ -32,6 +48,7 @@ def create(
     cap: str = "",
     period: str = "total",
     expires: datetime | None = None,
+    rates: Rates | None = None,
     common: Common | None = None,
 ) -> None:
     """A new key, credited with so many USD; or, with `--parent`, a sub-key of another key's wallet.
@@ -48,7 +65,7 @@ def create(
 
     common = common or Common()
     if parent:
-        limits = _limits(cap, period, expires)
+        limits = _limits(cap, period, expires, rates)
 
         async def create_sub(stores: Any) -> Any:
             wallet = (await service.show(stores, parent)).wallet
@@ -84,8 +101,12 @@ def code(key_id: str, *, common: Common | None = None) -> None:
     say(common, {"key_id": key_id, "recovery_code": found}, found)
 
 
-def _limits(cap: str, period: str, expires: datetime | None) -> dict[str, Any]:
+def _limits(cap: str, period: str, expires: datetime | None, rates: Rates | None) -> dict[str, Any]:
+    from corvus_proxy.money import period as periods
     from corvus_proxy.money.amount import parse_usd
+
+    rates = rates or Rates()
+    models = tuple(one.strip() for one in rates.models.split(",") if one.strip())
 
     if expires is not None and expires.tzinfo is None:
         expires = expires.replace(tzinfo=UTC)
@@ -93,6 +114,12 @@ def _limits(cap: str, period: str, expires: datetime | None) -> dict[str, Any]:
         "cap_nanos": parse_usd(cap) if cap else None,
         "period": period,
         "expires_ms": int(expires.timestamp()) * 1000 if expires is not None else 0,
+        "rates": periods.Rates(
+            rates.requests_per_minute or None,
+            rates.tokens_per_minute or None,
+            rates.concurrency or None,
+            models,
+        ),
     }
 
 
@@ -103,21 +130,30 @@ def limit(
     cap: str = "",
     period: str = "total",
     expires: datetime | None = None,
+    rates: Rates | None = None,
     common: Common | None = None,
 ) -> None:
-    """Sets what a sub-key may spend, in which period, and its end; what is not named is none."""
+    """Sets what a sub-key may spend, in which period, how fast, on which models, and its end; what
+    is not named is none."""
     from corvus_proxy.service import keys as service
 
     common = common or Common()
-    limits = _limits(cap, period, expires)
+    limits = _limits(cap, period, expires, rates)
 
     async def change(stores: Any) -> None:
         wallet = (await service.show(stores, key_id)).wallet
-        await service.change_sub(stores, wallet, key_id, actor="cli", **limits)
+        changes = {**limits, "rates": limits["rates"]._asdict()}
+        await service.change_sub(stores, wallet, key_id, actor="cli", **changes)
 
     on_stores(common, change)
-    said = " ".join(f"{name.partition('_')[0]} {value or '-'}" for name, value in limits.items())
-    say(common, {"key_id": key_id, **limits}, f"{key_id}  {said}")
+    told = {"key_id": key_id, **limits, **limits["rates"]._asdict()}
+    del told["rates"]
+    said = " ".join(
+        f"{name.removesuffix('_nanos').removesuffix('_ms')} {value or '-'}"
+        for name, value in told.items()
+        if name != "key_id"
+    )
+    say(common, told, f"{key_id}  {said}")
 
 
 @app.command

@@ -140,7 +140,10 @@ def refund(order_id: str, usd: str = "", *, reason: str, common: Common | None =
     if isinstance(done, service.Problem):
         raise SystemExit(f"corvus: {done.sentence}")
     document = _document(done)
-    say(common, document, f"{done.refund_id}  {document['amount']} USD  {done.state}")
+    lines = [f"{done.refund_id}  {document['amount']} USD  {done.state}"]
+    if done.claim_url:
+        lines.append(f"its payer names the address at {done.claim_url}")
+    say(common, document, "\n".join(lines))
 
 
 @app.command

@@ -65,15 +65,61 @@ def test(*arguments: Annotated[str, Parameter(allow_leading_hyphen=True)]) -> No
 
 @app.command
 def bench(
-    *scenarios: str, json_file: Annotated[Path | None, Parameter(name="--json")] = None
+    *scenarios: str,
+    quick: bool = False,
+    seconds: float = 0,
+    rounds: int = 0,
+    render: bool = False,
+    folder: Path = Path("bench/results"),
+    peers: bool = False,
+    target: str = "",
+    key: str = "",
+    model: str = "",
+    max_usd: str = "",
+    connections: int = 4,
 ) -> None:
-    """Measures a stack of its own; run it from a clone."""
+    """Measures stacks of its own and keeps every run, or a gateway that runs; needs a clone.
+
+    Parameters
+    ----------
+    scenarios: All when none is named; bench/README.md lists them.
+    quick: A second each and a hundredth of every size: shows that it works, and nothing else.
+    seconds: Of each run; 0: 8, and with --target 10.
+    rounds: Runs of each kind; 0: three, and five of what the budgets are judged by.
+    render: Write RESULTS.md beside the folder, and its plots, from all results in it.
+    folder: Where results are kept.
+    peers: Install nginx, LiteLLM and Portkey apart, and measure them beside this gateway.
+    target: Measure the gateway that runs at this address instead, as its customers have it.
+    key: With --target: whose money is spent; it is written nowhere.
+    model: With --target: which model is asked.
+    max_usd: With --target: what may be spent in all; it ends before it would spend more.
+    connections: With --target: requests at once.
+    """
     if not Path("bench/run.py").exists():
         raise ConfigurationError("bench/ is part of the repository: run this from a clone")
     sys.path.insert(0, str(Path.cwd()))
+    if render:
+        from bench.render import write
+
+        sys.stdout.write(f"{write(folder)}\n")
+        return
+    if target:
+        from bench.target.run import main as measure_target
+        from bench.target.run import wish
+
+        asked = wish(target, key, model, max_usd, seconds=seconds, connections=connections)
+        measure_target(asked, folder / "local")
+        return
+    if peers:
+        from bench.peers.run import main as measure_peers
+
+        made = measure_peers(folder=folder, quick=quick, seconds=seconds, rounds=rounds)
+        sys.stdout.write(f"{made}\n")
+        return
     from bench.run import main
 
-    main(list(scenarios), json_file)
+    made = main(list(scenarios), folder=folder, quick=quick, seconds=seconds, rounds=rounds)
+    sys.stdout.write(f"{made}\n")
 
 
 def _role(name: str, config: Path | None) -> None:

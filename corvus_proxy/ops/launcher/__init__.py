@@ -71,6 +71,7 @@ class Stack:
         self.demo_key: str | None = None
         self._neighbours: list[Neighbour] = []
         self._stopping = False
+        self._followed = configuration.stamp(options.config)
         self._lock: int | None = None
 
     # -- start ----------------------------------------------------------------------------------
@@ -269,6 +270,7 @@ class Stack:
         while not self._stopping:
             for child in self.children:
                 self._look(child)
+            self._follow()
             time.sleep(0.05)
 
     def _on_signal(self, number: int, frame: object) -> None:
@@ -295,6 +297,22 @@ class Stack:
         # At once the first time, then after 0.5, 1, 2 … s.
         delay = 0.0 if len(child.ends) == 1 else 0.25 * 2 ** (len(child.ends) - 1)
         child.start_again_at = now + delay
+
+    def _follow(self) -> None:
+        """The operator's file has changed while all runs: the stack's own is written anew, from
+        which gateways take other upstreams. One that the start would refuse is left alone."""
+        seen = configuration.stamp(self.options.config)
+        if seen == self._followed:
+            return
+        self._followed = seen
+        fresh = self.state.config.with_suffix(".partial")
+        try:
+            write_private(fresh, to_toml(self._configuration()))
+            guard.refuse_demo(load(fresh, {}), str(self.options.config))
+        except ConfigurationError as error:
+            sys.stderr.write(f"corvus up: the changed configuration is not taken: {error}\n")
+            return
+        os.replace(fresh, self.state.config)
 
     def cut_streams(self) -> None:
         """Ends the gateway without waiting for its streams; the rest still stops in order."""

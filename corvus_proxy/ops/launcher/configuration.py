@@ -32,3 +32,11 @@ def merged(
     for neighbour in neighbours:
         neighbour.configure(tree)
     return tree
+
+
+def stamp(own: Path | None) -> tuple[int, ...]:
+    """What tells that the operator's file is another one than before."""
+    if own is None or not own.exists():
+        return ()
+    found = own.stat()
+    return (found.st_mtime_ns, found.st_size, found.st_ino)

@@ -13,6 +13,8 @@ from corvus_proxy.ops.state import State, write_private
 
 FAMILIES = {"anthropic": "", "openai": "", "glm": "/api/paas/v4"}
 """Simulated providers, and the prefix of their paths."""
+GLM_MESSAGES = "/api/anthropic"
+"""The prefix of the paths where GLM speaks Messages."""
 DEMO_BRAND = {
     "support": "nobody answers here: this is a demonstration",
     "independence": (
@@ -86,9 +88,11 @@ class Providers:
         secret = self._place.state.folder / f"simulated-{family}"
         if not secret.exists():
             write_private(secret, f"sim-{family}-key")
+        origin = f"http://127.0.0.1:{self._port}"
         return {
             "family": family,
-            "base_url": f"http://127.0.0.1:{self._port}{FAMILIES[family]}",
+            "base_url": origin + FAMILIES[family],
+            "messages_base_url": origin + GLM_MESSAGES if family == "glm" else "",
             "allow_private": True,
             "credential": [
                 {

@@ -6,11 +6,12 @@ Rule 2: alarms tell; they stop nothing. Caps of sub-keys stop.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from corvus_proxy import clock, sealing
+from corvus_proxy.books import people
 from corvus_proxy.books.people import alarms as rows
 from corvus_proxy.books.people.alarms import AlarmRow
 from corvus_proxy.errors import CorvusError
@@ -18,8 +19,8 @@ from corvus_proxy.money.amount import WALLET_NANOS_MAX, format_usd
 from corvus_proxy.service.alarms import hooks
 from corvus_proxy.service.stores import Stores
 
-__all__ = ["KINDS", "Alarm", "BadAlarm", "Wanted", "add", "list_of", "put", "remove", "secret_of",
-           "test", "view"]  # fmt: skip
+__all__ = ["KINDS", "Alarm", "BadAlarm", "Wanted", "add", "change", "list_of", "put", "remove",
+           "secret_of", "test", "view"]  # fmt: skip
 
 KINDS = ("balance", "hour", "day", "spike")
 ALARMS_MAX = 20
@@ -82,15 +83,42 @@ async def list_of(stores: Stores, wallet: str) -> list[Alarm]:
     ]
 
 
-async def add(stores: Stores, wallet: str, wanted: Wanted, *, private: bool) -> None:
-    """One more alarm; of the same kind and threshold it takes the place of the old one. `private`
-    allows webhooks to addresses that are not public. Raises BadAlarm, BooksUnavailable."""
+async def add(stores: Stores, wallet: str, wanted: Wanted, *, private: bool) -> Alarm:
+    """One more alarm, as it stands; of the same kind and threshold it takes the place of the old
+    one. `private` allows webhooks to addresses that are not public. Raises BadAlarm,
+    BooksUnavailable."""
     check(wanted, private=private)
     async with stores.books.transaction() as connection:
         await _lock(connection, wallet)
-        if len(await rows.alarms(connection, wallet)) >= ALARMS_MAX:
+        present = await rows.alarms(connection, wallet)
+        if len(present) >= ALARMS_MAX and not any(_alike(one, wanted) for one in present):
             raise BadAlarm("kind", f"A wallet has at most {ALARMS_MAX} alarms.")
+        await _reachable(connection, wallet, wanted)
         await _insert(connection, stores, wallet, wanted)
+    return next(one for one in await list_of(stores, wallet) if _alike(one, wanted))
+
+
+async def change(
+    stores: Stores, wallet: str, alarm_id: str, changes: Mapping[str, Any], *, private: bool
+) -> Alarm | None:
+    """An alarm with other fields of `Wanted`, as it stands then; None where there is none. With
+    another kind or threshold it is armed anew. Raises BadAlarm, BooksUnavailable."""
+    async with stores.books.transaction() as connection:
+        await _lock(connection, wallet)
+        present = await rows.alarms(connection, wallet)
+        old = next((one for one in present if one.alarm_id == alarm_id), None)
+        if old is None:
+            return None
+        wanted = Wanted(old.kind, old.threshold, old.email, old.webhook_url)._replace(**changes)
+        check(wanted, private=private)
+        if any(_alike(one, wanted) for one in present if one is not old):
+            raise BadAlarm("threshold", "There is an alarm of this kind and threshold already.")
+        if not old.email:
+            await _reachable(connection, wallet, wanted)
+        row = await _row(connection, stores, wallet, wanted)
+        fired = old.fired and _alike(old, wanted)
+        await rows.update(connection, row._replace(alarm_id=alarm_id, fired=fired))
+    return next((one for one in await list_of(stores, wallet) if one.alarm_id == alarm_id), None)
 
 
 async def put(
@@ -103,6 +131,8 @@ async def put(
         check(one, private=private)
     async with stores.books.transaction() as connection:
         await _lock(connection, wallet)
+        for one in wanted:
+            await _reachable(connection, wallet, one)
         secret = await _secret(connection, stores, wallet)
         await rows.remove_all(connection, wallet)
         for one in wanted:
@@ -191,13 +221,29 @@ async def _secret(connection: Any, stores: Stores, wallet: str) -> str:
     return ""
 
 
+async def _reachable(connection: Any, wallet: str, wanted: Wanted) -> None:
+    """Raises BadAlarm for a mail to a wallet that has no address."""
+    if wanted.email and not await people.email(connection, wallet):
+        raise BadAlarm("to", "No mail address belongs to this wallet; set one under Security.")
+
+
+def _alike(one: Alarm | AlarmRow, wanted: Wanted) -> bool:
+    return (one.kind, one.threshold) == (wanted.kind, wanted.threshold)
+
+
 async def _insert(
     connection: Any, stores: Stores, wallet: str, wanted: Wanted, *, secret: str = ""
 ) -> None:
+    await rows.insert(connection, await _row(connection, stores, wallet, wanted, secret=secret))
+
+
+async def _row(
+    connection: Any, stores: Stores, wallet: str, wanted: Wanted, *, secret: str = ""
+) -> AlarmRow:
+    """A new row; its webhook's notices are signed as the wallet's others are."""
     sealed = ""
     if wanted.webhook_url:
         secret = secret or await _secret(connection, stores, wallet)
         secret = secret or f"whsec_{clock.random_text(32)}"
         sealed = sealing.seal(stores.pepper, PURPOSE, secret)
-    row = AlarmRow(new_id("al"), wallet, *wanted, sealed, False)
-    await rows.insert(connection, row)
+    return AlarmRow(new_id("al"), wallet, *wanted, sealed, False)

@@ -47,7 +47,7 @@ def address_problem(url: str, *, private: bool) -> str:
         port = parts.port
     except ValueError:
         return "This is no address."
-    if len(url) > URL_MAX or not parts.hostname or port == 0:
+    if len(url) > URL_MAX or not url.isprintable() or not parts.hostname or port == 0:
         return "This is no address."
     if parts.username is not None or parts.password is not None:
         return "The address must not hold a user name or password."

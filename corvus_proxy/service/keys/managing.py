@@ -11,7 +11,9 @@ async def set_frozen(
     stores: Stores, key_id: str, *, frozen: bool, reason: str = "", actor: str = "cli"
 ) -> None:
     """Freezes or unfreezes one key. Raises NoSuchKey, NotAllowed: what an operator has stopped an
-    owner does not start, and a revoked key nobody."""
+    owner does not start, and a revoked key nobody. An operator who starts a main key also opens its
+    wallet, whether its owner had stopped that or a payment that was taken back; where events are in
+    quarantine it stays shut until they are released."""
     action = "keys.freeze" if frozen else "keys.unfreeze"
     async with stores.books.transaction() as connection:
         key = await authorise(connection, key_id, actor, stops=frozen, self_too=frozen)
@@ -23,6 +25,9 @@ async def set_frozen(
         await wallets.set_key_status(
             connection, key_id, 0 if frozen else 1, frozen_by=by if frozen else ""
         )
+        if key.main and by == "operator" and not frozen:
+            standing = await wallets.lock(connection, key.wallet)
+            await wallets.set_status(connection, key.wallet, 0 if standing.quarantined else 1)
         row = await changed(connection, key.wallet, key_id, action)
         await audit(connection, actor, action, key_id, reason=reason)
     await send_key(stores, row)

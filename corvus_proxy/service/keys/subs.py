@@ -1,9 +1,13 @@
 """Keys under a main key: they spend from the same wallet, up to a cap."""
 
+import re
+from collections.abc import Mapping
+from typing import Any
+
 from corvus_proxy import clock, secret
 from corvus_proxy.books import wallets
 from corvus_proxy.money.amount import WALLET_NANOS_MAX
-from corvus_proxy.money.period import PERIODS, ends_at
+from corvus_proxy.money.period import NO_RATES, PERIODS, Rates, ends_at
 from corvus_proxy.service.keys.shared import (
     audit,
     authorise,
@@ -30,6 +34,14 @@ SUB_KEYS_MAX = 100
 SUB_KEYS_EVER_MAX = 1000
 """… and all: each stands in the wallet's row in Redis."""
 LABEL_MAX = 64
+RATES_MAX = {
+    "requests_per_minute": 1_000_000,
+    "tokens_per_minute": 10_000_000_000,
+    "concurrency": 256,
+}
+"""The last is what Redis may have to look through for one request."""
+MODELS_MAX = 50
+SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,99}")
 
 
 async def create_sub(
@@ -40,11 +52,12 @@ async def create_sub(
     cap_nanos: int | None,
     period: str = "total",
     expires_ms: int = 0,
+    rates: Rates = NO_RATES,
     actor: str,
 ) -> Created:
     """A key that spends from the same wallet, up to its cap. Raises NotAllowed, BadLimit,
     NoSuchKey."""
-    limits = check_limits(label, wallets.Limits(cap_nanos, period, expires_ms))
+    limits = check_limits(label, wallets.Limits(cap_nanos, period, expires_ms, rates))
     if expires_ms and expires_ms <= clock.wall_ms():
         raise BadLimit("expires", "the end of a new key has to be in the future")
     key_id, text = secret.new_key_id(), secret.new_secret(wallet)
@@ -59,7 +72,7 @@ async def create_sub(
             main=False, limits=limits,
         )  # fmt: skip
         row = await changed(connection, wallet, key_id, "keys.create_sub")
-        await audit(connection, actor, "keys.create_sub", key_id, **limits._asdict())
+        await audit(connection, actor, "keys.create_sub", key_id, **limits.told())
     await send_key(stores, row)
     state = await _state(stores, wallet)
     return Created(wallet, key_id, text, state.balance_nanos if state else 0)
@@ -74,10 +87,11 @@ async def change_sub(
     cap_nanos: int | Unchanged | None = UNCHANGED,
     period: str | Unchanged = UNCHANGED,
     expires_ms: int | Unchanged = UNCHANGED,
+    rates: Mapping[str, Any] | None = None,
     actor: str,
 ) -> None:
-    """Changes a sub-key's name and limits, from the next request on. Raises NoSuchKey, NotAllowed,
-    BadLimit."""
+    """Changes a sub-key's name and limits, from the next request on; `rates` are the fields of
+    `Rates` that change. Raises NoSuchKey, NotAllowed, BadLimit."""
     async with stores.books.transaction() as connection:
         key = await authorise(connection, key_id, actor)
         if key.wallet != wallet:
@@ -92,10 +106,11 @@ async def change_sub(
             before.cap_nanos if isinstance(cap_nanos, Unchanged) else cap_nanos,
             before.period if isinstance(period, Unchanged) else period,
             before.expires_ms if isinstance(expires_ms, Unchanged) else expires_ms,
+            before.rates._replace(**(rates or {})),
         ))  # fmt: skip
         await wallets.set_key(connection, key_id, label=name.strip(), limits=limits)
         row = await changed(connection, wallet, key_id, "keys.change_sub")
-        await audit(connection, actor, "keys.change_sub", key_id, **limits._asdict())
+        await audit(connection, actor, "keys.change_sub", key_id, **limits.told())
     await send_key(stores, row)
 
 
@@ -130,7 +145,7 @@ def _record(key: wallets.WalletKey, figures: KeyFigures | None) -> KeyRecord:
     return KeyRecord(
         key.key_id, key.wallet, key.label, key.main, status, key.frozen_by, masked,
         key.limits.cap_nanos, key.limits.period, in_period, ends, spent, held,
-        key.limits.expires_ms, key.created_at, key.revoked_at,
+        key.limits.expires_ms, *key.limits.rates, key.created_at, key.revoked_at,
     )  # fmt: skip
 
 
@@ -144,6 +159,13 @@ def check_limits(label: str, limits: wallets.Limits) -> wallets.Limits:
         raise BadLimit("period", f"a cap's period is one of {', '.join(PERIODS)}")
     if not 0 <= limits.expires_ms < 1 << 53:
         raise BadLimit("expires", "this is no time")
+    for name, most in RATES_MAX.items():
+        number = getattr(limits.rates, name)
+        if number is not None and not 1 <= number <= most:
+            raise BadLimit(name, f"this limit is from 1 to {most:,}, or none")
+    models = limits.rates.models
+    if len(models) > MODELS_MAX or not all(SLUG.fullmatch(one) for one in models):
+        raise BadLimit("models", f"at most {MODELS_MAX} models, each as GET /v1/models names it")
     return limits
 
 

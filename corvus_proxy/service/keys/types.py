@@ -30,7 +30,8 @@ class NotAllowed(ServiceRefused):
 
 
 class BadLimit(ServiceRefused):
-    """A name or limit that no key can have; `field` is `label`, `cap`, `period` or `expires`."""
+    """A name or limit that no key can have; `field` is `label`, `cap`, `period`, `expires` or
+    one of `money.period.Rates`."""
 
     def __init__(self, field: str, sentence: str) -> None:
         super().__init__(sentence)
@@ -77,6 +78,11 @@ class KeyRecord(NamedTuple):
     spent_nanos: int
     held_nanos: int
     expires_ms: int
+    requests_per_minute: int | None
+    tokens_per_minute: int | None
+    concurrency: int | None
+    models: tuple[str, ...]
+    """Empty: all."""
     created_at: datetime
     revoked_at: datetime | None
 

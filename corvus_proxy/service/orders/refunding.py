@@ -6,10 +6,10 @@ from corvus_proxy import clock
 from corvus_proxy.books import wallets
 from corvus_proxy.books.shop import orders, payments
 from corvus_proxy.books.shop.payments import PaymentRow
-from corvus_proxy.books.shop.refunds import RefundRow
 from corvus_proxy.money.amount import WALLET_NANOS_MAX, format_usd
 from corvus_proxy.service.orders.desk import Desk
 from corvus_proxy.service.orders.types import Problem, RefundView
+from corvus_proxy.service.orders.viewing import refund_view
 from corvus_proxy.shop import refunds
 from corvus_proxy.shop.settle import bring, credit
 from corvus_proxy.shop.states import FOLLOWS, MANUAL, PAID
@@ -37,7 +37,7 @@ async def refund(
     done = await refunds.request(desk.means, order_id, nanos, reason=reason, actor=actor)
     if isinstance(done, str):
         return Problem("amount", done)
-    return _view(done)
+    return refund_view(desk, done, own=True)
 
 
 async def credit_by_hand(desk: Desk, order_id: str, nanos: int, *, reason: str, actor: str) -> int:
@@ -72,15 +72,3 @@ async def credit_by_hand(desk: Desk, order_id: str, nanos: int, *, reason: str, 
         )
     await bring(desk.means, order.wallet or "")
     return order.credited_nanos
-
-
-def _view(row: RefundRow) -> RefundView:
-    return RefundView(
-        row.refund_id,
-        row.amount_nanos,
-        row.state,
-        row.provider_ref,
-        row.reason,
-        row.created_at,
-        row.ended_at,
-    )

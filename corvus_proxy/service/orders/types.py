@@ -112,6 +112,10 @@ class RefundView(NamedTuple):
     state: str
     """`requested`, `approved`, `sent` or `refused`."""
     provider_ref: str
+    """The service's name of it; empty where that would open `claim_url` to others."""
+    claim_url: str
+    """Where the payer names the address that it goes to, of a service that asks for one; only for
+    the browser that ordered."""
     reason: str
     created_at: datetime
     ended_at: datetime | None

@@ -5,6 +5,7 @@ from typing import Any
 
 from corvus_proxy.books.shop import orders, owners, payments, refunds
 from corvus_proxy.books.shop.orders import OrderRow
+from corvus_proxy.books.shop.refunds import RefundRow
 from corvus_proxy.sealing import token_digest, unseal
 from corvus_proxy.service.orders.desk import Desk
 from corvus_proxy.service.orders.types import (
@@ -131,23 +132,35 @@ async def _seen(
         checked_at=order.checked_at,
         check_problem=order.check_problem,
         payments=await _payments(connection, order),
-        steps=[StepView(*step) for step in await orders.steps(connection, order.order_id)],
+        steps=[
+            StepView(*step)
+            for step in await orders.steps(connection, order.order_id)
+            if told or step[0] != "collected"  # what a key owes is its owner's matter
+        ],
         refunds=[
-            RefundView(
-                one.refund_id,
-                one.amount_nanos,
-                one.state,
-                one.provider_ref,
-                one.reason,
-                one.created_at,
-                one.ended_at,
-            )
+            refund_view(desk, one, own=own)
             for one in await refunds.of_order(connection, order.order_id)
         ],
         own_browser=own,
         secret=secret,
         recovery=unseal(desk.stores.pepper, RECOVERY, recovery) if recovery else "",
         balance_nanos=await _balance(desk, order) if told else None,
+    )
+
+
+def refund_view(desk: Desk, row: RefundRow, *, own: bool) -> RefundView:
+    """A refund as its order's page shows it; the way to its money for its payer alone."""
+    provider = desk.providers.get(row.payment_id.partition(":")[0])
+    url = provider.claim_url(row.provider_ref) if provider and row.state == "sent" else ""
+    return RefundView(
+        row.refund_id,
+        row.amount_nanos,
+        row.state,
+        "" if url and not own else row.provider_ref,
+        url if own else "",
+        row.reason,
+        row.created_at,
+        row.ended_at,
     )
 
 

@@ -21,14 +21,15 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "spike": ("key_id", "spent_nanos", "span", "usual_nanos"),
     "rotated": ("key_id", "at", "grace"),
     "frozen": ("key_id", "at", "why"),
-    "refund": ("order_id", "amount_nanos", "state", "reason"),
+    "refund": ("order_id", "amount_nanos", "state", "reason", "claim_url"),
     "login_link": ("login_url", "minutes"),
     "recover_link": ("key_id", "recover_url", "minutes"),
     "recovery_started": ("order_id", "key_id", "hours", "stop_url"),
 }
 """What each letter is written from. Amounts are nanos; `…_at` and `at` are texts for people, in
 UTC; `secret` is empty unless the operator wants it in the mail; `state` of a refund is `requested`,
-`approved`, `sent` or `refused`; `grace` and `span` are words such as `24 hours`."""
+`approved`, `sent` or `refused`, its `claim_url` empty where it goes back by itself; `grace` and
+`span` are words such as `24 hours`."""
 
 
 class Letter(NamedTuple):

@@ -65,6 +65,10 @@ class Btcpay:
         btcpay = settings.btcpay
         parts = urlsplit(btcpay.url)
         self.origin = f"{parts.scheme}://{parts.netloc}"
+        self._pages = btcpay.url.rstrip("/")
+        demo = settings.demo
+        if demo.enabled and self._pages == demo.payments_url.rstrip("/"):
+            self._pages = f"{settings.brand.site_url}/demo"
         self._store_url = f"{btcpay.url.rstrip('/')}/api/v1/stores/{quote(btcpay.store_id)}"
         self._headers = {
             "authorization": f"token {btcpay.api_key()}",
@@ -207,7 +211,7 @@ class Btcpay:
 
     async def refund(self, paid_reference: str, nanos: int, refund_id: str) -> str:
         """See `provider.Provider`. BTCPay makes a pull payment: the payer names his address on its
-        page, `{url}/pull-payments/{id}`, and the store pays it out. Found again by its name."""
+        page (`claim_url`), and the store pays it out. Found again by its name."""
         name = f"Refund {refund_id}"
         for pull in await self._list("/pull-payments?includeArchived=true"):
             with Reading("BTCPay"):
@@ -227,6 +231,10 @@ class Btcpay:
         )
         with Reading("BTCPay"):
             return text(pull["id"])
+
+    def claim_url(self, refund_reference: str) -> str:
+        """See `provider.Provider`."""
+        return f"{self._pages}/pull-payments/{quote(refund_reference)}"
 
     def notice(self, headers: Mapping[str, str], body: bytes) -> Notice:
         """See `provider.Provider`. A message that is delivered again keeps its first name."""

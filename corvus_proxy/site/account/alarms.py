@@ -59,8 +59,6 @@ class Alarms:
         text = fields.get("threshold", "").strip()
         url = fields.get("webhook_url", "").strip()
         email = "email" in fields
-        if email and not (await sessions.ownership(self._stores, session.wallet)).email:
-            raise BadAlarm("to", "No mail address belongs to this wallet; set one under Security.")
         if kind == "spike":
             return Wanted(kind, _percent(text), email, url)
         if kind == "balance" and text.endswith("%"):

@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from corvus_proxy import clock
 from corvus_proxy.money.amount import parse_usd
+from corvus_proxy.money.period import Rates
 from corvus_proxy.service import keys, owner, sessions
 from corvus_proxy.service.keys import KeyRecord
 from corvus_proxy.service.sessions import Session
@@ -33,7 +34,10 @@ GRACES = {
 PERIODS = {"total": "in total", "day": "each day", "week": "each week", "month": "each month"}
 
 
-EMPTY = {"label": "", "cap": "", "period": "month", "expires": ""}
+EMPTY = {
+    "label": "", "cap": "", "period": "month", "expires": "", "requests_per_minute": "",
+    "tokens_per_minute": "", "concurrency": "", "models": "",
+}  # fmt: skip
 
 
 class Row(NamedTuple):
@@ -79,6 +83,7 @@ class Keys:
                 cap_nanos=_cap(fields.get("cap", "")),
                 period=fields.get("period", "total"),
                 expires_ms=_expires(fields.get("expires", "")),
+                rates=_rates(fields),
                 actor=session.key_id,
             )
         except keys.BadLimit as error:
@@ -128,6 +133,7 @@ class Keys:
             cap_nanos=_cap(fields.get("cap", "")),
             period=fields.get("period", "total"),
             expires_ms=_expires(fields.get("expires", "")),
+            rates=_rates(fields)._asdict(),
             actor=session.key_id,
         )
 
@@ -238,6 +244,21 @@ def _expires(text: str) -> int:
     except ValueError:
         raise keys.BadLimit("expires", "Write the day as 2027-01-31.") from None
     return int(datetime.combine(day, time(23, 59, 59), UTC).timestamp()) * 1000
+
+
+def _rates(fields: dict[str, str]) -> Rates:
+    """Limits a minute and at once, and models, as they are typed; empty is none. Raises
+    BadLimit."""
+    numbers: list[int | None] = []
+    for name in ("requests_per_minute", "tokens_per_minute", "concurrency"):
+        text = fields.get(name, "").strip().replace(",", "")
+        if text and not (text.isascii() and text.isdigit() and len(text) < 16):
+            raise keys.BadLimit(name, "Write a whole number, like 60.")
+        numbers.append(int(text) if text else None)
+    requests, tokens, concurrency = numbers
+    return Rates(
+        requests, tokens, concurrency, tuple(fields.get("models", "").replace(",", " ").split())
+    )
 
 
 def routes(front: Front) -> list[Route]:

@@ -176,6 +176,14 @@ def _besides(view: OrderView) -> list[str]:
             "This payment is disputed: what was left of it is taken back and the key is frozen"
             " until that is settled. Write to support with the order number."
         )
+    owed = sum(
+        int(str(one.details["amount_nanos"])) for one in view.steps if one.step == "collected"
+    )
+    if owed:
+        found.append(
+            f"{_usd(owed)} of it pays what this key owed of a payment that was taken back; the"
+            " ledger shows it."
+        )
     if view.check_problem:
         asked = f" Last answer: {_time(view.checked_at)} UTC." if view.checked_at else ""
         found.append(f"{view.check_problem.rstrip('.')}.{asked} We keep asking.")

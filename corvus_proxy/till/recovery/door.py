@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from corvus_proxy.money.event import PARTITIONS, Event, Mark, Poison, partition_of
+from corvus_proxy.money.period import parse_rates
 from corvus_proxy.till import scripts
 from corvus_proxy.till.client import Till
 from corvus_proxy.till.events import read_event
@@ -165,7 +166,8 @@ async def wallet_row(till: Till, wallet: str) -> KeyRow | None:
 
 
 def _entry(key_id: str, text: str, name: str, digests: list[tuple[str, int]]) -> KeyEntry:
-    status, cap, period, expires_ms = (f"{text}|||" if "|" not in text else text).split("|")[:4]
+    limits = f"{text}|||" if "|" not in text else text
+    status, cap, period, expires_ms, *rates = limits.split("|", 4)
     main, _, label = name.partition("|")
     return KeyEntry(
         key_id,
@@ -176,6 +178,7 @@ def _entry(key_id: str, text: str, name: str, digests: list[tuple[str, int]]) ->
         int(cap) if cap else None,
         period or "total",
         int(expires_ms or 0),
+        rates=parse_rates(f"|{rates[0]}" if rates else ""),
     )
 
 

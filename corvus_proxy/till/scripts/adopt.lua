@@ -34,7 +34,7 @@ local ended = redis.call('HGET', d, rid)
 if ended then return {'DUP', ended} end
 local before = hold_of(rid)
 if before then return {'OK', digits(before.held)} end
-local found = redis.call('HMGET', w, 'bal', 'hld', 'h:' .. key)
+local found = redis.call('HMGET', w, 'bal', 'hld', 'h:' .. key, 'k:' .. key, 'a:' .. key)
 if not found[1] then return {'NOKEY'} end
 local free = tonumber(found[1]) - tonumber(found[2])
 local grant = math.min(want, free)
@@ -42,4 +42,8 @@ redis.call('HSET', h, rid, table.concat({wallet, digits(grant), digits(spent), '
   key, slug, meta}, '|'))
 redis.call('HSET', w, 'hld', digits(tonumber(found[2]) + grant), 'h:' .. key,
   digits(tonumber(found[3] or '0') + grant))
+-- It runs: a key that may run only so many at once has it among them again (`reserve`).
+if string.match(found[4] or '', '^%d|%d*|%a+|%d+|%d*|%d*|%d+|') then
+  redis.call('HSET', w, 'a:' .. key, found[5] and found[5] .. ',' .. rid or rid)
+end
 return {'OK', digits(grant)}

@@ -28,11 +28,14 @@ local function hold_of(id)
     renewals = tonumber(renewals), owner = owner, price = price, key = key, slug = slug,
     meta = meta}
 end
--- A key's status and limits: `1`, or `1|cap|period|expires_ms`, where no cap is no digits.
+-- A key's status and limits: `1`, or `1|cap|period|expires_ms`, where no cap is no digits; behind
+-- it may stand `|requests|tokens|concurrency|slugs`: in a minute, at once, and which models alone.
 local function limits_of(text)
-  local status, cap, period, expires = string.match(text, '^(%d)|(%d*)|(%a+)|(%d+)$')
+  local status, cap, period, expires, rates = string.match(text,
+    '^(%d)|(%d*)|(%a+)|(%d+)(.*)$')
   if not status then return {status = text} end
-  return {status = status, cap = tonumber(cap), period = period, expires = tonumber(expires)}
+  return {status = status, cap = tonumber(cap), period = period, expires = tonumber(expires),
+    rates = rates ~= '' and rates or nil}
 end
 -- The first day of the month in which a day lies; days are counted from 1970, years begin in March.
 local function month_start(day)

@@ -22,9 +22,11 @@ if not bal then
     fresh[#fresh + 1], fresh[#fresh + 2] = field, '0'
   end
 end
+local limited = {}
 for _, row in ipairs(rows) do
   if type(row.id) ~= 'string' or type(row.st) ~= 'string' then return {'BAD'} end
   fresh[#fresh + 1], fresh[#fresh + 2] = 'k:' .. row.id, row.st
+  limited[row.id] = string.match(row.st, '^[01]|%d*|%a+|%d+|') ~= nil
   if row.n then fresh[#fresh + 1], fresh[#fresh + 2] = 'n:' .. row.id, row.n end
   if row.p then
     -- What Redis has counted in the same period is the better count: the books are behind.
@@ -42,7 +44,9 @@ end
 local old = {}
 for _, field in ipairs(redis.call('HKEYS', w)) do
   local head = string.sub(field, 1, 2)
-  if head == 'd:' or head == 'k:' or head == 'n:' then old[#old + 1] = field end
+  -- What a key without such limits has had in a minute, or runs at once, is of no more use.
+  local counts = (head == 'q:' or head == 'a:') and not limited[string.sub(field, 3)]
+  if head == 'd:' or head == 'k:' or head == 'n:' or counts then old[#old + 1] = field end
 end
 -- 1,000 fields a call: `unpack` of some thousands is an error of its own.
 for at = 1, #old, 1000 do

@@ -4,7 +4,7 @@
 -- KEYS   m w
 -- ARGV   epoch digest
 -- REPLY  OK key_id status balance held wallet_spent key_spent main label cap period period_spent
---        resets_ms expires_ms key_held | DENIED reason | NOKEY | FENCED epoch state
+--        resets_ms expires_ms key_held rates | DENIED reason | NOKEY | FENCED epoch state
 local m, w = unpack(KEYS)
 local epoch, digest = unpack(ARGV)
 local me = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
@@ -13,11 +13,14 @@ if part[1] ~= epoch or part[2] ~= me or part[3] ~= 'OPEN' then
   return {'FENCED', part[1] or '', part[3] or ''}
 end
 local function digits(number) return string.format('%.0f', number) end
--- A key's status and limits: `1`, or `1|cap|period|expires_ms`, where no cap is no digits.
+-- A key's status and limits: `1`, or `1|cap|period|expires_ms`, where no cap is no digits; behind
+-- it may stand `|requests|tokens|concurrency|slugs`: in a minute, at once, and which models alone.
 local function limits_of(text)
-  local status, cap, period, expires = string.match(text, '^(%d)|(%d*)|(%a+)|(%d+)$')
+  local status, cap, period, expires, rates = string.match(text,
+    '^(%d)|(%d*)|(%a+)|(%d+)(.*)$')
   if not status then return {status = text} end
-  return {status = status, cap = tonumber(cap), period = period, expires = tonumber(expires)}
+  return {status = status, cap = tonumber(cap), period = period, expires = tonumber(expires),
+    rates = rates ~= '' and rates or nil}
 end
 -- The first day of the month in which a day lies; days are counted from 1970, years begin in March.
 local function month_start(day)
@@ -89,4 +92,4 @@ local total, name = unpack(redis.call('HMGET', w, 's:' .. key.id, 'n:' .. key.id
 local main, label = string.match(name or '1|', '^(%d)|(.*)$')
 return {'OK', key.id, status, found[1], found[2], found[4] or '0', total or '0', main, label,
   key.cap and digits(key.cap) or '', key.period or 'total', digits(spent), digits(ends * 1000),
-  digits(expires), digits(key.held)}
+  digits(expires), digits(key.held), key.rates or ''}

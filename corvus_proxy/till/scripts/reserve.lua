@@ -4,9 +4,12 @@
 -- KEYS   m w h d dz l c
 -- ARGV   epoch rid wallet digest owner least most share_floor price slug request_tokens lag_limit
 --        day month
--- REPLY  OK granted available key_id | POOR available held | DENIED reason | NOKEY | BACKPRESSURE |
---        LIMITED reason retry_ms cap spent held resets_ms | DUP tombstone |
---        FENCED epoch state | BAD
+-- REPLY  OK granted available key_id requests requests_left tokens tokens_left minute ends |
+--        POOR available held | DENIED reason | NOKEY | BACKPRESSURE |
+--        LIMITED reason retry_ms figures | DUP tombstone | FENCED epoch state | BAD
+--
+-- What follows key_id in OK is of a key with a limit a minute alone, and of no repetition. Figures
+-- are `cap spent held resets_ms` for `cap`; else `limit used`, for `rate`, `tokens`, `concurrency`.
 local m, w, h, d, dz, l, c = unpack(KEYS)
 local epoch, rid, wallet, digest, owner, least, most, share_floor, price, slug,
   request_tokens, lag_limit, day, month = unpack(ARGV)
@@ -31,11 +34,14 @@ local function hold_of(id)
     renewals = tonumber(renewals), owner = owner, price = price, key = key, slug = slug,
     meta = meta}
 end
--- A key's status and limits: `1`, or `1|cap|period|expires_ms`, where no cap is no digits.
+-- A key's status and limits: `1`, or `1|cap|period|expires_ms`, where no cap is no digits; behind
+-- it may stand `|requests|tokens|concurrency|slugs`: in a minute, at once, and which models alone.
 local function limits_of(text)
-  local status, cap, period, expires = string.match(text, '^(%d)|(%d*)|(%a+)|(%d+)$')
+  local status, cap, period, expires, rates = string.match(text,
+    '^(%d)|(%d*)|(%a+)|(%d+)(.*)$')
   if not status then return {status = text} end
-  return {status = status, cap = tonumber(cap), period = period, expires = tonumber(expires)}
+  return {status = status, cap = tonumber(cap), period = period, expires = tonumber(expires),
+    rates = rates ~= '' and rates or nil}
 end
 -- The first day of the month in which a day lies; days are counted from 1970, years begin in March.
 local function month_start(day)
@@ -89,12 +95,36 @@ local function key_of(digest)
   key.id, key.held = id, tonumber(held or '0')
   return key
 end
+-- The minute of a key: when it began, and the requests and tokens admitted in it. It begins with
+-- the first request after the last one's end; a clock that went back ends it.
+local function minute_of(id, now_ms)
+  local began, requests, tokens = string.match(redis.call('HGET', w, 'q:' .. id) or '',
+    '^(%d+)|(%d+)|(%d+)$')
+  began = tonumber(began)
+  if not began or now_ms < began or now_ms >= began + 60000 then return now_ms, 0, 0 end
+  return began, tonumber(requests), tonumber(tokens)
+end
+-- The key's requests that still hold money, of those noted as running; looked at only where there
+-- may be too many, so that a count is as exact as the holds and costs nothing where nobody waits.
+local function running_of(id, limit)
+  local noted = {}
+  for rid in string.gmatch(redis.call('HGET', w, 'a:' .. id) or '', '[^,]+') do
+    noted[#noted + 1] = rid
+  end
+  if #noted < limit then return noted end
+  local living, holds = {}, redis.call('HMGET', h, unpack(noted))
+  for at, rid in ipairs(noted) do
+    if holds[at] then living[#living + 1] = rid end
+  end
+  return living
+end
 local WORDS = {['0'] = 'frozen', ['2'] = 'closed'}
 local KEY_WORDS = {['0'] = 'frozen', ['2'] = 'revoked'}
 
 local low, high, floor = amount_of(least), amount_of(most), amount_of(share_floor)
 local lag = amount_of(lag_limit)
-if not low or not high or not floor or not lag or not amount_of(request_tokens) then
+local asked = amount_of(request_tokens)
+if not low or not high or not floor or not lag or not asked then
   return {'BAD'}
 end
 if not string.match(day, '^%d+-%d+-%d+$') or string.sub(day, 1, #month) ~= month then
@@ -122,9 +152,39 @@ if key.expires then
     available = math.min(available, left)
   end
 end
+local requests_max, tokens_max, running_max, slugs
+if key.rates then
+  requests_max, tokens_max, running_max, slugs = string.match(key.rates,
+    '^|(%d*)|(%d*)|(%d*)|(.*)$')
+  if slugs ~= '' and not string.find(',' .. slugs .. ',', ',' .. slug .. ',', 1, true) then
+    return {'DENIED', 'model'}
+  end
+  requests_max, tokens_max = tonumber(requests_max), tonumber(tokens_max)
+  running_max = tonumber(running_max)
+end
 local before = hold_of(rid)
 if before then return {'OK', digits(before.held), digits(available), key.id} end
 if tonumber(part[4]) - tonumber(part[5]) > lag then return {'BACKPRESSURE'} end
+local paced = requests_max or tokens_max
+local began, requests, tokens, running
+if paced then
+  began, requests, tokens = minute_of(key.id, now_ms)
+  local rest_ms = digits(began + 60000 - now_ms)
+  if requests_max and requests >= requests_max then
+    return {'LIMITED', 'rate', rest_ms, digits(requests_max), digits(requests)}
+  end
+  if tokens_max and tokens + asked > tokens_max then
+    -- What is more than a whole minute's has no use in waiting.
+    return {'LIMITED', 'tokens', asked > tokens_max and '0' or rest_ms, digits(tokens_max),
+      digits(tokens)}
+  end
+end
+if running_max then
+  running = running_of(key.id, running_max)
+  if #running >= running_max then
+    return {'LIMITED', 'concurrency', '1000', digits(running_max), digits(#running)}
+  end
+end
 if key.cap and left < low then
   local retry_ms = ends > 0 and ends * 1000 - now_ms or 0
   return {'LIMITED', 'cap', digits(retry_ms), digits(key.cap), digits(spent), digits(key.held),
@@ -140,4 +200,18 @@ redis.call('HSET', h, rid, table.concat({wallet, digits(grant), '0', '0', owner,
   slug, ''}, '|'))
 redis.call('HSET', w, 'hld', digits(hld + grant), 'h:' .. key.id, digits(key.held + grant))
 if mark then redis.call('HSET', w, 'b:' .. key.id, mark) end
+if running then
+  running[#running + 1] = rid
+  redis.call('HSET', w, 'a:' .. key.id, table.concat(running, ','))
+end
+if paced then
+  requests, tokens = requests + 1, tokens + asked
+  redis.call('HSET', w, 'q:' .. key.id, table.concat({digits(began), digits(requests),
+    digits(tokens)}, '|'))
+  return {'OK', digits(grant), digits(available - grant), key.id,
+    requests_max and digits(requests_max) or '',
+    requests_max and digits(requests_max - requests) or '',
+    tokens_max and digits(tokens_max) or '', tokens_max and digits(tokens_max - tokens) or '',
+    digits(began), digits(began + 60000 - now_ms)}
+end
 return {'OK', digits(grant), digits(available - grant), key.id}

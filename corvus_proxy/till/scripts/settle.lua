@@ -1,11 +1,13 @@
 #!lua flags=allow-oom
--- Ends a hold with its charge; a charge of zero releases it.
+-- Ends a hold with its charge; a charge of zero releases it. `minute` and `tokens` are of a key
+-- with a limit of tokens alone: the minute that the request was admitted in, and what it has taken
+-- more than it was admitted with; else empty and 0.
 --
 -- KEYS   m w h d dz l c
--- ARGV   epoch rid actual outcome meta
+-- ARGV   epoch rid actual outcome meta minute tokens
 -- REPLY  OK charged short balance seq epoch | DUP tombstone | UNKNOWN | FENCED epoch state | BAD
 local m, w, h, d, dz, l, c = unpack(KEYS)
-local epoch, rid, actual, outcome, meta = unpack(ARGV)
+local epoch, rid, actual, outcome, meta, minute, tokens = unpack(ARGV)
 local me = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
 local part = redis.call('HMGET', m, 'ep', 'rs', 'st', 'sq', 'cs')
 if part[1] ~= epoch or part[2] ~= me or part[3] ~= 'OPEN' then
@@ -34,6 +36,15 @@ local function hold_of(id)
     renewals = tonumber(renewals), owner = owner, price = price, key = key, slug = slug,
     meta = meta}
 end
+-- The minute of a key: when it began, and the requests and tokens admitted in it. It begins with
+-- the first request after the last one's end; a clock that went back ends it.
+local function minute_of(id, now_ms)
+  local began, requests, tokens = string.match(redis.call('HGET', w, 'q:' .. id) or '',
+    '^(%d+)|(%d+)|(%d+)$')
+  began = tonumber(began)
+  if not began or now_ms < began or now_ms >= began + 60000 then return now_ms, 0, 0 end
+  return began, tonumber(requests), tonumber(tokens)
+end
 -- Charges what the hold and the free balance cover, never another request's hold (T1, T3).
 local function finish(kind, hold, actual, outcome, meta)
   local found = redis.call('HMGET', w, 'bal', 'hld', 'ws', 'spt', 's:' .. hold.key,
@@ -57,12 +68,23 @@ local function finish(kind, hold, actual, outcome, meta)
   redis.call('ZADD', dz, seq, rid)
   return {'OK', digits(charged), digits(short), after, seq, epoch}
 end
+-- Corrects the tokens of a key's minute. What was more counts in the minute in which it is known,
+-- what was less only in its own: that of another was never taken from it.
+local function recount(id, more)
+  local now = redis.call('TIME')
+  local began, requests, counted = minute_of(id, now[1] * 1000 + math.floor(now[2] / 1000))
+  if more < 0 and minute ~= digits(began) then return end
+  redis.call('HSET', w, 'q:' .. id, table.concat({digits(began), digits(requests),
+    digits(math.max(0, counted + more))}, '|'))
+end
 
 local charge = amount_of(actual)
-if not charge then return {'BAD'} end
+if not charge or not string.match(tokens, '^-?%d+$') or #tokens > 16 then return {'BAD'} end
 local ended = redis.call('HGET', d, rid)
 if ended then return {'DUP', ended} end
 local hold = hold_of(rid)
 if not hold then return {'UNKNOWN'} end
 if hold.wallet ~= string.match(w, ':w:(.*)$') then return {'BAD'} end -- nobody pays for another
-return finish('S', hold, charge, outcome, meta)
+local answer = finish('S', hold, charge, outcome, meta)
+if tokens ~= '0' then recount(hold.key, tonumber(tokens)) end
+return answer

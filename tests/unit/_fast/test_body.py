@@ -17,19 +17,21 @@ URL = f"data:image/png;base64,{PIXELS}"
 FIGURES = (
     "members", "duplicates", "letters", "symbols", "non_ascii", "quarter_tokens", "images",
     "documents", "audio", "media_bytes", "cache_control", "thinking_history",
+    "stored", "long_cache", "repeated",
 )  # fmt: skip
 
 NAMES = st.sampled_from([
     "type", "data", "source", "content", "output", "messages", "input", "url", "image_url", "file",
-    "file_data", "input_audio", "cache_control", "text", "tools", "a\\b", 'q"q',
-    "\u20ac", "x", "\type",
+    "file_data", "file_id", "container_id", "ttl", "input_audio", "audio", "cache_control", "text",
+    "tools", "a\\b", 'q"q', "\u20ac", "x", "\type",
 ])  # fmt: skip
 TEXTS = st.one_of(
     st.text(max_size=12),
     st.text(alphabet='ab"\\/\n\t\u00e9\u20ac\U0001f600', max_size=90),
     st.sampled_from([
-        "image", "image_url", "input_image", "document", "file", "input_file", "input_audio",
-        "base64", "content", "thinking", "redacted_thinking", "text", PIXELS, PIXELS[:63],
+        "image", "image_url", "input_image", "computer_screenshot", "document", "file",
+        "input_file", "input_audio",
+        "base64", "content", "thinking", "redacted_thinking", "text", "12h", PIXELS, PIXELS[:63],
         PIXELS[:64], URL, URL + "!", "data:,x" + PIXELS, "data:;base64," + PIXELS, "x" * 200,
     ]),
 )  # fmt: skip
@@ -360,6 +362,38 @@ def test_escaped_names_and_types_are_what_they_stand_for() -> None:
     assert body[slice(*scan.members["model"][1:])] == b'"b"'
     assert body[slice(*scan.members["x"][1:])] == b"3"
     assert (scan.images, scan.cache_control, scan.thinking_history) == (1, True, True)
+
+
+@pytest.mark.parametrize(
+    ("turn", "found"),
+    [
+        ({"content": [{"type": "file", "file": {"file_id": "f"}}]}, True),
+        ({"content": [{"type": "input_file", "file_id": "f"}]}, True),
+        ({"content": [{"type": "input_image", "file_id": "f"}]}, True),
+        ({"content": [{"type": "document", "source": {"type": "file", "file_id": "f"}}]}, True),
+        ({"content": [{"type": "container_upload", "file_id": "f"}]}, True),
+        ({"content": [{"type": "tool_result", "content": [
+            {"type": "image", "source": {"type": "file", "file_id": "f"}}]}]}, True),
+        ({"type": "computer_call_output", "output": {"file_id": "f"}}, True),
+        ({"type": "code_interpreter_call", "container_id": "c"}, True),
+        ({"type": "shell_call", "environment": {"container_id": "c"}}, True),
+        ({"role": "assistant", "audio": {"id": "audio_1"}}, True),
+        ({"content": [{"type": "input_file", "file_id": None, "file_data": "x"}]}, False),
+        ({"content": [{"type": "tool_use", "input": {"file_id": "f"}}]}, False),
+        ({"content": [{"type": "tool_use", "input": {"deep": {"file_id": "f"}}}]}, False),
+        ({"content": [{"type": "output_text", "annotations": [{"file_id": "f"}]}]}, False),
+        ({"content": 'a text with "file_id": "f"'}, False),
+        ({"role": "assistant", "audio": None}, False),
+    ],
+)  # fmt: skip
+def test_what_names_something_stored_is_found(turn: Any, found: bool) -> None:
+    """In a turn, however its name is spelled; not in a tool's input, a schema or a text."""
+    schema = {"properties": {"file_id": {"type": "string"}}, "example": {"file_id": "f"}}
+    body = {"messages": [turn], "tools": [{"parameters": schema}], "metadata": {"file_id": "f"}}
+    raw = json.dumps(body).encode()
+    assert scan_body(raw).stored is found
+    assert scan_body(raw.replace(b'"messages"', b'"input"')).stored is found
+    assert scan_body(raw.replace(b'"file_id"', b'"file\\u005fid"')).stored is found
 
 
 @pytest.mark.parametrize(("value", "found"), [("null", False), ("{}", True), ('"x"', True)])

@@ -12,17 +12,20 @@ from corvus_proxy._fast import StreamMeter
 from tests.oracle import stream_oracle
 from tests.recorded import Recording, recordings
 
-STREAMS = [r for r in recordings("anthropic", "chat", "zai-chat", "chat-other") if r.is_stream]
+STREAMS = [
+    r for r in recordings("anthropic", "chat", "zai-chat", "chat-other", "responses") if r.is_stream
+]
 SHORT_MAX = 12288
 FIELDS = (
     "letters", "symbols", "non_ascii", "deltas", "events", "started", "ended", "finished", "failed",
     "overflow", "restarts", "usage_start", "usage_last", "error", "model", "upstream_id", "reason",
-    "service_tier",
+    "service_tier", "committed", "tool_usage", "sequence",
+    "generated",
 )  # fmt: skip
 
 
 def dialect(recording: Recording) -> str:
-    return "messages" if recording.dialect == "anthropic" else "chat"
+    return {"anthropic": "messages", "responses": "responses"}.get(recording.dialect, "chat")
 
 
 def fed(kind: str, pieces: list[bytes], *, strip: bool = False) -> tuple[StreamMeter, bytes]:
@@ -184,7 +187,51 @@ EVENTS = [
     {"type": "error"},
     {"type": "message_stop"},
 ]  # fmt: skip
+RESPONSE = {
+    "id": "r1", "model": "m", "status": "in_progress", "error": None, "usage": None,
+    "service_tier": "auto", "output": [], "incomplete_details": None,
+}  # fmt: skip
+ENDED = {
+    **RESPONSE,
+    "status": "completed",
+    "service_tier": "default",
+    "output": [{"type": "message", "content": [{"type": "output_text", "text": "not here"}]}],
+    "usage": {"input_tokens": 5, "output_tokens": 2, "x": {"usage": {"y": 1}}},
+    "tool_usage": {"web_search": {"num_requests": 1}},
+}
+CALL = {"type": "function_call", "name": "f", "arguments": '{"a":1}', "call_id": "not here"}
+RESPONSES = [
+    {"type": "response.created", "sequence_number": 0, "response": RESPONSE},
+    {"type": "response.in_progress", "sequence_number": 1, "response": RESPONSE},
+    {"type": "response.output_item.added", "sequence_number": 2, "item": {**CALL, "arguments": ""}},
+    {"type": "response.output_text.delta", "delta": DECOY, "sequence_number": 13},
+    {"delta": "late", "sequence_number": 4, "type": "response.function_call_arguments.delta"},
+    {"type": "response.output_text.delta", "delta": ""},
+    {"type": "response.reasoning_summary_text.delta", "delta": "told, not made"},
+    {"type": "response.reasoning_summary.delta", "delta": {"text": "not here"}},
+    {"type": "response.output_text.done", "text": "not here"},
+    {"type": "response.output_item.done", "item": CALL},
+    {"item": {"type": "custom_tool_call", "input": DECOY}, "type": "response.output_item.done"},
+    {"type": "response.output_item.done", "item": {
+        "type": "reasoning", "summary": [{"text": "not here"}], "encrypted_content": "not here",
+        "content": [{"text": "here"}]}},
+    {"type": "response.output_item.done", "item": {"type": "program", "code": "x = 1"}},
+    {"type": "response.completed", "sequence_number": 120, "response": ENDED},
+    {"response": {**ENDED, "incomplete_details": {"reason": "max_output_tokens"}},
+     "type": "response.incomplete"},
+    {"type": "response.failed", "response": {**RESPONSE, "error": {"code": "insufficient_quota"}}},
+    {"type": "response.cancelled", "response": RESPONSE},
+    {"type": "error", "error": {"code": "server_error", "message": "no"}, "sequence_number": 2},
+    {"type": "error", "code": "rate_limit_exceeded", "message": "no", "param": None},
+    {"type": "response.web_search_call.searching", "item_id": "x"},
+    {"response": {"usage": {"input_tokens": 9}}, "usage": {"input_tokens": 9}, "type": "other"},
+]  # fmt: skip
 TWICE = [
+    '{"type":"response.completed","response":{"usage":{"a":1},"usage":{"a":2},"id":"x"}}',
+    '{"type":"response.completed","response":{"usage":{"a":1}},"response":{"id":"y"}}',
+    '{"type":"response.failed","error":{"a":1},"response":{"error":null}}',
+    '{"type":"error","error":{"a":1},"response":{"error":{"b":1}}}',
+    '{"sequence_number":7,"sequence_number":null,"delta":"a","delta":"b","type":"response.x"}',
     '{"usage":{"prompt_tokens":1},"usage":{"prompt_tokens":2},"choices":[]}',
     '{"usage":{"prompt_tokens":1},"choices":[],"usage":null}',
     '{"usage":null,"choices":[],"usage":{"prompt_tokens":3}}',
@@ -200,10 +247,15 @@ TWICE = [
 SCALARS = st.one_of(st.none(), st.booleans(), st.integers(0, 9), st.text(max_size=6))
 NAMES = st.sampled_from([
     "usage", "message", "choices", "delta", "content_block", "error", "type", "text", "input",
-    "content", "id", "model", "finish_reason", "stop_reason", "service_tier", "x",
+    "content", "id", "model", "finish_reason", "stop_reason", "service_tier", "x", "response",
+    "item", "summary", "code", "reason", "incomplete_details", "tool_usage", "sequence_number",
 ])  # fmt: skip
 ANY = st.recursive(
-    st.one_of(SCALARS, st.sampled_from(["message_start", "message_delta", "message_stop"])),
+    st.one_of(
+        SCALARS,
+        st.sampled_from(["message_start", "message_delta", "message_stop"]),
+        st.sampled_from(["response.completed", "response.output_item.done", "response.x"]),
+    ),
     lambda inner: st.one_of(
         st.lists(inner, max_size=2), st.dictionaries(NAMES, inner, max_size=4)
     ),
@@ -234,11 +286,17 @@ def framed(payloads: list[Any], newline: str, style: random.Random) -> str:
 
 @given(
     st.lists(
-        st.one_of(st.sampled_from(CHUNKS), st.sampled_from(EVENTS), st.sampled_from(TWICE), ANY),
+        st.one_of(
+            st.sampled_from(CHUNKS),
+            st.sampled_from(EVENTS),
+            st.sampled_from(RESPONSES),
+            st.sampled_from(TWICE),
+            ANY,
+        ),
         max_size=7,
     ),
     st.sampled_from(["\n", "\r\n", "\r"]),
-    st.sampled_from(["chat", "messages"]),
+    st.sampled_from(["chat", "messages", "responses"]),
     st.booleans(),
     st.sampled_from(["", "data: [DONE]\n\n", "data:[DONE]\r\rdata: [DONE] x\r\r"]),
     st.lists(st.integers(0, 2500), max_size=9),
@@ -256,11 +314,11 @@ def test_any_stream_is_read_as_the_oracle_reads_it(
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize("comment", ["", ": waiting", "event: x"])
-@pytest.mark.parametrize("kind", ["chat", "messages"])
+@pytest.mark.parametrize("kind", ["chat", "messages", "responses"])
 def test_every_shape_may_be_cut_at_every_position(newline: str, comment: str, kind: str) -> None:
     """Each event between two others, stripped and not, in two pieces cut at every byte."""
     lead = comment + newline if comment else ""
-    for payload in [*CHUNKS, *EVENTS, *TWICE]:
+    for payload in [*CHUNKS, *EVENTS, *RESPONSES, *TWICE]:
         given_text = isinstance(payload, str) and payload[:1] == "{"
         body = payload if given_text else json.dumps(payload, ensure_ascii=False)
         event = f"{lead}data: {body}{newline}{newline}"
@@ -276,8 +334,8 @@ def test_every_shape_may_be_cut_at_every_position(newline: str, comment: str, ki
 
 
 @given(
-    st.sampled_from([*CHUNKS, *EVENTS]),
-    st.sampled_from(["chat", "messages"]),
+    st.sampled_from([*CHUNKS, *EVENTS, *RESPONSES]),
+    st.sampled_from(["chat", "messages", "responses"]),
     st.booleans(),
     st.lists(st.integers(0, 300), max_size=3),
 )
@@ -325,7 +383,7 @@ def test_rubbish_never_raises_and_is_forwarded(
 
 
 @given(
-    st.lists(st.sampled_from([*CHUNKS, *EVENTS]), min_size=1, max_size=4),
+    st.lists(st.sampled_from([*CHUNKS, *EVENTS, *RESPONSES]), min_size=1, max_size=4),
     st.integers(0, 600), st.integers(0, 255), st.booleans(), st.integers(0, 600),
 )  # fmt: skip
 def test_a_damaged_stream_is_forwarded_the_same_however_it_is_cut(
@@ -420,9 +478,9 @@ def test_depth_without_end_is_no_matter() -> None:
     assert meter.usage_last == b'{"b":1}'
 
 
-@pytest.mark.parametrize("arguments", [("responses", False), ("", True)])
+@pytest.mark.parametrize("arguments", [("embeddings", False), ("", True)])
 def test_an_unknown_dialect_is_a_value_error(arguments: tuple[str, bool]) -> None:
-    """Two dialects are metered here."""
+    """Three dialects are metered here."""
     with pytest.raises(ValueError):
         StreamMeter(*arguments)
 

@@ -45,6 +45,8 @@ async def test_figures_in_dollars_and_in_nanos(valkey_till: Till) -> None:
         "key_id": f"key_{WALLET}", "wallet": WALLET, "label": "", "main": True, "status": "active",
         "cap": None, "cap_nanos": None, "period": None, "period_spent": None,
         "period_spent_nanos": None, "resets_at": None, "expires_at": None,
+        "requests_per_minute": None, "tokens_per_minute": None,
+        "concurrency": None, "models": [],
         "balance": "1.000000001", "balance_nanos": 1_000_000_001,
         "held": "0.0000004", "held_nanos": 400,
         "available": "0.999999601", "available_nanos": 999_999_601,

@@ -16,6 +16,7 @@ from corvus_proxy.money.usage import Usage, from_chat, from_messages, from_respo
 from corvus_proxy.settings import PricingSettings, Settings
 from corvus_proxy.till.reply import Look
 from corvus_proxy.wire import request as requests
+from corvus_proxy.wire import translate
 from corvus_proxy.wire.dialect import Dialect
 
 pytestmark = pytest.mark.anyio
@@ -23,6 +24,7 @@ BOOK = book.load(PricingSettings())
 SOLD = quote.Sold(Settings(), lambda: BOOK, lambda family, dialect: (
     (dialect is Dialect.MESSAGES) == (family == "anthropic")
 ))  # fmt: skip
+GPT = next(model for model in BOOK.models if model.slug == "gpt-5.5")
 
 
 class Body:
@@ -155,13 +157,19 @@ async def test_a_request_is_bounded_as_it_would_be_held(slug: str, dialect: Dial
 
 
 async def test_the_dialect_may_be_named() -> None:
-    """One that does not serve the model is refused as the path would refuse it."""
-    body = {"model": "gpt-5.5", "max_tokens": 9, "messages": []}
+    """One that is not the model's own is quoted as it is asked, by translation; what does not serve
+    the model is refused as the path would refuse it."""
+    body = {"model": "gpt-5.5", "max_tokens": 9, "messages": [{"role": "user", "content": "x"}]}
     assert (await ask(body, dialect="chat"))["dialect"] == "chat"
-    for wrong in ({"dialect": "messages"}, {"headers": [(b"anthropic-version", b"1")]}):
-        with pytest.raises(RequestError) as refusal:
-            await ask(body, **wrong)  # type: ignore[arg-type]
-        assert refusal.value.code == "wrong_endpoint"
+    for other in ({"dialect": "messages"}, {"headers": [(b"anthropic-version", b"1")]}):
+        found = await ask(body, **other)  # type: ignore[arg-type]
+        assert found["dialect"] == "messages"
+        told = translate.request(Dialect.MESSAGES, Dialect.CHAT, msgspec.json.encode(body), GPT)
+        own = quoting.quote(requests.read(Dialect.CHAT, told), GPT, Settings().hold, clamp=True)
+        assert found["ceiling_nanos"] == own.full_nanos
+    with pytest.raises(RequestError) as refusal:
+        await ask({**body, "model": "text-embedding-3-small"}, dialect="chat")
+    assert refusal.value.code == "wrong_endpoint"
     with pytest.raises(InvalidRequest) as refused:
         await ask(body, dialect="latin")
     assert refused.value.param == "dialect"

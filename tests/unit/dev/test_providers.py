@@ -193,6 +193,57 @@ async def test_tool_calls_and_their_results(where: tuple[str, str]) -> None:
         assert answered["choices"][0]["message"]["content"]
 
 
+SHELL = {"type": "object", "properties": {"command": {"type": "string"}}, "required": ["command"]}
+
+
+@EVERY
+@pytest.mark.parametrize("said", ["run echo hi", '"run echo hi"\n', "Run echo hi"])
+async def test_a_command_is_run_by_the_tool_that_takes_one(
+    where: tuple[str, str], said: str
+) -> None:
+    """Whichever tools stand ahead of it, and whatever instructions behind the message."""
+    schemas = {"weather": TOOL["schema"], "shell": SHELL}
+    asked = body(where, said)
+    if where is ANTHROPIC:
+        asked["tools"] = [{"name": name, "input_schema": one} for name, one in schemas.items()]
+        asked["tool_choice"] = {"type": "auto"}
+    else:
+        asked["tools"] = [
+            {"type": "function", "function": {"name": name, "parameters": one}}
+            for name, one in schemas.items()
+        ]
+        asked["messages"].append({"role": "system", "content": "Be brief."})
+    async with serve(pace_ms=0) as (_, url):
+        answer = (await post(url, where, asked)).json()
+    if where is ANTHROPIC:
+        block = answer["content"][-1]
+        assert (block["name"], block["input"]) == ("shell", {"command": "echo hi"})
+    else:
+        call = answer["choices"][0]["message"]["tool_calls"][0]["function"]
+        assert (call["name"], json.loads(call["arguments"])) == ("shell", {"command": "echo hi"})
+
+
+@EVERY
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_tool_that_is_named_is_called(where: tuple[str, str], stream: bool) -> None:
+    """Not the first one, but the one that the choice names, with arguments that fit."""
+    messages = where is ANTHROPIC
+    asked = with_tool(where)
+    other: dict[str, Any] = {"name": "other", "input_schema": {"type": "object"}}
+    choice: dict[str, Any] = {"type": "tool", "name": "weather"}
+    if not messages:
+        other = {"type": "function", "function": {"name": "other", "parameters": {}}}
+        choice = {"type": "function", "function": {"name": "weather"}}
+    asked = {**asked, "tools": [other, *asked["tools"]], "tool_choice": choice}
+    async with serve(pace_ms=0) as (_, url):
+        answer = await post(url, where, body(where, stream=stream, **asked))
+    assert b'"weather"' in answer.content
+    assert b'"other"' not in answer.content
+    if not stream:
+        text = json.dumps(answer.json()).replace("\\", "")
+        assert '"city":"Oslo"' in text.replace(": ", ":")
+
+
 @EVERY
 async def test_streamed_tool_calls_are_metered(where: tuple[str, str]) -> None:
     """Streamed arguments are tokens: usage counts them and the whole JSON arrives."""
@@ -370,12 +421,12 @@ def _numbers(value: Any) -> list[int]:
 @pytest.mark.parametrize("wish", ["delay_ms=20", "stall_after=2", "ttfb_ms=60000"])
 async def test_a_peer_that_leaves_is_noticed(where: tuple[str, str], wish: str) -> None:
     """A client that goes while tokens come, in a stall or before the head ends the work at once."""
-    async with serve(pace_ms=0) as (providers, url):
+    asked = body(where, f"[[simulate: {wish}; reasoning=0]]", stream=True)
+    # The client is made ahead: on a busy machine that alone takes longer than it stays.
+    async with serve(pace_ms=0) as (providers, url), httpx.AsyncClient(base_url=url) as client:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.15):
-                await post(
-                    url, where, body(where, f"[[simulate: {wish}; reasoning=0]]", stream=True)
-                )
+                await client.post(where[0], json=asked, headers=KEY)
         row = await logged(providers)
     assert row.outcome == "aborted"
     assert not row.completed

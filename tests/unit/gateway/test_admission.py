@@ -3,15 +3,28 @@
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 import structlog
 
+from corvus_proxy import secret
 from corvus_proxy.catalogue.book import Book
-from corvus_proxy.errors import NotFound, Unpriced
-from corvus_proxy.gateway.admission import find_model
+from corvus_proxy.errors import (
+    InvalidKey,
+    KeyDisabled,
+    KeyExpired,
+    ModelNotAllowed,
+    NotFound,
+    Unpriced,
+)
+from corvus_proxy.gateway.admission import caller, find_model
+from corvus_proxy.gateway.front import listing
+from corvus_proxy.gateway.refusing import check_active
 from corvus_proxy.roles.gateway import sellable
 from corvus_proxy.settings import Credential, PricingSettings, Settings, Upstream
+from corvus_proxy.till.reply import Look
 from corvus_proxy.wire.dialect import Dialect
 
 ROW = """
@@ -69,3 +82,55 @@ def test_what_is_not_sold_is_told_apart_from_what_does_not_exist(tmp_path: Path,
         find_model(now, SERVES, name, Dialect.CHAT)
     with pytest.raises(NotFound):
         find_model(now, SERVES, "y", Dialect.CHAT)
+
+
+def test_one_secret_in_whichever_headers_and_never_two() -> None:
+    """A proxy that adds a header of its own behind the client's decides nothing: of two keys
+    neither is charged."""
+    mine, other = (secret.new_secret("w_mine00000000").encode() for _ in range(2))
+    bearer, plain = (b"authorization", b"Bearer " + mine), (b"x-api-key", b" " + mine)
+    for headers in ([bearer], [plain], [bearer, plain], [bearer, bearer], [plain, bearer, plain]):
+        assert caller(headers, b"p" * 32).wallet == "w_mine00000000"
+    for name, value in (
+        (b"authorization", b"Bearer " + other), (b"x-api-key", other), (b"x-api-key", b""),
+        (b"authorization", b"Basic " + mine),
+    ):  # fmt: skip
+        for headers in ([bearer, (name, value)], [(name, value), plain]):
+            with pytest.raises(InvalidKey):
+                caller(headers, b"p" * 32)
+    with pytest.raises(InvalidKey):
+        caller([], b"p" * 32)
+
+
+def test_a_model_is_listed_with_the_paths_that_serve_it_and_not_without_any(
+    tmp_path: Path,
+) -> None:
+    """What a request would be refused for stands in no list; one by its name says why."""
+    with structlog.testing.capture_logs():
+        now, _ = books(tmp_path, 0.1)
+    only_chat: Callable[[str, Dialect], bool] = lambda _, dialect: dialect is Dialect.CHAT  # noqa: E731
+    nothing: Callable[[str, Dialect], bool] = lambda family, dialect: False  # noqa: E731
+    (row,) = msgspec.json.decode(listing.models(now, only_chat, (), []))["data"]
+    assert row["endpoints"] == ["/v1/chat/completions", "/v1/messages", "/v1/responses"]
+    assert msgspec.json.decode(listing.models(now, nothing, (), []))["data"] == []
+    assert msgspec.json.decode(listing.models(now, SERVES, ("y",), []))["data"] == []
+    with pytest.raises(Unpriced):
+        listing.model(now, nothing, (), [], "x")
+    with pytest.raises(ModelNotAllowed):
+        listing.model(now, SERVES, ("y",), [], "also-x")
+    assert msgspec.json.decode(listing.model(now, SERVES, ("x",), [], "also-x"))["id"] == "x"
+
+
+@pytest.mark.parametrize(
+    ("status", "refusal"),
+    [("expired", KeyExpired), ("frozen", KeyDisabled), ("closed", KeyDisabled),
+     ("revoked", KeyDisabled), ("active", None)],
+)  # fmt: skip
+def test_a_key_is_refused_alike_where_nothing_is_held(status: str, refusal: Any) -> None:
+    """With the code that an inference request reads: its end is another thing than a freeze."""
+    look = Look("key_1", status, 0, 0, 0, 0)
+    if refusal is None:
+        check_active(look)
+        return
+    with pytest.raises(refusal):
+        check_active(look)

@@ -11,6 +11,7 @@ from corvus_proxy.gateway.forwarding import edited_body
 from corvus_proxy.settings import PricingSettings
 from corvus_proxy.wire import request
 from corvus_proxy.wire.dialect import Dialect
+from corvus_proxy.wire.tenancy.names import Tenant
 
 BOOK = book.load(PricingSettings())
 
@@ -40,5 +41,6 @@ def test_the_limit_is_sent_once_under_the_name_that_the_upstream_obeys(
     exchange = Exchange(None, Dialect.CHAT, "req_1", 0.0)  # type: ignore[arg-type]
     exchange.asked, exchange.body = request.read(Dialect.CHAT, body), body
     exchange.model, exchange.limit_tokens = model, clamp
+    exchange.tenant = Tenant(b"p" * 32, "w_alice")
     members = json.loads(edited_body(exchange), object_pairs_hook=list)
     assert sorted(pair for pair in members if pair[0].startswith("max_")) == sorted(sent.items())

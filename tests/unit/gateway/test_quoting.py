@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 
 from corvus_proxy.catalogue import book
 from corvus_proxy.catalogue.book import Model
-from corvus_proxy.gateway.quoting import affordable_limit, image_tokens, input_bound, quote
+from corvus_proxy.gateway.quoting import (
+    affordable_limit,
+    image_tokens,
+    input_bound,
+    quote,
+    text_bound,
+)
 from corvus_proxy.money.pricing import affordable_output, ceiling
 from corvus_proxy.settings import HoldSettings, PricingSettings
 from corvus_proxy.wire import request
@@ -106,13 +112,12 @@ def test_images_whose_size_is_not_told_are_the_largest() -> None:
 
 
 def test_a_document_may_fill_the_context_unless_it_is_text() -> None:
-    """PDFs by bytes, URL or file id; text by its text; an operator may set a figure instead."""
+    """PDFs by bytes or URL; text by its text; an operator may set a figure instead."""
     opus = model("claude-opus-5-5")
     pdf = base64.b64encode(b"%PDF-1.7 " + bytes(300)).decode()
     for source in (
         {"type": "base64", "media_type": "application/pdf", "data": pdf},
         {"type": "url", "url": "https://x/a.pdf"},
-        {"type": "file", "file_id": "file_1"},
     ):
         block = [{"type": "document", "source": source}]
         found = asked(block, Dialect.MESSAGES)
@@ -171,3 +176,35 @@ def test_the_limit_that_a_refusal_tells_is_the_largest_that_is_served(
 
 def quote_nanos(bound: Any, found: Model) -> int:
     return ceiling(bound, found.price)
+
+
+def test_texts_to_embed_have_the_window_each_for_itself() -> None:
+    """The hold of a list of texts is not bounded by one text's window, and has no output."""
+    small = model("text-embedding-3-small")
+    texts = ["word " * 5_000] * 20
+    body = json.dumps({"model": small.slug, "input": texts}).encode()
+    found = quote(request.read(Dialect.EMBEDDINGS, body), small, HOLD, clamp=True)
+    assert 20 * 5_000 < found.bound.input_tokens <= 300_000
+    assert small.context_tokens < found.bound.input_tokens
+    assert found.bound.output_tokens == 0
+    assert found.least_nanos == found.full_nanos > 0
+
+
+@given(st.lists(st.integers(0, 200_000), min_size=1, max_size=60), st.booleans())
+def test_tokens_to_embed_are_never_more_than_their_bound(tokens: list[int], nested: bool) -> None:
+    """However they are written."""
+    for separators in ((",", ":"), (", ", ": ")):
+        given = [tokens, tokens] if nested else tokens
+        body = json.dumps({"model": "m", "input": given}, separators=separators).encode()
+        scan = request.read(Dialect.EMBEDDINGS, body).scan
+        bare = HoldSettings(base_tokens=0)
+        found = text_bound(scan, model("text-embedding-3-small"), bare)
+        assert found >= len(tokens) * (2 if nested else 1)
+
+
+def test_a_screenshot_by_its_address_counts_as_an_image() -> None:
+    """Its URL is short; what it shows is not."""
+    output = {"type": "computer_screenshot", "image_url": "https://example.org/x.png"}
+    body = {"model": "m", "input": [{"type": "computer_call_output", "output": output}]}
+    found = request.read(Dialect.RESPONSES, json.dumps(body).encode())
+    assert input_bound(found, model("gpt-5.5"), HOLD) > LARGEST

@@ -89,3 +89,26 @@ async def test_silence_that_nobody_pays_for_ends_the_stream() -> None:
     assert (fake.asked, fake.aborted) == (1, False)
     running.tick(asyncio.get_running_loop().time() + 20)
     assert fake.aborted
+
+
+async def test_a_keep_alive_never_stands_inside_an_event() -> None:
+    """Though half of one came in the very moment in which the ping was due."""
+    running = stream("claude-opus-5-5", Fake())
+    written: list[bytes] = []
+
+    async def write(chunk: bytes) -> None:
+        written.append(chunk)
+
+    async def comes(chunk: bytes) -> None:
+        await running._write(running._sendable(running.meter.feed(chunk)))
+
+    running._client.write = write  # type: ignore[method-assign]
+    running.tick(asyncio.get_running_loop().time() + 20)
+    half = b'event: ping\ndata: {"type":"ping"' + b" " * 300
+    await comes(half)
+    await asyncio.sleep(0.01)
+    assert written == [half]
+    await comes(b"}\n\n")
+    running.tick(asyncio.get_running_loop().time() + 40)
+    await asyncio.sleep(0.01)
+    assert written == [half, b"}\n\n", b'event: ping\ndata: {"type": "ping"}\n\n']

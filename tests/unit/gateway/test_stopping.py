@@ -3,7 +3,7 @@
 import pytest
 
 from corvus_proxy.gateway.stopping import Stopping
-from corvus_proxy.gateway.streaming.relay import before_error
+from corvus_proxy.gateway.streaming.tail import before_error
 
 
 def test_all_that_run_are_told_once_and_who_comes_later_at_once() -> None:
@@ -32,10 +32,15 @@ ERROR = b'event: error\ndata: {"type": "error", "error": {"type": "billing_error
         (b'data: {"error": {"code": "insufficient_quota"}}\n\ndata: [DONE]\n\n', b""),
         # A model that writes of "error" in its text has it escaped.
         (b'data: {"text": "\\"error\\""}\n\n' + ERROR, b'data: {"text": "\\"error\\""}\n\n'),
-        (b'r": {"type": "billing_error"}}\n\n', None),
-        (b'or", "error": {"type": "billing_error"}}\n\n', None),
+        # A response says in every event that it has none.
+        (b'data: {"response": {"error": null}}\n\n' + ERROR,
+         b'data: {"response": {"error": null}}\n\n'),
+        (b'data: {"response": {"error":null}}\n\ndata: {"response": {"error":{"code":"x"}}}\n\n',
+         b'data: {"response": {"error":null}}\n\n'),
+        (b'r": {"type": "billing_error"}}\n\n', b""),
+        (b'or", "error": {"type": "billing_error"}}\n\n', b""),
     ],
-)
-def test_what_stands_ahead_of_an_error_event(chunk: bytes, kept: bytes | None) -> None:
+)  # fmt: skip
+def test_what_stands_ahead_of_an_error_event(chunk: bytes, kept: bytes) -> None:
     """Whole events before it pass; where its first bytes have left already, nothing more does."""
     assert before_error(chunk) == kept

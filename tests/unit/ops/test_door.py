@@ -150,8 +150,8 @@ def test_test_and_bench_run_in_the_clone(clone: Path, machine: Machine, tmp_path
     """`./corvus test` is pytest of the environment it has made."""
     a_good_machine(machine, tmp_path)
     assert machine.run(clone, "test", "-k", "x").stdout == "ran -m pytest -k x\n"
-    assert machine.run(clone, "bench", "--json", "f").stdout == (
-        "ran -m corvus_proxy.ops.cli bench --json f\n"
+    assert machine.run(clone, "bench", "--rounds", "2").stdout == (
+        "ran -m corvus_proxy.ops.cli bench --rounds 2\n"
     )
 
 

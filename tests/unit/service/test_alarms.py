@@ -288,6 +288,7 @@ async def test_only_public_addresses_are_public(address: str, public: bool) -> N
         (Wanted("hour", 1, False, "ftp://hooks.example/"), "webhook_url"),
         (Wanted("hour", 1, False, "https://hooks.example:99999/"), "webhook_url"),
         (Wanted("hour", 1, False, "https:///path"), "webhook_url"),
+        (Wanted("hour", 1, False, "https://hooks.example/\0"), "webhook_url"),
     ],
 )
 async def test_an_alarm_that_cannot_be_is_refused(
@@ -298,6 +299,57 @@ async def test_an_alarm_that_cannot_be_is_refused(
         await alarms.put(stores, made.wallet, [Wanted("day", USD, True, ""), wanted], private=False)
     assert refused.value.field == field
     assert await alarms.list_of(stores, made.wallet) == []
+
+
+async def test_an_alarm_is_changed_in_place(stores: Stores, made: keys.Created) -> None:
+    """What is not named stays; another threshold arms it anew, another way of telling does not."""
+    await alarms.add(stores, made.wallet, Wanted("day", USD, True, ""), private=False)
+    one = await alarms.add(
+        stores, made.wallet, Wanted("balance", 50 * USD, True, ""), private=False
+    )
+    assert await tick(stores) == 1
+
+    async def change(**changes: Any) -> alarms.Alarm | None:
+        return await alarms.change(stores, made.wallet, one.alarm_id, changes, private=False)
+
+    changed = await change(webhook_url=HOOK)
+    assert changed == one._replace(webhook_url=HOOK, fired=True)
+    assert (await alarms.secret_of(stores, made.wallet)).startswith("whsec_")
+    changed = await change(threshold=20 * USD, email=False)
+    assert changed == one._replace(threshold=20 * USD, email=False, webhook_url=HOOK)
+    assert await tick(stores) == 1
+    for changes, field in (
+        ({"kind": "day", "threshold": USD}, "threshold"),
+        ({"webhook_url": ""}, "to"),
+        ({"webhook_url": "http://10.0.0.1/"}, "webhook_url"),
+    ):
+        with pytest.raises(BadAlarm) as refused:
+            await change(**changes)
+        assert refused.value.field == field
+    other = await keys.create(stores, credit_nanos=USD)
+    assert (
+        await alarms.change(
+            stores, other.wallet, one.alarm_id, {"email": True, "threshold": 1}, private=False
+        )
+        is None
+    )
+    assert len(await alarms.list_of(stores, made.wallet)) == 2
+
+
+async def test_mail_takes_an_address(stores: Stores) -> None:
+    """However the alarm comes to be; without one nothing is kept."""
+    made = await keys.create(stores, credit_nanos=USD)
+    mailed, called = Wanted("day", USD, True, ""), Wanted("hour", USD, False, HOOK)
+    one = await alarms.add(stores, made.wallet, called, private=False)
+    for asked in (
+        alarms.add(stores, made.wallet, mailed, private=False),
+        alarms.put(stores, made.wallet, [mailed], private=False),
+        alarms.change(stores, made.wallet, one.alarm_id, {"email": True}, private=False),
+    ):
+        with pytest.raises(BadAlarm) as refused:
+            await asked
+        assert refused.value.field == "to"
+    assert await alarms.list_of(stores, made.wallet) == [one]
 
 
 async def test_putting_replaces_all_and_keeps_the_signing_secret(

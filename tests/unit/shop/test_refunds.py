@@ -2,18 +2,20 @@
 crashes."""
 
 import contextlib
+import json
 from typing import Any
 
 import pytest
 
 from corvus_proxy.books.db import Books
+from corvus_proxy.sealing import unseal
 from corvus_proxy.service import keys
 from corvus_proxy.service import orders as service
 from corvus_proxy.service.orders import Placed, Problem, RefundView
 from corvus_proxy.shop import refunds
 from corvus_proxy.shop.settle import settle
 from corvus_proxy.till.client import Till
-from tests.shop import USD, Shop, paid
+from tests.shop import PEPPER, USD, Shop, paid
 
 pytestmark = pytest.mark.anyio
 WHY = {"reason": "asked for", "actor": "cli"}
@@ -51,6 +53,33 @@ async def test_unspent_money_goes_back_the_way_it_came(shop: Shop) -> None:
     assert accounts["clearing:stripe"] == 0
     states = await shop.fetch("select kind from mail where kind = 'refund'")
     assert len(states) == 3
+
+
+async def test_a_refund_that_is_claimed_is_its_payers_alone(shop: Shop) -> None:
+    """Its link is in the mail and on the page of the browser that ordered; elsewhere not even the
+    name that would open it stands. Before it is sent there is none."""
+    shop.card.claims = "https://coins.test/pull-payments"
+    placed = await bought(shop, email="me@example.com")
+    shop.card.away = True
+    waits = await service.refund(shop.desk, placed.order_id, 10 * USD, **WHY)
+    assert isinstance(waits, RefundView)
+    assert (waits.state, waits.claim_url) == ("approved", "")
+    assert (await shop.view(placed)).refunds[0].claim_url == ""
+    shop.card.away = False
+    await service.tick(shop.desk)
+    url = f"https://coins.test/pull-payments/re-{waits.refund_id}"
+    [own] = (await shop.view(placed)).refunds
+    assert (own.state, own.claim_url, own.provider_ref) == ("sent", url, f"re-{waits.refund_id}")
+    stranger = await service.view(shop.desk, placed.token, "")
+    assert stranger is not None
+    assert (stranger.refunds[0].claim_url, stranger.refunds[0].provider_ref) == ("", "")
+    mails = await shop.fetch(
+        "select view_sealed from mail where kind = 'refund' order by created_at, mail_id"
+    )
+    told = [json.loads(unseal(PEPPER, "mail", row["view_sealed"])) for row in mails]
+    assert {one["state"]: one["claim_url"] for one in told} == {
+        "requested": "", "approved": "", "sent": url,
+    }  # fmt: skip
 
 
 async def test_what_cannot_be_sent_back_is_refused_with_nothing_moved(shop: Shop) -> None:

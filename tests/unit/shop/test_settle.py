@@ -15,9 +15,11 @@ from corvus_proxy.money.event import Poison, partition_of
 from corvus_proxy.sealing import token_digest
 from corvus_proxy.service import keys, owner
 from corvus_proxy.service import orders as service
+from corvus_proxy.service.orders import Placed
 from corvus_proxy.shop import settle as settling
 from corvus_proxy.shop.provider import Standing
 from corvus_proxy.shop.settle import settle
+from corvus_proxy.site.shop import words
 from corvus_proxy.till.client import Till, TillUnavailable
 from corvus_proxy.till.reply import Look
 from tests.shop import PEPPER, USD, Shop, paid
@@ -319,6 +321,94 @@ async def test_a_reversal_takes_what_is_free_and_freezes_and_a_won_dispute_gives
     assert not (await shop.view(placed)).disputed
 
 
+async def top_up(shop: Shop, key: str, amount: int, reference: str) -> Placed:
+    """A paid order for a key, by its secret or its id."""
+    placed = await shop.place(str(amount), target="existing", key=key)
+    shop.card.say(placed.order_id, "settled", paid(amount * USD, reference=reference))
+    await settle(shop.desk.means, placed.order_id, via="webhook")
+    return placed
+
+
+async def owing(shop: Shop) -> tuple[str, str, str, str]:
+    """A wallet that owes 8 USD of a stranger's payment: its id, its key's id and secret, and the
+    stranger's order."""
+    placed = await shop.place()
+    shop.card.say(placed.order_id, "settled", paid(20 * USD))
+    view = await shop.view(placed)
+    wallet = (await shop.row(placed.order_id)).wallet or ""
+    stranger = await top_up(shop, view.key_id, 20, "pi_s")
+    await keys.debit(shop.stores, view.key_id, 28 * USD, reason="spent")
+    await dispute(shop, stranger.order_id, "reversed", reference="pi_s")
+    assert (await shop.balance(wallet), await owed(shop, wallet)) == (0, 8 * USD)
+    return wallet, view.key_id, view.secret, stranger.order_id
+
+
+async def owed(shop: Shop, wallet: str) -> int:
+    await shop.drain()
+    [row] = await shop.fetch("select receivable_nanos from wallet where wallet = $1", wallet)
+    return int(row[0])
+
+
+async def test_what_a_wallet_owes_is_taken_from_its_next_payments(shop: Shop) -> None:
+    """As a line of its own behind the credit, no more than was paid and than is owed, once; a grant
+    pays nothing of it. A dispute that is won after all gives back everything."""
+    wallet, key_id, text, disputed_id = await owing(shop)
+    await keys.credit(shop.stores, key_id, USD, reason="grant")
+    assert await owed(shop, wallet) == 8 * USD
+    small = await top_up(shop, key_id, 5, "pi_2")
+    assert (await shop.balance(wallet), await owed(shop, wallet)) == (USD, 3 * USD)
+    large = await top_up(shop, text, 20, "pi_3")
+    assert (await shop.balance(wallet), await owed(shop, wallet)) == (18 * USD, 0)
+    await settle(shop.desk.means, large.order_id, via="poll")
+    await top_up(shop, text, 10, "pi_4")
+    assert (await shop.balance(wallet), await owed(shop, wallet)) == (28 * USD, 0)
+    rows = await shop.fetch(
+        "select delta_nanos, reason from event where wallet = $1 order by wallet_seq", wallet
+    )
+    deltas = [row["delta_nanos"] // USD for row in rows]
+    assert deltas == [20, 20, -28, -12, 1, 5, -5, 20, -3, 10]
+    assert rows[6]["reason"].startswith("owed of a payment that was taken back")
+    accounts = await shop.accounts()
+    assert (accounts["chargebacks"], accounts[f"receivable:{wallet}"]) == (0, 0)
+    await dispute(shop, disputed_id, "confirmed", reference="pi_s")
+    assert await shop.balance(wallet) == 48 * USD
+    accounts = await shop.accounts()
+    assert (accounts["chargebacks"], accounts[f"receivable:{wallet}"]) == (0, 0)
+    assert "collected" not in [step.step for step in (await shop.view(small)).steps]
+    view = await shop.view(large)
+    assert [s.details["amount_nanos"] for s in view.steps if s.step == "collected"] == [3 * USD]
+    assert "3.00 USD of it pays what this key owed" in " ".join(words.tell(view).sentences)
+
+
+async def test_what_is_spent_before_it_is_collected_is_owed_again(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that is already trying takes the money first; the next payment pays the rest. The
+    worker, which finds both lines at once, sends the credit first."""
+    wallet, key_id, text, _ = await owing(shop)
+    send = outbox.send
+
+    async def spending(till: Till, books: Books, row: Any) -> object:
+        if row.id.startswith("owed:"):
+            await keys.debit(shop.stores, key_id, 15 * USD, reason="spent")
+        return await send(till, books, row)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(outbox, "send", spending)
+        await top_up(shop, text, 20, "pi_2")
+    assert (await shop.balance(wallet), await owed(shop, wallet)) == (0, 3 * USD)
+
+    async def away(*_: object) -> object:
+        raise TillUnavailable("away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(outbox, "send", away)
+        await top_up(shop, text, 20, "pi_3")
+    assert (await shop.balance(wallet), await owed(shop, wallet)) == (17 * USD, 0)
+    accounts = await shop.accounts()
+    assert (accounts["chargebacks"], accounts[f"receivable:{wallet}"]) == (0, 0)
+
+
 async def disputed(shop: Shop) -> tuple[str, str, str]:
     """An order that was paid for a new key: its id, its wallet and its key."""
     placed = await shop.place()
@@ -370,6 +460,24 @@ async def test_a_strangers_dispute_stops_nobody_and_keeps_nobody_stopped(shop: S
     await dispute(shop, order_id, "confirmed")
     assert await stands(shop, key_id) == (1, "", "active")
     assert await shop.balance(wallet) == 20 * USD
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+async def test_the_operator_opens_what_a_lost_dispute_has_stopped(shop: Shop, frozen: bool) -> None:
+    """By the main key, its owner's freeze included; a wallet with events in quarantine stays shut,
+    and opens when they are released."""
+    order_id, wallet, key_id = await disputed(shop)
+    if frozen:
+        await owner.freeze(shop.stores, key_id, actor=key_id)
+    await dispute(shop, order_id, "reversed")
+    assert (await stands(shop, key_id))[0] == 0
+    await keys.set_frozen(shop.stores, key_id, frozen=False)
+    assert await stands(shop, key_id) == (1, "", "active")
+    poison = Poison(partition_of(wallet), 1, 9_000, wallet, {"t": "S", "id": "bad"}, "unreadable")
+    async with shop.stores.books.transaction() as connection:
+        await quarantine.insert(connection, [poison])
+    await keys.set_frozen(shop.stores, key_id, frozen=False)
+    assert await stands(shop, key_id) == (0, "", "frozen")
 
 
 async def test_an_owner_s_way_out_does_not_open_a_disputed_wallet(shop: Shop) -> None:

@@ -8,8 +8,9 @@ import pytest
 from starlette.applications import Starlette
 
 from corvus_proxy.dev.payments import server
-from corvus_proxy.settings import Settings
+from corvus_proxy.settings import BrandSettings, Settings
 from corvus_proxy.settings.sections import DemoSettings
+from corvus_proxy.shop.services.btcpay import Btcpay
 from corvus_proxy.shop.services.stripe import Stripe
 from corvus_proxy.site import demo
 from tests.payments import selling
@@ -45,6 +46,30 @@ async def test_a_payment_through_the_site(tmp_path: Path) -> None:
         other = await browser.post(f"/demo/pay/{found.reference}/reverse")
         assert page.url.join(f"{found.reference}/x").join(other.headers["location"]) == page.url
         assert (await adapter.standing(found.reference)).status == "invalid"
+        await adapter.close()
+
+
+async def test_a_refund_is_claimed_through_the_site(tmp_path: Path) -> None:
+    """The page that the claim link names, and its form."""
+    async with server.serve() as (payments, url), site(url) as browser:
+        payments.place("http://site/demo/pay")
+        settings = msgspec.structs.replace(
+            selling(tmp_path, url),
+            demo=DemoSettings(enabled=True, payments_url=url),
+            brand=BrandSettings(site_url="http://site"),
+        )
+        adapter = Btcpay(settings)
+        found = await adapter.open(WANTED)
+        payments.control.act(found.reference, "pay")
+        [paid] = (await adapter.standing(found.reference)).payments
+        link = adapter.claim_url(await adapter.refund(paid.reference, 10**9, "ref_1"))
+        page = await browser.get(link)
+        assert (page.status_code, "1.00 USD" in page.text) == (200, True)
+        address = page.text.partition('value="')[2].partition('"')[0]
+        done = await browser.post(f"{link}/claim", data={"address": address})
+        name = link.rpartition("/")[2]
+        assert (done.status_code, done.headers["location"]) == (303, f"../{name}")
+        assert address in (await browser.get(link)).text
         await adapter.close()
 
 

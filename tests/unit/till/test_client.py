@@ -241,9 +241,9 @@ async def test_a_redis_that_forbids_config_needs_the_operators_word(
 
 
 def test_a_write_to_a_connection_that_was_just_reset_is_an_absence(tmp_path: Path) -> None:
-    """uvloop says so by a RuntimeError: the charge is tried again, and is made."""
+    """uvloop says so by a RuntimeError."""
 
-    async def settled() -> tuple[int, int]:
+    async def asked() -> None:
         server = embedded.Redis(tmp_path / "redis", tmp_path / "log", port=embedded.free_port())
         server.start()
         server.wait()
@@ -251,11 +251,10 @@ def test_a_write_to_a_connection_that_was_just_reset_is_an_absence(tmp_path: Pat
         try:
             await open_all(till)
             await add_wallet(till, W, 1000)
-            holds, _ = make(till, tmp_path)
-            hold = await holds.reserve(ask("r1"))
             break_next_write(till)
-            await hold.settle(40, "completed", b"", wait_s=2)
-            return await figures(till)
+            with pytest.raises(TillUnavailable):
+                await till.wallet(W)
+            assert await figures(till) == (1000, 0)
         finally:
             await till.close()
             server.stop()
@@ -273,5 +272,28 @@ def test_a_write_to_a_connection_that_was_just_reset_is_an_absence(tmp_path: Pat
             assert "closed=True" in repr(connection._writer.transport)
 
         pool.ensure_connection = ensure_connection
+
+    uvloop.run(asked())
+
+
+def test_a_charge_outlasts_a_connection_that_was_just_reset(tmp_path: Path) -> None:
+    """It is asked again, and made once."""
+
+    async def settled() -> tuple[int, int]:
+        server = embedded.Redis(tmp_path / "redis", tmp_path / "log", port=embedded.free_port())
+        server.start()
+        server.wait()
+        till = Till.open(server.url, timeout_ms=250)
+        try:
+            await open_all(till)
+            await add_wallet(till, W, 1000)
+            holds, _ = make(till, tmp_path)
+            hold = await holds.reserve(ask("r1"))
+            till._pipe._transport.abort()  # type: ignore[union-attr]
+            await hold.settle(40, "completed", b"", wait_s=2)
+            return await figures(till)
+        finally:
+            await till.close()
+            server.stop()
 
     assert uvloop.run(settled()) == (960, 0)

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from corvus_proxy import clock
 from corvus_proxy.money.event import Mark, partition_of
+from corvus_proxy.money.period import Rates
 from corvus_proxy.till import reply
 from corvus_proxy.till.client import Till
 from corvus_proxy.till.holds import Hold, Holds, Unfound
@@ -72,6 +74,90 @@ async def test_a_request_waits_for_the_holds_that_stand_in_its_way(
     await releasing
     assert await holds.reserve(ask("c", 5000)) == Poor(400, 500)
     await second.settle(0, "completed", b"{}", wait_s=1)
+
+
+async def add_limited(till: Till, rates: Rates) -> None:
+    await add_wallet(till, W, 100_000)
+    key = reply.KeyEntry(f"key_{W}", "1", [("digest", 0)], rates=rates)
+    assert (await till.push(reply.KeyRow(W, 2, "1", [key])))[0] == "OK"
+
+
+async def test_requests_at_once_wait_in_line(valkey_till: Till, tmp_path: Path) -> None:
+    """First come, first served, also before those who come while others wait; a full line and one
+    whose time is up are refused."""
+    await add_limited(valkey_till, Rates(concurrency=1))
+    holds, _ = make(valkey_till, tmp_path, wait_s=20)
+    first = await holds.reserve(ask("first", 10))
+    served: list[str] = []
+
+    async def one(rid: str) -> None:
+        hold = await holds.reserve(ask(rid, 10))
+        served.append(rid)
+        assert isinstance(hold, Hold)
+        await asyncio.sleep(0.01)
+        await hold.settle(1, "completed", b"{}", wait_s=5)
+
+    running = []
+    for rid in "abcd":
+        running.append(asyncio.create_task(one(rid)))
+        await asyncio.sleep(0.1)
+    full = await holds.reserve(ask("e", 10))
+    assert (full.reason, full.limit, full.used) == ("concurrency", 1, 1)
+    running[1].cancel()  # its client has gone: it gives up its place
+    await first.settle(1, "completed", b"{}", wait_s=5)
+    running.append(asyncio.create_task(one("f")))
+    await asyncio.wait(running)
+    assert served == ["a", "c", "d", "f"]
+    assert await holds.drain(5)
+    assert await balance(valkey_till) == (100_000 - 5, 0)
+    assert not holds._lines.waiting
+
+
+async def test_a_line_does_not_wait_for_ever(valkey_till: Till, tmp_path: Path) -> None:
+    """Neither its first nor who stands behind; another key of the wallet waits for nobody."""
+    await add_limited(valkey_till, Rates(concurrency=1))
+    holds, _ = make(valkey_till, tmp_path, wait_s=0.6)
+    first = await holds.reserve(ask("first", 10))
+    began = asyncio.get_running_loop().time()
+    answers = await asyncio.gather(*(holds.reserve(ask(rid, 10)) for rid in "abc"))
+    assert {one.reason for one in answers} == {"concurrency"}
+    assert asyncio.get_running_loop().time() - began < 5
+    assert not holds._lines.waiting
+    await first.settle(1, "completed", b"{}", wait_s=5)
+    assert isinstance(await holds.reserve(ask("d", 10)), Hold)
+
+
+async def test_without_a_line_nobody_waits_and_the_next_is_served(
+    valkey_till: Till, tmp_path: Path
+) -> None:
+    """`waiters_max = 0`: who comes too many is refused at once, and leaves nothing behind."""
+    await add_limited(valkey_till, Rates(concurrency=1))
+    journal = Node(tmp_path, PEPPER).journal("p1", sync_ms=5)
+    holds = Holds(valkey_till, journal, lease_s=1, lag_limit=100, wait_s=5, waiters_max=0)
+    first = await holds.reserve(ask("first", 10))
+    began = asyncio.get_running_loop().time()
+    assert (await holds.reserve(ask("a", 10))).reason == "concurrency"
+    assert asyncio.get_running_loop().time() - began < 2
+    await first.settle(1, "completed", b"{}", wait_s=5)
+    second = await holds.reserve(ask("b", 10))
+    assert isinstance(second, Hold)
+    await second.settle(1, "completed", b"{}", wait_s=5)
+
+
+async def test_a_hold_tells_the_tokens_that_it_took(valkey_till: Till, tmp_path: Path) -> None:
+    """Admitted with its estimate, corrected by what it took; a fault takes none."""
+    await add_limited(valkey_till, Rates(tokens_per_minute=1000))
+    holds, _ = make(valkey_till, tmp_path)
+
+    async def left() -> int:
+        hold = await holds.reserve(ask(clock.random_text(8), 10))
+        await hold.settle(0, "gateway_fault", b"", wait_s=5)
+        return int(hold.pace.tokens_left) + 1
+
+    assert await left() == 1000
+    hold = await holds.reserve(ask("a", 10))
+    await hold.settle(5, "completed", b"{}", wait_s=5, tokens=300)
+    assert await left() == 700
 
 
 async def test_a_charge_goes_on_while_redis_is_fenced(valkey_till: Till, tmp_path: Path) -> None:

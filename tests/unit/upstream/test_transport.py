@@ -1,6 +1,7 @@
 """Both upstream clients against a scripted server: bytes as they came, every way to break."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -67,9 +68,11 @@ async def transport(request: pytest.FixtureRequest) -> AsyncIterator[Transport]:
     await made.close()
 
 
-async def fetch(transport: Transport, origin: Origin) -> tuple[int, bytes]:
+async def fetch(
+    transport: Transport, origin: Origin, timeouts: TimeoutSettings = TIMEOUTS
+) -> tuple[int, bytes]:
     request = Request(b"GET", b"/x", [(b"host", b"h")], b"")
-    async with await transport.open(origin, request, timeouts=TIMEOUTS) as answer:
+    async with await transport.open(origin, request, timeouts=timeouts) as answer:
         return answer.status, await answer.read(1 << 20)
 
 
@@ -126,6 +129,45 @@ async def test_every_break_is_a_fault_of_its_kind(
             await fetch(transport, origin)
 
 
+async def test_each_stage_has_its_own_patience(transport: Transport) -> None:
+    """A long silence inside an answer is none before its head, and the whole has an end, too."""
+    brief = TimeoutSettings(connect_s=5, first_byte_s=0.3, silence_s=2, total_s=5)
+    head = OK + b"content-length: 5\r\n\r\nhe"
+    async with serving(replies(head, 0.8, b"llo")) as origin:
+        assert await fetch(transport, origin, brief) == (200, b"hello")
+    drops: list[bytes | float] = [OK + b"content-length: 99\r\n\r\n"]
+    for _ in range(20):
+        drops += [0.1, b"x"]
+    short = TimeoutSettings(connect_s=5, first_byte_s=5, silence_s=5, total_s=0.5)
+    for parts, stage in ((drops, "total"), ([2.0], "total")):
+        async with serving(replies(*parts)) as origin:
+            with pytest.raises(TimedOut) as late:
+                await fetch(transport, origin, short)
+        assert late.value.stage == stage
+
+
+async def test_a_name_without_an_address_is_a_connect_fault(
+    transport: Transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And so is a resolver that says nothing: another credential is tried."""
+
+    async def unknown(*args: object, **more: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    async def silent(*args: object, **more: object) -> None:
+        await asyncio.sleep(60)
+
+    loop = asyncio.get_running_loop()
+    away = Origin("api.test", 443, True, False)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(loop), "getaddrinfo", unknown, raising=False)
+        with pytest.raises(ConnectFailed):
+            await fetch(transport, away)
+        patch.setattr(type(loop), "getaddrinfo", silent, raising=False)
+        with pytest.raises(TimedOut):
+            await fetch(transport, away, TimeoutSettings(connect_s=0.2))
+
+
 async def test_no_listener_is_a_connect_fault(transport: Transport) -> None:
     """Nothing was sent."""
     async with serving(replies()) as origin:
@@ -161,6 +203,40 @@ async def test_abort_wakes_the_reader_and_spares_the_next_request(transport: Tra
         async with third:
             second.abort()
             assert await third.read(100) == b"hello"
+
+
+async def test_no_cookie_goes_from_one_answer_into_another_request(transport: Transport) -> None:
+    """They would tie customers and credentials to each other."""
+    heads: list[bytes] = []
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            heads.append(await reader.readuntil(b"\r\n\r\n"))
+            writer.write(OK + b"set-cookie: who=you; path=/\r\ncontent-length: 1\r\n\r\nx")
+
+    async with serving(script) as origin:
+        for _ in range(2):
+            assert await fetch(transport, origin) == (200, b"x")
+    assert len(heads) == 2
+    assert all(b"cookie" not in head.lower() for head in heads)
+
+
+async def test_httpx_goes_through_the_environments_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which looks the name up itself: where a proxy is needed, there is often no resolver."""
+    lines: list[bytes] = []
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        lines.append((await reader.readuntil(b"\r\n\r\n")).splitlines()[0])
+        writer.write(OK + b"content-length: 1\r\n\r\nx")
+        await writer.drain()
+
+    async with serving(script) as proxy:
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.port}")
+        monkeypatch.delenv("no_proxy", raising=False)
+        transport = HttpxTransport()
+        assert await fetch(transport, Origin("api.invalid", 80, False, False)) == (200, b"x")
+        await transport.close()
+    assert lines == [b"GET http://api.invalid/x HTTP/1.1"]
 
 
 async def test_a_connection_closed_while_idle_is_replaced_silently() -> None:

@@ -89,3 +89,29 @@ def test_headers_pass_by_a_list() -> None:
         (b"server", b"s"), (b"content-length", b"5"), (b"transfer-encoding", b"chunked"),
     ])  # fmt: skip
     assert down == [(b"content-type", b"a"), (b"x-upstream-request-id", b"r")]
+
+
+@pytest.mark.parametrize(
+    ("upstream", "words"),
+    [
+        ({"type": "error", "error": {"type": "invalid_request_error", "message": "too long"}},
+         {"type": "invalid_request_error", "message": "too long", "code": "upstream_refused"}),
+        ({"error": {"message": "m", "type": "t", "param": "input", "code": "c"}},
+         {"message": "m", "type": "t", "code": "c"}),
+        ({"error": {"code": "1261", "message": "m"}}, {"message": "m", "code": "1261"}),
+        ({"error": "words"}, {"message": "words"}),
+        ([], {"code": "upstream_refused"}),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("dialect", [Dialect.CHAT, Dialect.MESSAGES, Dialect.RESPONSES])
+def test_an_upstreams_refusal_inside_a_stream_keeps_its_words(
+    dialect: Dialect, upstream: object, words: dict[str, str]
+) -> None:
+    """One line of data, however the upstream laid out its JSON; the facts of ours beside it."""
+    pretty = json.dumps(upstream, indent=2).encode()
+    event = refusal.in_band(dialect, refusal.Relayed(400, [], pretty), "r", "s")
+    (data,) = [line[6:] for line in event.split(b"\n") if line.startswith(b"data: ")]
+    found = json.loads(data)
+    error = found.get("response", found)["error"]
+    assert words.items() <= error.items()
+    assert (error["request_id"], error["charged"]) == ("r", "0.00")

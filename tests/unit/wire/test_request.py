@@ -57,10 +57,31 @@ def test_what_is_asked_for(dialect: Dialect, body: Any, expected: Any) -> None:
         (Dialect.CHAT, {"model": "m", "messages": [{"role": "user", "content": [
             {"type": "text", "text": "x", "prompt_cache_breakpoint": {
                 "mode": "explicit", "ttl": "12h"}}]}]}, "prompt_cache_options"),
+        *((Dialect.CHAT, b'{"model":"m","messages":[],' + odd + b"}", "prompt_cache_options")
+          for odd in (b'"prompt_cache_options":{"ttl":"12\\u0068"}',
+                      b'"prompt\\u005fcache_options":{"ttl":"12h"}',
+                      b'"prompt_cache_options":{"x":{},"t\\u0074l" : "12h"}',
+                      b'"prompt_cache_options":{"ttl":"12h","ttl":"30m"}')),
         (Dialect.CHAT, {"model": "m", "messages": M, "n": 0}, "n"),
         (Dialect.CHAT, {"model": "m", "messages": M, "max_tokens": 0}, "max_tokens"),
         (Dialect.MESSAGES, {"model": "m", "messages": M, "max_tokens": 1,
                             "tools": [{"type": "web_search_20250305", "name": "w"}]}, "tools"),
+        *((dialect, b'{"model":"m","max_tokens":9,"messages":[],"tools":[{"type":"' + hidden
+           + b'","type":"' + shown + b'"}]}', "type")
+          for dialect, hidden, shown in (
+              (Dialect.CHAT, b"web_search", b"function"), (Dialect.RESPONSES, b"mcp", b"function"),
+              (Dialect.MESSAGES, b"web_search_20250305", b"custom"))),
+        (Dialect.MESSAGES, b'{"model":"m","max_tokens":9,"messages":[],"context_management":{'
+         b'"edits":[{"type":"compact_20260112","t\\u0079pe":"clear_thinking_20251015"}]}}', "type"),
+        (Dialect.RESPONSES, b'{"model":"m","input":[{"type":"additional_tools",'
+         b'"tools":[{"type":"mcp"}],"tools":[]}]}', "tools"),
+        (Dialect.MESSAGES, b'{"model":"m","max_tokens":9,"messages":[],'
+         b'"metadata":{"user_id":"a","user\\u005fid":"b"}}', "metadata"),
+        (Dialect.CHAT, {"model": "m", "messages": M, "tools": [{"web_search": {}}]}, "tools"),
+        (Dialect.CHAT, {"model": "m", "messages": M, "tools": [{"type": "function_hosted"}]},
+         "tools"),
+        (Dialect.MESSAGES, {"model": "m", "messages": M, "max_tokens": 1, "tools": [
+            {"type": "bash_code_execution_20260101", "name": "bash"}]}, "tools"),
         (Dialect.MESSAGES, {"model": "m", "messages": M, "max_tokens": 1, "speed": "warp"},
          "speed"),
         (Dialect.MESSAGES, {"model": "m", "messages": M, "max_tokens": 1, "inference_geo": "eu"},
@@ -81,6 +102,30 @@ def test_what_cannot_be_priced_or_read_is_refused_by_name(
     with pytest.raises(InvalidRequest) as refused:
         read(dialect, body)
     assert refused.value.param == param
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"model":"m","input":[{"id":"msg_1"}]}',
+        b'{"model":"m","input":[{"type":"item_reference","id":"msg_1"}]}',
+        b'{"model":"m","input":[{"type":"code_interpreter_call","container_id":"cntr_1"}]}',
+        b'{"model":"m","input":"x","previous_response_id":"resp_1"}',
+        b'{"model":"m","input":"x","model":"n"}',
+        b'{"model":"m","input":"x","tools":[{"type":"mcp","type":"function"}]}',
+    ],
+)
+def test_what_is_only_counted_reaches_nothing_stored_either(body: bytes) -> None:
+    """The upstream would read it to count it."""
+    with pytest.raises(InvalidRequest):
+        request.read_counted(Dialect.RESPONSES, body)
+
+
+@pytest.mark.parametrize("dialect", [Dialect.MESSAGES, Dialect.RESPONSES])
+def test_what_is_only_counted_needs_no_more_than_its_input(dialect: Dialect) -> None:
+    turns = [{"role": "user", "content": "x"}, {"type": "message", "role": "user", "content": "y"}]
+    body = {"model": "m", "input": turns, "messages": turns}
+    assert request.read_counted(dialect, json.dumps(body).encode()).model == "m"
 
 
 @pytest.mark.parametrize(

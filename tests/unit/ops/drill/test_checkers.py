@@ -67,7 +67,10 @@ def answer(**changes: object) -> Answer:
 
 
 def served(*, usage: dict[str, object] = USAGE, usage_sent: bool = True) -> Served:
-    return Served(0, "openai", "c", "up_1", "m", True, 200, usage, usage_sent, USAGE, 10, tag="tag")
+    return Served(
+        0, "openai", "c", "up_1", "chat", "m", stream=True, usage=usage, usage_sent=usage_sent,
+        usage_made=USAGE, tokens_made=10, tag="tag",
+    )  # fmt: skip
 
 
 def sound() -> Evidence:

@@ -10,7 +10,8 @@ import pytest
 
 from corvus_proxy.dev.payments import chain, coins, hooks
 from corvus_proxy.money.amount import NANOS_PER_USD
-from corvus_proxy.settings import Upstream
+from corvus_proxy.settings import BrandSettings, Upstream
+from corvus_proxy.settings.sections import DemoSettings
 from corvus_proxy.shop.provider import (
     Forged,
     Opened,
@@ -199,6 +200,56 @@ async def test_a_refund_is_one_pull_payment(counter: Counter) -> None:
     first = await counter.btcpay.refund(paid, 5 * NANOS_PER_USD, "ref_1")
     assert await counter.btcpay.refund(paid, 5 * NANOS_PER_USD, "ref_1") == first
     assert await counter.btcpay.refund(paid, 5 * NANOS_PER_USD, "ref_2") != first
+
+
+async def test_a_refund_is_claimed_on_its_page(counter: Counter) -> None:
+    """Without an address there is nothing; with one it goes there, once; where that is, is told
+    whether the service is real or stands behind the site."""
+    found = await opened(counter)
+    counter.payments.control.act(found.reference, "pay")
+    paid = only(await counter.btcpay.standing(found.reference)).reference
+    name = await counter.btcpay.refund(paid, 5 * NANOS_PER_USD, "ref_1")
+    url = counter.btcpay.claim_url(name)
+    assert url == f"{counter.url}/pull-payments/{name}"
+    assert counter.payments.coins.pulls[name]["viewLink"] == url
+    async with httpx.AsyncClient(trust_env=False) as browser:
+        page = await browser.get(url)
+        assert "5.00 USD" in page.text
+        assert "form-action 'self';" in page.headers["content-security-policy"]
+        form = page.text.partition("<form")[2].partition("</form>")[0]
+        action = page.url.join(form.partition('action="')[2].partition('"')[0])
+        address = form.partition('value="')[2].partition('"')[0]
+        for wrong in ("", "1BoatSLRHtKNngkdXEeobR76b53LETtpyT", "bcrt1q<script>"):
+            again = await browser.post(action, data={"address": wrong})
+            assert (again.status_code, 'role="alert"' in again.text) == (422, True)
+        assert not counter.payments.coins.payouts
+        done = await browser.post(action, data={"address": address})
+        assert (done.status_code, action.join(done.headers["location"])) == (303, page.url)
+        assert address in (await browser.get(url)).text
+        assert (await browser.post(action, data={"address": address})).status_code == 422
+        assert (await browser.get(f"{counter.url}/pull-payments/nobody")).status_code == 404
+    [payout] = counter.payments.coins.payouts.values()
+    assert (payout["destination"], payout["originalAmount"]) == (address, "5.00")
+
+
+async def test_the_page_of_a_refund_stands_where_the_payer_gets_to(counter: Counter) -> None:
+    """At the service; in a demonstration, under the site."""
+    for demo, url, expected in (
+        (DemoSettings(), "https://pay.example/btcpay/", "https://pay.example/btcpay"),
+        (DemoSettings(enabled=True, payments_url="http://127.0.0.1:7"), "http://127.0.0.1:7",
+         "http://site.example/demo"),
+        (DemoSettings(enabled=True, payments_url="http://127.0.0.1:7"), "https://pay.example",
+         "https://pay.example"),
+    ):  # fmt: skip
+        settings = msgspec.structs.replace(
+            counter.settings,
+            demo=demo,
+            btcpay=msgspec.structs.replace(counter.settings.btcpay, url=url),
+            brand=BrandSettings(site_url="http://site.example"),
+        )
+        adapter = Btcpay(settings)
+        assert adapter.claim_url("pp1") == f"{expected}/pull-payments/pp1"
+        await adapter.close()
 
 
 async def test_a_refund_of_nothing_is_refused(counter: Counter) -> None:

@@ -273,6 +273,19 @@ async def test_refunds_and_disputes_are_told(service: Service, client: httpx.Asy
         assert "is disputed" in text
 
 
+async def test_a_refund_that_waits_for_an_address_has_its_link(
+    service: Service, client: httpx.AsyncClient
+) -> None:
+    """And is not said to be on its way."""
+    url = "https://coins.example/pull-payments/abc"
+    service.view = views.paid(refund="sent", refunds=[views.refund("sent", url)])
+    page = (await client.get(PATH)).text
+    assert f'<a class="button" href="{url}" rel="noreferrer">Name your address</a>' in page
+    assert "sent back by" not in words_of(page)
+    service.view = views.paid(refund="sent", refunds=[views.refund("sent")])
+    assert "Name your address" not in (await client.get(PATH)).text
+
+
 @pytest.mark.parametrize("path", ["", ".json", "/code"])
 async def test_a_wrong_token_is_no_page(
     service: Service, client: httpx.AsyncClient, path: str

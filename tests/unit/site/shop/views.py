@@ -107,6 +107,8 @@ def in_state(status: str, exception: str) -> OrderView:
     )
 
 
-def refund(state: str) -> RefundView:
+def refund(state: str, claim_url: str = "") -> RefundView:
     """A refund of five dollars."""
-    return RefundView("rf_1", 5 * USD, state, "re_77", "asked for", clock.utc_now(), None)
+    return RefundView(
+        "rf_1", 5 * USD, state, "re_77", claim_url, "asked for", clock.utc_now(), None
+    )

@@ -30,7 +30,7 @@ class Odd(NamedTuple):
 
 MISSING, CUT = "usage_missing", "upstream_cut_midstream"
 EARLY, LATE = "upstream_error_before_first_byte", "gateway_timeout"
-GONE = "upstream_unavailable"
+GONE, SHORT = "upstream_unavailable", "upstream_cut"
 REPORTS = (
     Odd("no_usage", MISSING),
     Odd("zero_usage", MISSING, "usage_zero"),
@@ -50,18 +50,18 @@ WHOLE = (
 STREAMED = (
     *REPORTS,
     Odd("lie=twice", "completed"),
-    Odd("error_body", EARLY, status=502, code="upstream_error"),
+    Odd("error_body", EARLY, status=502, code=GONE),
     Odd("no_answer", EARLY, status=502, code=GONE),
-    Odd("cut_after=0", EARLY, code=GONE),
+    Odd("cut_after=0", EARLY, code=SHORT),
     Odd("error_after=0", EARLY, code="*"),
     Odd("error_after=5", CUT, code="*"),
-    Odd("cut_late", CUT, code=GONE),
-    Odd("end_after=0", EARLY, code=GONE),
-    Odd("end_after=4", CUT, code=GONE),
+    Odd("cut_late", CUT, code=SHORT),
+    Odd("end_after=0", EARLY, code=SHORT),
+    Odd("end_after=4", CUT, code=SHORT),
     Odd("stall_after=0", LATE, code="upstream_timeout"),
     Odd("stall_after=6", LATE, code="upstream_timeout"),
     Odd("ttfb_ms=6000", EARLY, status=504, code="upstream_timeout"),
-    *(Odd(f"cut_after={at}", CUT, code=GONE) for at in range(1, TOKENS + 1)),
+    *(Odd(f"cut_after={at}", CUT, code=SHORT) for at in range(1, TOKENS + 1)),
 )
 
 
@@ -107,6 +107,11 @@ def wish_of(scene: Scene, model: tuple[str, str], odd: Odd, *, stream: bool) -> 
 
 def wrong_end(odd: Odd, answer: Answer, event: Event) -> str:
     """What of the answer or its event is other than it has to be."""
+    if answer.status != 200 and odd.code in (SHORT, "*"):
+        # It fell before the client had a byte: a plain error, after which another may be tried.
+        free = (event.outcome, event.delta_nanos) == (EARLY, 0)
+        plain = answer.code in (GONE, "upstream_overloaded")
+        return "" if plain and free else f"the client read {answer.status} {answer.code}"
     told = odd.code if odd.code != "*" else answer.code
     if (answer.status, answer.code) != (odd.status, told) or bool(told) != bool(odd.code):
         return f"the client read {answer.status} {answer.code or answer.broken}"

@@ -1,6 +1,5 @@
 """Keys by the key itself: sub-keys, a new secret, freezing, and what each may see."""
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
@@ -8,10 +7,9 @@ import msgspec
 import pytest
 
 from corvus_proxy import clock
-from corvus_proxy.account import keys as key_endpoints
+from corvus_proxy.account.managing import keys as key_endpoints
 from corvus_proxy.account.quote import Sold
 from corvus_proxy.account.routes import Account
-from corvus_proxy.books.db import Books
 from corvus_proxy.catalogue.book import Book
 from corvus_proxy.errors import (
     InvalidKey,
@@ -26,58 +24,14 @@ from corvus_proxy.errors import (
 from corvus_proxy.gateway import admission
 from corvus_proxy.sealing import unseal
 from corvus_proxy.service import keys
-from corvus_proxy.service.stores import Stores
 from corvus_proxy.settings import DatabaseSettings, Settings
 from corvus_proxy.shop import letters
 from corvus_proxy.shop import mail as mails
 from corvus_proxy.till.client import Till
 from corvus_proxy.till.reply import Ask, Charge
+from tests.unit.account.managing.calls import PEPPER, Api
 
 pytestmark = pytest.mark.anyio
-PEPPER = b"p" * 32
-
-
-class Sent:
-    """A client that has sent one request."""
-
-    def __init__(self, method: str, address: str, secret: str, body: Any) -> None:
-        self.method = method
-        self.path, _, query = address.partition("?")
-        self.query = query.encode()
-        self.headers = [(b"authorization", b"Bearer " + secret.encode())]
-        self._body = b"" if body is None else msgspec.json.encode(body)
-
-    async def body(self, bytes_max: int, timeout_s: float) -> bytes:
-        return self._body
-
-
-class Api:
-    """The account's endpoints as a client calls them."""
-
-    def __init__(self, stores: Stores, account: Account) -> None:
-        self.stores, self._account = stores, account
-
-    async def __call__(self, method: str, address: str, secret: str, body: Any = None) -> Any:
-        sent: Any = Sent(method, address, secret, body)
-        assert method in self._account.methods(sent.path), address
-        caller = admission.caller(sent.headers, PEPPER)
-        reply = await self._account.answer(sent, caller)
-        assert isinstance(reply.body, bytes)
-        return msgspec.json.decode(reply.body)
-
-
-@pytest.fixture
-async def api(valkey_till: Till, books: Books) -> AsyncIterator[Api]:
-    settings = Settings(database=DatabaseSettings(url=books._url))
-    sold = Sold(settings, lambda: Book(()), lambda family, dialect: True)
-    account = Account(settings, valkey_till, PEPPER, sold)
-    yield Api(Stores(valkey_till, books, PEPPER), account)
-    await account.close()
-
-
-@pytest.fixture
-async def made(api: Api) -> keys.Created:
-    return await keys.create(api.stores, credit_nanos=2_000_000_000, label="mine")
 
 
 async def sub(api: Api, made: keys.Created, **limits: Any) -> Any:
@@ -121,6 +75,30 @@ async def test_a_sub_key_from_its_making_to_its_end(api: Api, made: keys.Created
     listed = await api("GET", "/v1/keys", made.secret)
     assert [key["main"] for key in listed["data"]] == [True, False]
     assert "secret" not in str(listed)
+
+
+async def test_limits_a_minute_at_once_and_by_model(api: Api, made: keys.Created) -> None:
+    """Made, shown by key and to the key itself, changed each by itself, and refused by name."""
+    rates = {"requests_per_minute": 60, "tokens_per_minute": 10**6, "concurrency": 4}
+    found = await sub(api, made, **rates, models=["gpt-x", "claude-y"])
+    secret, path = found["secret"], f"/v1/keys/{found['key_id']}"
+    assert {name: found[name] for name in rates} == rates
+    assert found["models"] == ["gpt-x", "claude-y"]
+    own = await api("GET", "/v1/key", secret)
+    assert {name: own[name] for name in (*rates, "models")} == {**rates, "models": found["models"]}
+    changed = await api("PATCH", path, made.secret, {"concurrency": None, "models": ["other"]})
+    assert (changed["concurrency"], changed["requests_per_minute"]) == (None, 60)
+    assert changed["models"] == ["other"]
+    assert (await spend(api, made.wallet, secret, "req_1", 5)).reason == "model"
+    for name, value in (
+        ("requests_per_minute", 0), ("tokens_per_minute", -1), ("concurrency", 257),
+        ("concurrency", True), ("requests_per_minute", "60"), ("models", "gpt-x"),
+        ("models", ["a|b"]), ("models", ["a,b"]), ("models", [""]), ("models", ["m"] * 51),
+    ):  # fmt: skip
+        with pytest.raises(InvalidRequest) as caught:
+            await api("PATCH", path, made.secret, {name: value})
+        assert caught.value.param == name
+    assert await api("GET", path, made.secret) == changed
 
 
 async def test_a_sub_key_sees_and_changes_itself_alone(api: Api, made: keys.Created) -> None:

@@ -20,7 +20,7 @@ from corvus_proxy.books.db import BooksUnavailable
 from corvus_proxy.books.shop import mail
 from corvus_proxy.errors import LimitReached, NotFound, NotPermitted
 from corvus_proxy.gateway.front.endpoints import Reply
-from corvus_proxy.money.amount import parse_usd
+from corvus_proxy.money.period import Rates
 from corvus_proxy.sealing import seal
 from corvus_proxy.service import keys, owner
 from corvus_proxy.service.keys import UNCHANGED, KeyRecord
@@ -33,7 +33,7 @@ MAIL_PURPOSE = "mail"
 GRACE_MAX_S = 30 * 86_400
 TRIES_MAX, TRIES_S = 5, 60
 """Recovery codes that one wallet may try in so many seconds."""
-_LIMITS = ("label", "cap", "cap_nanos", "period", "expires_at")
+_LIMITS = ("label", "cap", "cap_nanos", "period", "expires_at", *Rates._fields)
 _WALLETS_MAX = 10_000
 _tries: dict[str, deque[float]] = {}
 _log = structlog.get_logger()
@@ -52,10 +52,11 @@ async def create(stores: Stores, ask: Ask) -> Reply:
     made = await keys.create_sub(
         stores,
         ask.caller.wallet,
-        label=_text(body, "label", ""),
-        cap_nanos=_cap(body),
-        period=_text(body, "period", "total"),
+        label=asking.word(body, "label", ""),
+        cap_nanos=asking.amount(body, "cap"),
+        period=asking.word(body, "period", "total"),
         expires_ms=_expires(body),
+        rates=Rates(**_rates(body)),
         actor=ask.look.key_id,
     )
     record = await _record(stores, ask, made.key_id)
@@ -68,7 +69,8 @@ async def show(stores: Stores, ask: Ask) -> Reply:
 
 
 async def change(stores: Stores, ask: Ask) -> Reply:
-    """`PATCH /v1/keys/{key_id}`: name, cap, period, end; `frozen` stops and starts it."""
+    """`PATCH /v1/keys/{key_id}`: name, cap, period, end, rates, models; `frozen` stops and
+    starts it."""
     key_id = ask.parts["key_id"]
     body = await asking.document(ask, (*_LIMITS, "frozen"))
     await _record(stores, ask, key_id)
@@ -80,10 +82,11 @@ async def change(stores: Stores, ask: Ask) -> Reply:
             stores,
             ask.caller.wallet,
             key_id,
-            label=_text(body, "label", "") if "label" in body else UNCHANGED,
-            cap_nanos=_cap(body) if {"cap", "cap_nanos"} & set(body) else UNCHANGED,
-            period=_text(body, "period", "total") if "period" in body else UNCHANGED,
+            label=asking.word(body, "label", "") if "label" in body else UNCHANGED,
+            cap_nanos=asking.amount(body, "cap") if {"cap", "cap_nanos"} & set(body) else UNCHANGED,
+            period=asking.word(body, "period", "total") if "period" in body else UNCHANGED,
             expires_ms=_expires(body) if "expires_at" in body else UNCHANGED,
+            rates=_rates(body),
             actor=ask.look.key_id,
         )
     if frozen is not None:
@@ -128,7 +131,7 @@ async def unfreeze(stores: Stores, ask: Ask) -> Reply:
     body = await asking.document(ask, ("recovery_code",))
     _take_try(ask.caller.wallet)
     stopped = await owner.unfreeze(
-        stores, ask.caller.wallet, _text(body, "recovery_code", ""), actor="code"
+        stores, ask.caller.wallet, asking.word(body, "recovery_code", ""), actor="code"
     )
     if stopped is None:
         raise NotPermitted(
@@ -165,28 +168,20 @@ def _iso(ms: int) -> str:
     return clock.iso_utc(datetime.fromtimestamp(ms / 1000, UTC))
 
 
-def _text(body: dict[str, Any], name: str, otherwise: str) -> str:
-    value = body.get(name, otherwise)
-    if not isinstance(value, str):
-        raise bad(name, "must be a text")
-    return value
-
-
-def _cap(body: dict[str, Any]) -> int | None:
-    """The cap in nanos, from either of its two forms; none is no cap."""
-    value, nanos = body.get("cap"), body.get("cap_nanos")
-    if value is not None and nanos is not None:
-        raise bad("cap_nanos", "cannot stand beside cap")
-    if nanos is not None:
-        if type(nanos) is not int:
-            raise bad("cap_nanos", "must be a whole number")
-        return nanos
-    if value is None:
-        return None
-    try:
-        return parse_usd(value if isinstance(value, str) else "")
-    except ValueError:
-        raise bad("cap", 'must be a text such as "5.00", in USD') from None
+def _rates(body: dict[str, Any]) -> dict[str, Any]:
+    """The fields of `Rates` that the body names; null is no limit."""
+    found: dict[str, Any] = {}
+    for name in (name for name in Rates._fields if name in body):
+        value = body[name]
+        if name == "models":
+            value = [] if value is None else value
+            if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+                raise bad(name, "must be a list of models, as GET /v1/models names them")
+            value = tuple(value)
+        elif value is not None and type(value) is not int:
+            raise bad(name, "must be a whole number, or null for no limit")
+        found[name] = value
+    return found
 
 
 def _expires(body: dict[str, Any]) -> int:

@@ -1,0 +1,1 @@
+"""Other gateways, installed apart and measured beside this one: `corvus bench --peers`."""

@@ -1,0 +1,26 @@
+"""What is measured: a function each, whose first sentence says what it is."""
+
+from collections.abc import Callable
+
+from bench.scenarios import holding, money, plain, streaming
+from bench.scenarios.base import QUICK, Bench, Plan
+
+SCENARIOS: dict[str, Callable[[Bench], None]] = {
+    "plain": plain.saturation,
+    "server": plain.server,
+    "rate": plain.rate,
+    "streams": streaming.few,
+    "streams640": streaming.many,
+    "rig": streaming.rig,
+    "bodies": plain.bodies,
+    "held": holding.held,
+    "stalled": holding.stalled,
+    "idle": holding.idle,
+    "large": holding.large,
+    "processes": plain.gateway_processes,
+    "wallets": money.wallets,
+    "killed": money.killed,
+    "million": money.million,
+}
+
+__all__ = ["QUICK", "SCENARIOS", "Bench", "Plan"]

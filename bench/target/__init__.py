@@ -1,0 +1,1 @@
+"""An operator's own running gateway, asked as a customer: `corvus bench --target URL`."""

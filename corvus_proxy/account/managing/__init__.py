@@ -1,0 +1,1 @@
+"""What a key changes by itself: keys of its wallet, and alarms."""

@@ -1,0 +1,1 @@
+"""What only the simulated OpenAI speaks: responses and embeddings."""

@@ -1,0 +1,1 @@
+"""What is OpenAI's alone: responses and embeddings."""

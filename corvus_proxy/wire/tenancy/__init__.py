@@ -1,0 +1,1 @@
+"""Many customers behind one upstream account: what of a request could reach another's."""

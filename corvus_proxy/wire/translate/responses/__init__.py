@@ -1,0 +1,1 @@
+"""Responses by way of chat: requests, answers, and thinking that travels through the client."""
