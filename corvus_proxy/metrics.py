@@ -143,7 +143,7 @@ FLUSH_S = 0.2
 """Figures of requests are so much behind."""
 
 
-class _Later:
+class _Gathered:
     """A child of a counter; what it is increased by is written with the next `flush`."""
 
     __slots__ = ("_child", "_more")
@@ -162,7 +162,7 @@ class _Later:
         self._child.inc(more)
 
 
-class _LaterSeconds:
+class _GatheredSeconds:
     """A child of a histogram over `_SECONDS`; its observations are written with the next `flush`,
     each bucket once."""
 
@@ -193,11 +193,11 @@ class _LaterSeconds:
 class _Waiting:
     """What is to be written, and the loop in which that is going to happen."""
 
-    children: ClassVar[list[_Later | _LaterSeconds]] = []
+    children: ClassVar[list[_Gathered | _GatheredSeconds]] = []
     loop: ClassVar[asyncio.AbstractEventLoop | None] = None
 
 
-def _wait_for_flush(one: _Later | _LaterSeconds) -> None:
+def _wait_for_flush(one: _Gathered | _GatheredSeconds) -> None:
     _Waiting.children.append(one)
     try:
         loop = asyncio.get_running_loop()
@@ -230,8 +230,8 @@ def flagged(family: str, flags: Iterable[str]) -> None:
 
 
 @cache
-def _attempts(family: str, credential: str, result: str) -> _Later:
-    return _Later(ATTEMPTS.labels(family, credential, result))
+def _attempts(family: str, credential: str, result: str) -> _Gathered:
+    return _Gathered(ATTEMPTS.labels(family, credential, result))
 
 
 def attempted(family: str, credential: str, result: str) -> None:
@@ -242,33 +242,33 @@ def attempted(family: str, credential: str, result: str) -> None:
 class _Family(NamedTuple):
     """The children that every request of one family counts on."""
 
-    charged: _Later
-    duration: _LaterSeconds
-    first_byte: _LaterSeconds
+    charged: _Gathered
+    duration: _GatheredSeconds
+    first_byte: _GatheredSeconds
 
 
 @cache
 def _family(family: str) -> _Family:
     return _Family(
-        _Later(CHARGED.labels(family)),
-        _LaterSeconds(DURATION.labels(family)),
-        _LaterSeconds(FIRST_BYTE.labels(family)),
+        _Gathered(CHARGED.labels(family)),
+        _GatheredSeconds(DURATION.labels(family)),
+        _GatheredSeconds(FIRST_BYTE.labels(family)),
     )
 
 
 @cache
-def _tokens(family: str, usage_class: str) -> _Later:
-    return _Later(TOKENS.labels(family, usage_class))
+def _tokens(family: str, usage_class: str) -> _Gathered:
+    return _Gathered(TOKENS.labels(family, usage_class))
 
 
 @cache
-def _requests(family: str, dialect: str, outcome: str) -> _Later:
-    return _Later(REQUESTS.labels(family, dialect, outcome))
+def _requests(family: str, dialect: str, outcome: str) -> _Gathered:
+    return _Gathered(REQUESTS.labels(family, dialect, outcome))
 
 
 @cache
-def _flags(family: str, flag: str) -> _Later:
-    return _Later(FLAGGED.labels(family, flag))
+def _flags(family: str, flag: str) -> _Gathered:
+    return _Gathered(FLAGGED.labels(family, flag))
 
 
 def answered(

@@ -71,7 +71,8 @@ class Till:
     def open(cls, url: str, *, timeout_ms: int, connections: int = 16) -> "Till":
         """A till over `url`; connects at the first call, so it opens while Redis is away.
 
-        Few connections on purpose: in a burst it costs longer to open another than to wait for one.
+        Scripts share one connection of their own; `connections` are for all other commands. Few on
+        purpose: in a burst it costs longer to open another than to wait for one.
         """
         pool = aioredis.BlockingConnectionPool.from_url(
             url,
@@ -455,8 +456,6 @@ class Till:
         try:
             async with asyncio.timeout(self._timeout_s + extra_s):
                 return await call
-        except NoScriptError:
-            raise
         except (TimeoutError, RedisConnectionError, OSError) as error:
             raise TillUnavailable(f"Redis: {error or 'no answer in time'}") from None
         except RuntimeError as error:
