@@ -23,7 +23,7 @@ from corvus_proxy.gateway.front.client import Client, Headers
 from corvus_proxy.settings import load
 from corvus_proxy.upstream.transport import Origin, Request
 
-ROUNDS, REQUESTS = 20, 500
+ROUNDS, REQUESTS = 400, 50
 _CONFIG = """
 [secrets]
 pepper_file = "{folder}/pepper"

@@ -14,6 +14,7 @@ from corvus_proxy.errors import (
 from corvus_proxy.gateway.admission import header
 from corvus_proxy.gateway.exchange import Ending, Exchange
 from corvus_proxy.gateway.front.client import ClientGone, Headers
+from corvus_proxy.gateway.front.patience import Patience
 from corvus_proxy.gateway.quoting import affordable_limit, input_estimate
 from corvus_proxy.gateway.stopping import Stopping
 from corvus_proxy.money.event import Meta, encode_meta
@@ -94,7 +95,7 @@ async def send(
         passed = HEADERS[exchange.asked.dialect]
     sent = lease.request(passed, edited_body(exchange))
     try:
-        async with WhileWanted(exchange, cancel_drain_s, stopping):
+        with WhileWanted(exchange, cancel_drain_s, stopping):
             answer = await lease.transport.open(lease.origin, sent, timeouts=timeouts)
     except TimedOut as error:
         raise UpstreamTimeout(
@@ -115,32 +116,29 @@ class WhileWanted:
     """Ends the block a short while after the client has gone, with ClientGone, or at once when the
     process has to end, with GatewayStopping."""
 
-    __slots__ = ("_drain_s", "_exchange", "_loop", "_patience", "_stopping", "_waiting")
+    __slots__ = ("_drain_s", "_exchange", "_patience", "_stopping")
 
     def __init__(self, exchange: Exchange, cancel_drain_s: float, stopping: Stopping) -> None:
         self._exchange = exchange
         self._drain_s = cancel_drain_s
         self._stopping = stopping
-        self._loop = asyncio.get_running_loop()
-        self._patience = asyncio.timeout(None)
-        self._waiting = True
+        self._patience = Patience(None)
 
-    async def __aenter__(self) -> None:
-        await self._patience.__aenter__()
+    def __enter__(self) -> None:
+        self._patience.__enter__()
         # Not kept here: a cycle for each request would be the garbage collector's to find.
         self._stopping.tell(self._stop)
         self._exchange.client.on_gone(self._gone)
 
-    async def __aexit__(
+    def __exit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._waiting = False
         self._stopping.tell_no_more(self._stop)
         try:
-            await self._patience.__aexit__(kind, error, trace)
+            self._patience.__exit__(kind, error, trace)
         except TimeoutError:
             if self._stopping.over:
                 raise GatewayStopping(
@@ -149,13 +147,11 @@ class WhileWanted:
             raise ClientGone from None
 
     def _stop(self) -> None:
-        self._patience.reschedule(self._loop.time())
+        self._patience.end_in(0)
 
     def _gone(self) -> None:
-        if self._waiting:
-            now_s = self._loop.time()
-            left_s = self._exchange.drain_left_s(now_s, self._drain_s)
-            self._patience.reschedule(now_s + left_s)
+        now_s = asyncio.get_running_loop().time()
+        self._patience.end_in(self._exchange.drain_left_s(now_s, self._drain_s))
 
 
 def is_event_stream(answer: Answer) -> bool:

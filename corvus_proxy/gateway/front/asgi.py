@@ -11,6 +11,7 @@ from typing import Any
 from corvus_proxy.errors import BodyTimeout, BodyTooLarge
 from corvus_proxy.gateway.front.client import Client, ClientGone, Headers
 from corvus_proxy.gateway.front.later import Later
+from corvus_proxy.gateway.front.patience import Patience
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -55,7 +56,7 @@ class AsgiClient:
 
     async def body(self, bytes_max: int, timeout_s: float) -> bytes:
         try:
-            async with asyncio.timeout(timeout_s):
+            with Patience(timeout_s):
                 return await self._read_body(bytes_max)
         except TimeoutError:
             raise BodyTimeout(f"The request body did not arrive within {timeout_s:g} s.") from None

@@ -69,7 +69,7 @@ async def begin(
     relay, loop = settings.relay, asyncio.get_running_loop()
     since_s = loop.time()
     try:
-        async with WhileWanted(exchange, relay.cancel_drain_s, stopping):
+        with WhileWanted(exchange, relay.cancel_drain_s, stopping):
             try:
                 async with asyncio.timeout(relay.keepalive_s) as patience:
                     await _read_ahead(exchange, answer, ahead, patience, settings.pool.holdback_ms)
