@@ -109,7 +109,8 @@ def read(report: Report, wanted: Wanted, *, has_output: bool) -> Reading:
     told += _about_cache(usage, wanted) + _about_model(report, wanted)
     if usage.searches and not wanted.model.price.base.searches:
         told += ("usage_unpriced",)
-    return Reading(usage, None, blank, tuple(dict.fromkeys(flags + told)))
+    flags += told
+    return Reading(usage, None, blank, tuple(dict.fromkeys(flags)) if flags else ())
 
 
 def _started(report: Report, wanted: Wanted, blank: Usage) -> Usage | None:

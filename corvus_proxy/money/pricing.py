@@ -58,15 +58,16 @@ def lines(usage: Usage, price: Price) -> list[Line]:
     two have one name."""
     rates = price.rates(usage.input_total, usage.terms)
     if usage.parts:
-        found = _lines_of_parts(usage, price)
+        found = [line for line in _lines_of_parts(usage, price) if line.count]
     else:
         found = [
             Line(name, count, getattr(rates, name))
             for name in CLASSES
             if (count := getattr(usage, name))
         ]
-    found.append(Line("searches", usage.searches, rates.searches))
-    return [line for line in found if line.count]
+    if usage.searches:
+        found.append(Line("searches", usage.searches, rates.searches))
+    return found
 
 
 def _lines_of_parts(usage: Usage, price: Price) -> list[Line]:
@@ -89,8 +90,20 @@ def _lines_of_parts(usage: Usage, price: Price) -> list[Line]:
 
 
 def charge(usage: Usage, price: Price) -> int:
-    """Nanos that `usage` costs at `price`."""
-    return round_to_nanos(sum(line.amount_picos for line in lines(usage, price)))
+    """Nanos that `usage` costs at `price`: the sum of its `lines`, rounded once."""
+    if usage.parts:
+        return round_to_nanos(sum(line.amount_picos for line in lines(usage, price)))
+    # The same sum without a list of lines: every request is charged, and costed, by this.
+    rates = price.rates(usage.input_total, usage.terms)
+    return round_to_nanos(
+        usage.input * rates.input
+        + usage.cache_read * rates.cache_read
+        + usage.cache_write_5m * rates.cache_write_5m
+        + usage.cache_write_1h * rates.cache_write_1h
+        + usage.cache_write_other * rates.cache_write_other
+        + usage.output * rates.output
+        + usage.searches * rates.searches
+    )
 
 
 def at_cost(usage: Usage) -> Usage:

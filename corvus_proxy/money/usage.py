@@ -268,7 +268,7 @@ def _is_redeemed(counts: Mapping[str, Any]) -> bool:
 
 
 def _count(counts: Mapping[str, Any], name: str) -> int:
-    if not isinstance(counts, Mapping):
+    if type(counts) is not dict and not isinstance(counts, Mapping):
         raise UsageInvalid(f"the counts around {name} are not an object")
     value = counts.get(name)
     if value is None:

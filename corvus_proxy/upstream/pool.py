@@ -174,7 +174,8 @@ class Pool:
                 self._look_after(row.member, now_s)
         session = sought.session and family.encode() + sought.session
         pin = self._pins.get(session) if session else None
-        rows = [row for row in rows if row.member.name not in sought.tried]
+        if sought.tried:
+            rows = [row for row in rows if row.member.name not in sought.tried]
         if sought.strangers:
             rows = [row for row in rows if row.member.provider not in sought.strangers]
         elif sought.signed and pin is not None:
@@ -224,8 +225,8 @@ class Pool:
                 if row.member.awaits_trial():
                     return row
         takers = [row for row in rows if row.member.takes()]
-        if not takers:
-            return None
+        if len(takers) < 2:
+            return takers[0] if takers else None
         if not session:
             return _by_turns(takers)
         uncrowded = [row for row in takers if not _is_crowded(row, takers)] or takers

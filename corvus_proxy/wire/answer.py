@@ -90,23 +90,23 @@ def _read_chat(body: bytes) -> Whole:
     found = _CHAT.decode(body)
     part = bytes(found.choices)
     said, reason = _chat_says(part)
-    whole = _whole(found, part, reason, said=said)
-    return whole._replace(id=plain_word(found.id or ""), tier=found.service_tier or "")
+    return _whole(found, part, reason, said=said, tier=found.service_tier or "")
 
 
 def _read_messages(body: bytes) -> Whole:
     found = _MESSAGES.decode(body)
-    whole = _whole(found, bytes(found.content), found.stop_reason or "")
-    return whole._replace(id=plain_word(found.id or ""))
+    return _whole(found, bytes(found.content), found.stop_reason or "")
 
 
 def _read_response(body: bytes) -> Whole:
     found = _RESPONSE.decode(body)
     reason = found.incomplete_details.reason if found.incomplete_details else ""
-    return _whole(found, bytes(found.output), reason or "")._replace(
-        id=plain_word(found.id or ""),
+    return _whole(
+        found,
+        bytes(found.output),
+        reason or "",
         tier=found.service_tier or "",
-        tool_usage=found.tool_usage,
+        tools=found.tool_usage,
     )
 
 
@@ -116,10 +116,20 @@ def _read_embeddings(body: bytes) -> Whole:
     return _whole(found, b"", "", said=_says(bytes(found.data)))
 
 
-def _whole(found: Any, part: bytes, reason: str, *, said: bool | None = None) -> Whole:
+def _whole(
+    found: Any,
+    part: bytes,
+    reason: str,
+    *,
+    said: bool | None = None,
+    tier: str = "",
+    tools: Mapping[str, Any] | None = None,
+) -> Whole:
     is_error = bool(found.error) and found.usage is None
     said = _says(part) if said is None else said
-    return Whole("", found.usage, said, part, reason, is_error, found.model or "")
+    name = plain_word(getattr(found, "id", None) or "")
+    model = found.model or ""
+    return Whole(name, found.usage, said, part, reason, is_error, model, tier, tools)
 
 
 def _says(part: bytes) -> bool:

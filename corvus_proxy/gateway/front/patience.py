@@ -40,9 +40,10 @@ class Patience:
         _waiting.discard(self)
         task, self._task = self._task, None
         # As asyncio.timeout: another's cancelling goes before ours.
-        if self._ended and task is not None and task.uncancel() <= self._cancelling:
-            if kind is asyncio.CancelledError:
-                raise TimeoutError from error
+        if not self._ended or task is None:
+            return
+        if task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
+            raise TimeoutError from error
 
     def end_in(self, limit_s: float) -> None:
         """The time is over so many seconds from now; at once with 0. Harmless after the block."""
