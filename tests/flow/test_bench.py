@@ -9,8 +9,11 @@ from tests.stack import corvus
 def test_a_scenario_is_measured_and_shown(tmp_path: Path) -> None:
     """Raw runs of every subject in one file, nothing failed; what was quick is no result."""
     folder = tmp_path / "results"
-    corvus("bench", "rate", "--quick", "--seconds", "0.5", "--folder", str(folder))
+    copy = tmp_path / "copy.json"
+    words = ("--seconds", "0.5", "--folder", str(folder), "--json", str(copy))
+    corvus("bench", "rate", "--quick", *words)
     (attempt,) = results.read(folder)
+    assert copy.read_bytes() == (folder / attempt.name).read_bytes()
     assert [run.failed for run in attempt.runs] == [""] * len(attempt.runs)
     by_subject = {run.subject: results.figures(run) for run in attempt.runs}
     assert {"direct", "corvus"} <= set(by_subject)

@@ -1,6 +1,7 @@
 """`corvus up`, `down`, `test`, `bench` and the roles: what starts something."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -71,6 +72,7 @@ def bench(
     rounds: int = 0,
     render: bool = False,
     folder: Path = Path("bench/results"),
+    json: Path | None = None,
     peers: bool = False,
     target: str = "",
     key: str = "",
@@ -88,6 +90,7 @@ def bench(
     rounds: Runs of each kind; 0: three, and five of what the budgets are judged by.
     render: Write RESULTS.md beside the folder, and its plots, from all results in it.
     folder: Where results are kept.
+    json: A copy of this call's results.
     peers: Install nginx, LiteLLM and Portkey apart, and measure them beside this gateway.
     target: Measure the gateway that runs at this address instead, as its customers have it.
     key: With --target: whose money is spent; it is written nowhere.
@@ -114,11 +117,12 @@ def bench(
         from bench.peers.run import main as measure_peers
 
         made = measure_peers(folder=folder, quick=quick, seconds=seconds, rounds=rounds)
-        sys.stdout.write(f"{made}\n")
-        return
-    from bench.run import main
+    else:
+        from bench.run import main
 
-    made = main(list(scenarios), folder=folder, quick=quick, seconds=seconds, rounds=rounds)
+        made = main(list(scenarios), folder=folder, quick=quick, seconds=seconds, rounds=rounds)
+    if json is not None:
+        shutil.copyfile(made, json)
     sys.stdout.write(f"{made}\n")
 
 
