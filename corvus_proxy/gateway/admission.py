@@ -137,8 +137,9 @@ def find_sold(book: Book, serves: Serves, name: str) -> Model:
 
 def find_model(book: Book, serves: Serves, name: str, dialect: Dialect) -> Model:
     """The model that `name` means on this path. Raises NotFound, WrongDialect, Unpriced."""
-    model = find_sold(book, serves, name)
-    if asked_in(model, serves, dialect) is None:
+    model = book.find(name)
+    if model is None or asked_in(model, serves, dialect) is None:
+        model = find_sold(book, serves, name)
         hint = " or ".join(f"use POST {path}" for path in paths_of(model, serves))
         raise WrongDialect(f"{model.slug} is not served on this path: {hint}.", param="model")
     return model
