@@ -1,7 +1,8 @@
 """Builds the compiled scanners; everything else stands in pyproject.toml.
 
 `python setup.py build_ext --inplace` by hand; with CORVUS_DEBUG=1 the undefined-behaviour sanitiser
-watches them, and the first finding ends the process.
+watches them, and the first finding ends the process. They then scan eight bytes at a time, as on a
+processor without SSE2.
 """
 
 import os
@@ -14,7 +15,7 @@ COMPILE = ["-O3", "-fno-strict-aliasing"]
 LINK: list[str] = []
 if os.environ.get("CORVUS_DEBUG") == "1":
     LINK = ["-fsanitize=undefined", "-fno-sanitize-recover=undefined"]
-    COMPILE = ["-O1", "-g", "-fno-strict-aliasing", *LINK]
+    COMPILE = ["-O1", "-g", "-fno-strict-aliasing", "-DCORVUS_PORTABLE", *LINK]
 
 # Other flags are a reason to build again, which distutils would not see.
 FLAGS = Path("build", "flags")

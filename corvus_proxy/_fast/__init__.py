@@ -6,7 +6,7 @@ obvious one lives in tests/oracle.
 """
 
 try:
-    from corvus_proxy._fast.body import BodyScan, scan_body, scan_members
+    from corvus_proxy._fast.body import BodyScan, member_quarters, scan_body, scan_members
     from corvus_proxy._fast.resp import pack
     from corvus_proxy._fast.stream import StreamMeter
 except ImportError as error:
@@ -15,4 +15,4 @@ except ImportError as error:
         " python setup.py build_ext --inplace"
     ) from error
 
-__all__ = ["BodyScan", "StreamMeter", "pack", "scan_body", "scan_members"]
+__all__ = ["BodyScan", "StreamMeter", "member_quarters", "pack", "scan_body", "scan_members"]

@@ -36,6 +36,9 @@ class BodyScan:
     """A member cache_control that is not null stands somewhere."""
     thinking_history: bool
     """A content block of type thinking or redacted_thinking stands somewhere."""
+    signed_history: bool
+    """A member `signature` or `encrypted_content` says something: what only the provider that made
+    it reads."""
     stored: bool
     """A turn names something that is stored at the upstream: a member `file_id` or `container_id`
     with a text in it, in a content block, in its source or directly in one of its objects, or an
@@ -56,6 +59,10 @@ def scan_body(data: bytes) -> BodyScan:
 
 def scan_members(data: bytes, start: int, end: int) -> tuple[dict[str, Place], tuple[str, ...]]:
     """Members and duplicates of the object in `data[start:end]`. Raises ValueError."""
+
+def member_quarters(data: bytes, start: int, end: int) -> int:
+    """Quarter tokens of the member `data[start:end]`, name and value, as the only one of its
+    object. Raises ValueError."""
 
 class StreamMeter:
     """Reads an SSE stream as it passes, chunk by chunk, cut anywhere. Never raises for its bytes.

@@ -22,6 +22,35 @@ from corvus_proxy._fast.escapes cimport code_unit, discount, string_end
 from corvus_proxy._fast.quarters cimport fill_quarter_tokens, quarter_tokens
 from corvus_proxy._fast.scan cimport Classes, count_classes, escaped, is_space, same
 
+
+cdef extern from *:
+    """
+    #include <string.h>
+    typedef unsigned char corvus_bytes __attribute__((vector_size(16)));
+
+    /* Whether a byte is of neither alphabet of base64 nor a backslash. Sixteen at a time by hand:
+       of this many comparisons a compiler makes no vectors by itself. */
+    static int corvus_not_base64(const unsigned char *data, Py_ssize_t size) {
+        corvus_bytes c, right = (corvus_bytes){0} == 0;
+        unsigned long long halves[2];
+        Py_ssize_t at;
+        for (at = 0; at < size; at += 16) {
+            if (size - at >= 16) {
+                memcpy(&c, data + at, 16);
+            } else {
+                c = (corvus_bytes){0} + 'A';
+                memcpy(&c, data + at, size - at);
+            }
+            right &= (corvus_bytes)((c | 0x20) - 'a' < 26) | (corvus_bytes)(c - '/' < 11)
+                | (corvus_bytes)(c == '+') | (corvus_bytes)(c == '-') | (corvus_bytes)(c == '_')
+                | (corvus_bytes)(c == '=') | (corvus_bytes)(c == 92);
+        }
+        memcpy(halves, &right, 16);
+        return ~(halves[0] & halves[1]) != 0;
+    }
+    """
+    bint corvus_not_base64(const unsigned char *data, Py_ssize_t size) nogil
+
 cdef enum:
     DEPTH_MAX = 512
     BASE64_MIN = 64       # shorter strings are text, whatever they look like
@@ -63,6 +92,7 @@ cdef enum:
     W_SPOKEN = 21         # audio: an answer of before
     W_TTL = 22
     W_LONG = 23           # 12h
+    W_SIGNATURE = 24      # signature, encrypted_content
 
     # What a container is, by the way to it.
     R_OTHER = 0
@@ -101,7 +131,8 @@ cdef struct Walk:
     Py_ssize_t value_at     # its value's first byte
     Py_ssize_t value_end    # behind the last byte of the last value that ended
     bint awaits_value       # a name has been read, its value has not begun
-    Classes classes         # corrections to the classes of the raw bytes
+    Py_ssize_t counted      # classes holds what stands before this, but for media …
+    Classes classes         # … and corrections to the classes of the raw bytes
     Py_ssize_t quarter_tokens  # the same for them
     Py_ssize_t images
     Py_ssize_t documents
@@ -113,6 +144,7 @@ cdef struct Walk:
     bint cache_control
     bint thinking_history
     bint stored
+    bint signed_history
     bint long_cache
     bint types_twice
     bint tools_twice
@@ -133,6 +165,7 @@ cdef class BodyScan:
     cdef readonly tuple image_places     # (start, end) of the first images
     cdef readonly bint cache_control     # a cache_control that is not null stands somewhere
     cdef readonly bint thinking_history  # a block of type (redacted_)thinking stands somewhere
+    cdef readonly bint signed_history    # a signature or sealed content of a provider stands somewhere
     cdef readonly bint stored            # a turn names what is stored at the upstream
     cdef readonly bint long_cache        # a ttl of 12h stands somewhere
     cdef readonly str repeated           # type or tools, if one object has it more than once
@@ -183,6 +216,8 @@ cdef int word_of(const unsigned char *data, Py_ssize_t size) noexcept nogil:
             return W_IMAGE_URL
         if memcmp(data, b"video_url", 9) == 0:
             return W_VIDEO
+        if memcmp(data, b"signature", 9) == 0:
+            return W_SIGNATURE
         return W_FILE_DATA if memcmp(data, b"file_data", 9) == 0 else W_OTHER
     if size == 11:
         if memcmp(data, b"input_audio", 11) == 0:
@@ -198,6 +233,8 @@ cdef int word_of(const unsigned char *data, Py_ssize_t size) noexcept nogil:
         return W_CACHE
     if same(data, size, b"computer_screenshot", 19):
         return W_IMAGE
+    if same(data, size, b"encrypted_content", 17):
+        return W_SIGNATURE
     return W_THINKING if same(data, size, b"redacted_thinking", 17) else W_OTHER
 
 
@@ -227,29 +264,24 @@ cdef int word_in(const unsigned char *data, Py_ssize_t size) noexcept nogil:
 
 cdef bint is_base64(const unsigned char *data, Py_ssize_t size) noexcept nogil:
     r"""Whether no byte can be prose: the two alphabets of base64, `/` perhaps written `\/`."""
-    cdef Py_ssize_t at = 0, block, i
-    cdef unsigned char c, wrong, slashes = 0
+    cdef const unsigned char *slash
+    cdef Py_ssize_t at = 0
     while at < size:
-        block = min(size - at, 4096)
-        wrong = 0
-        for i in range(block):
-            c = data[at + i]
-            slashes |= c == 92
-            wrong |= not (
-                (<unsigned char>((c | 0x20) - 97) < 26) | (<unsigned char>(c - 47) < 11)
-                | (c == 43) | (c == 45) | (c == 95) | (c == 61) | (c == 92)
-            )
-        if wrong:
+        if corvus_not_base64(data + at, min(size - at, 4096)):
             return False
-        at += block
-    if slashes:
-        at = 0
-        while at < size:
-            if data[at] == 92:
-                at += 1
-                if at >= size or data[at] != 47:
-                    return False
+        at += 4096
+    at = 0
+    while at < size:
+        if data[at] == 92:
             at += 1
+            if at >= size or data[at] != 47:
+                return False
+            at += 1
+        else:
+            slash = <const unsigned char *>memchr(data + at, 92, size - at)
+            if slash == NULL:
+                return True
+            at = slash - data
     return True
 
 
@@ -268,18 +300,34 @@ cdef Py_ssize_t media_offset(const unsigned char *data, Py_ssize_t size) noexcep
     return at + 1 if is_base64(data + at + 1, size - at - 1) else -1
 
 
+cdef void count_to(
+    Walk *walk, const unsigned char *data, Py_ssize_t at, Py_ssize_t size
+) noexcept nogil:
+    """Counts what stands before `at` and is not counted yet, and what the byte at it costs."""
+    cdef Py_ssize_t before = max(walk.counted - 1, 0)
+    count_classes(data + walk.counted, at - walk.counted, &walk.classes)
+    walk.quarter_tokens += quarter_tokens(PAIRS, data + before, min(at + 1, size) - before)
+    walk.counted = at
+
+
 cdef void leave_out(Walk *walk, const unsigned char *data, Frame *block) noexcept nogil:
-    """Takes a block's media off the classes."""
-    cdef Py_ssize_t i, slashes = 0
-    discount(data + block.media_at, block.media_size, &walk.classes)
-    walk.quarter_tokens -= quarter_tokens(PAIRS, data + block.media_at, block.media_size)
-    for i in range(block.media_size):
-        slashes += data[block.media_at + i] == 92
+    """Takes a block's media off the classes: it is passed over, or discounted where what stands
+    behind it has been counted already (media of a block inside this one)."""
+    cdef Py_ssize_t i, slashes = 0, end = block.media_at + block.media_size
+    if block.media_size > 0 and block.media_at >= walk.counted:
+        count_to(walk, data, block.media_at, end)
+        walk.counted = end
+    else:
+        discount(data + block.media_at, block.media_size, &walk.classes)
+        walk.quarter_tokens -= quarter_tokens(PAIRS, data + block.media_at, block.media_size)
+    if memchr(data + block.media_at, 92, block.media_size) != NULL:
+        for i in range(block.media_size):
+            slashes += data[block.media_at + i] == 92
     walk.classes.symbols += slashes  # string_end has taken one of each pair already
     walk.media_bytes += block.media_size - slashes
     if (block.type == W_IMAGE or block.type == W_IMAGE_URL) and walk.places < PLACES_MAX:
         walk.image_starts[walk.places] = block.media_at
-        walk.image_ends[walk.places] = block.media_at + block.media_size
+        walk.image_ends[walk.places] = end
         walk.places += 1
 
 
@@ -334,6 +382,8 @@ cdef void take_string(
         take_type(walk, frame, word_in(data + at, size))
     elif name == W_FILE_ID:
         walk.stored |= in_turn(walk)
+    elif name == W_SIGNATURE:
+        walk.signed_history |= size > 0
     elif name == W_TTL:
         walk.long_cache |= frame.role != R_DATA and word_in(data + at, size) == W_LONG
     elif name == W_DATA and (frame.role == R_SOURCE or frame.role == R_INNER):
@@ -536,8 +586,8 @@ cdef void begin(Walk *walk) noexcept nogil:
     walk.frames[0].wants_name = walk.awaits_value = False
     walk.classes.letters = walk.classes.symbols = walk.classes.non_ascii = 0
     walk.images = walk.documents = walk.audio = walk.media_bytes = 0
-    walk.places = walk.quarter_tokens = 0
-    walk.cache_control = walk.thinking_history = walk.stored = False
+    walk.places = walk.quarter_tokens = walk.counted = 0
+    walk.cache_control = walk.thinking_history = walk.stored = walk.signed_history = False
     walk.long_cache = walk.types_twice = walk.tools_twice = False
 
 
@@ -551,12 +601,10 @@ def scan_body(bytes data not None):
     begin(&walk)
     walk_object(data, 0, size, &walk, scan)
     if size < NOGIL_MIN:
-        count_classes(text, size, &walk.classes)
-        walk.quarter_tokens += quarter_tokens(PAIRS, text, size)
+        count_to(&walk, text, size, size)
     else:
         with nogil:
-            count_classes(text, size, &walk.classes)
-            walk.quarter_tokens += quarter_tokens(PAIRS, text, size)
+            count_to(&walk, text, size, size)
     scan.letters = walk.classes.letters
     scan.symbols = walk.classes.symbols
     scan.non_ascii = walk.classes.non_ascii
@@ -571,6 +619,7 @@ def scan_body(bytes data not None):
     scan.cache_control = walk.cache_control
     scan.thinking_history = walk.thinking_history
     scan.stored = walk.stored
+    scan.signed_history = walk.signed_history
     scan.long_cache = walk.long_cache
     scan.repeated = "type" if walk.types_twice else ("tools" if walk.tools_twice else "")
     return scan
@@ -583,5 +632,20 @@ def scan_members(bytes data not None, Py_ssize_t start, Py_ssize_t end):
     if not 0 <= start <= end <= PyBytes_GET_SIZE(data):
         raise ValueError("the range lies outside the body")
     begin(&walk)
+    walk.counted = start
     walk_object(data, start, end, &walk, scan)
     return scan.members, scan.duplicates
+
+
+def member_quarters(bytes data not None, Py_ssize_t start, Py_ssize_t end):
+    """See the stub."""
+    cdef const unsigned char *text = <const unsigned char *>PyBytes_AS_STRING(data)
+    if not 0 <= start < end <= PyBytes_GET_SIZE(data):
+        raise ValueError("the range lies outside the body")
+    if memchr(text + start, 92, end - start) != NULL:
+        return scan_body(b"{%b}" % data[start:end]).quarter_tokens
+    return (
+        PAIRS[123 | (text[start] << 8)]
+        + quarter_tokens(PAIRS, text + start, end - start)
+        + PAIRS[text[end - 1] | (125 << 8)]
+    )

@@ -1,44 +1,19 @@
 # Where a JSON string of a body ends, and what its escapes count; code in a prompt is full of both.
 
 from libc.stdint cimport uint64_t
-from libc.string cimport memcpy
 
 from corvus_proxy._fast.quarters cimport quarter_tokens
-from corvus_proxy._fast.scan cimport Classes, count_classes, count_escape, hex_digit, plain_end
+from corvus_proxy._fast.scan cimport (
+    Classes, __builtin_ctzll, corvus_letters, corvus_places, count_classes, count_escape,
+    hex_digit, plain_end)
 
 
-cdef extern from *:
-    int __builtin_popcountll(unsigned long long word) nogil
-
-
-cdef inline uint64_t gather(uint64_t word) noexcept nogil:
-    """The high bits of a word's eight bytes as its low eight bits."""
-    return (((word >> 7) & <uint64_t>0x0101010101010101u) * <uint64_t>0x0102040810204080u) >> 56
-
-
-cdef inline uint64_t places(const unsigned char *block, unsigned char byte) noexcept nogil:
-    """A bit for each of 64 bytes: whether it is that one."""
-    cdef uint64_t lows = 0x7F7F7F7F7F7F7F7Fu, ones = 0x0101010101010101u
-    cdef uint64_t word, found = 0
-    cdef int i
-    for i in range(8):
-        memcpy(&word, block + 8 * i, 8)
-        word ^= ones * byte
-        found |= gather(~(((word & lows) + lows) | word)) << (8 * i)
-    return found
-
-
-cdef inline uint64_t letter_places(const unsigned char *block) noexcept nogil:
-    """A bit for each of 64 bytes: whether it is an ASCII letter."""
-    cdef uint64_t lows = 0x7F7F7F7F7F7F7F7Fu, ones = 0x0101010101010101u
-    cdef uint64_t word, lower, found = 0
-    cdef int i
-    for i in range(8):
-        memcpy(&word, block + 8 * i, 8)
-        lower = (word | (ones * 32)) & lows
-        lower = (lower + ones * (128 - 97)) & ~(lower + ones * (128 - 123)) & ~word
-        found |= gather(lower) << (8 * i)
-    return found
+cdef inline Py_ssize_t ones(uint64_t word) noexcept nogil:
+    """How many bits are set; without the processor's own word for it, which not every one has."""
+    word -= (word >> 1) & <uint64_t>0x5555555555555555u
+    word = (word & <uint64_t>0x3333333333333333u) + ((word >> 2) & <uint64_t>0x3333333333333333u)
+    word = (word + (word >> 4)) & <uint64_t>0x0F0F0F0F0F0F0F0Fu
+    return (word * <uint64_t>0x0101010101010101u) >> 56
 
 
 cdef inline uint64_t escaped_places(uint64_t backslashes, uint64_t *carry) noexcept nogil:
@@ -64,17 +39,18 @@ cdef inline Py_ssize_t pass_blocks(
     """
     cdef uint64_t escaped, ends, before, carry = 0
     while size - at >= 64:
-        escaped = escaped_places(places(data + at, 92), &carry)
-        ends = (places(data + at, 34) & ~escaped) | (places(data + at, 117) & escaped)
+        escaped = escaped_places(corvus_places(data + at, 92), &carry)
+        ends = (
+            (corvus_places(data + at, 34) & ~escaped) | (corvus_places(data + at, 117) & escaped))
         before = (ends & (0 - ends)) - 1  # all that stand before the first one; all if none does
         escaped &= before
         if escaped:
-            before = __builtin_popcountll(escaped & letter_places(data + at))
+            before = ones(escaped & corvus_letters(data + at))
             out.letters -= before
             out.symbols += before
-            out.symbols -= __builtin_popcountll(escaped)
+            out.symbols -= ones(escaped)
         if ends:
-            at += __builtin_popcountll((ends & (0 - ends)) - 1)
+            at += __builtin_ctzll(ends)
             return at if data[at] == 34 else at - 1
         at += 64
     return at - <Py_ssize_t>carry

@@ -51,6 +51,7 @@ class Found(NamedTuple):
     media_bytes: int
     cache_control: bool
     thinking_history: bool
+    signed_history: bool
     stored: bool
     long_cache: bool
     repeated: str
@@ -86,6 +87,13 @@ def read(body: bytes) -> Found:
             for member in node.members or ()
         ),
         thinking_history=any(t in ("thinking", "redacted_thinking") for t in types),
+        signed_history=any(
+            member.name in ("signature", "encrypted_content")
+            and member.node.is_text
+            and member.node.value != ""
+            for node in _all_objects(top)
+            for member in node.members or ()
+        ),
         stored=any(_names_stored(top)),
         long_cache=any(_long_ttl(node) for node in _outside_of_data(top)),
         repeated=next(

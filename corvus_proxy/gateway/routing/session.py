@@ -14,7 +14,7 @@ from corvus_proxy.wire.request import session_word
 PROMPT_BYTES = 1024
 """How much of a prompt tells a session."""
 SESSION_HEADERS = (b"x-claude-code-session-id", b"session-id")
-_SIGNATURE = re.compile(rb'"(?:signature|encrypted_content)"\s*:\s*"[^"]')
+_PROMPT_MEMBERS = ("instructions", "system", "messages", "input")
 _ANSWER = re.compile(rb'"role"\s*:\s*"assistant"')
 
 
@@ -22,12 +22,6 @@ def session_of(exchange: Exchange) -> bytes:
     """The session's digest, 16 bytes."""
     word = _word(exchange)
     return hashlib.blake2b(b"%b\0%b" % (exchange.wallet.encode(), word), digest_size=16).digest()
-
-
-def is_signed(body: bytes) -> bool:
-    """Whether a history carries signatures or sealed reasoning of its provider. Text that looks so
-    does not count: its quotes are escaped."""
-    return _SIGNATURE.search(body) is not None
 
 
 def _word(exchange: Exchange) -> bytes:
@@ -41,14 +35,13 @@ def _word(exchange: Exchange) -> bytes:
     if word:
         return word
     return b"\0".join(
-        _beginning(body, *members[name][1:])
-        for name in ("instructions", "system", "messages", "input")
-        if name in members
+        [_beginning(body, members[name]) for name in _PROMPT_MEMBERS if name in members]
     )
 
 
-def _beginning(body: bytes, start: int, end: int) -> bytes:
+def _beginning(body: bytes, place: tuple[int, int, int]) -> bytes:
     """A member's first bytes, up to the first answer of the model: what every turn has alike."""
+    _, start, end = place
     end = min(end, start + PROMPT_BYTES)
     answer = _ANSWER.search(body, start, end)
     if answer is not None:

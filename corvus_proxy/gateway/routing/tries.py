@@ -12,7 +12,7 @@ from types import TracebackType
 
 from corvus_proxy.errors import UpstreamFault, UpstreamOverloaded
 from corvus_proxy.gateway.exchange import Exchange
-from corvus_proxy.gateway.routing.session import is_signed, session_of
+from corvus_proxy.gateway.routing.session import session_of
 from corvus_proxy.money.outcome import Outcome
 from corvus_proxy.settings import PoolSettings
 from corvus_proxy.upstream.pool import Pool
@@ -39,7 +39,7 @@ class Tries:
         self._exchange = exchange
         self._pool = pool
         self._tries_max = settings.tries
-        self._sought = Sought(session_of(exchange), is_signed(exchange.body))
+        self._sought = Sought(session_of(exchange), exchange.asked.scan.signed_history)
         self._failed: UpstreamFault | None = None
         self.wanted = True
         """Whether the block is to be run, again."""

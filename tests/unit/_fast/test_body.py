@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corvus_proxy._fast import scan_body, scan_members
+from corvus_proxy._fast import member_quarters, scan_body, scan_members
 from tests.oracle import body_oracle, dense
 
 PIXELS = base64.b64encode(bytes(range(256)) * 2).decode()
@@ -17,13 +17,13 @@ URL = f"data:image/png;base64,{PIXELS}"
 FIGURES = (
     "members", "duplicates", "letters", "symbols", "non_ascii", "quarter_tokens", "images",
     "documents", "audio", "media_bytes", "cache_control", "thinking_history",
-    "stored", "long_cache", "repeated",
+    "signed_history", "stored", "long_cache", "repeated",
 )  # fmt: skip
 
 NAMES = st.sampled_from([
     "type", "data", "source", "content", "output", "messages", "input", "url", "image_url", "file",
     "file_data", "file_id", "container_id", "ttl", "input_audio", "audio", "cache_control", "text",
-    "tools", "a\\b", 'q"q', "\u20ac", "x", "\type",
+    "tools", "signature", "encrypted_content", "a\\b", 'q"q', "\u20ac", "x", "\type",
 ])  # fmt: skip
 TEXTS = st.one_of(
     st.text(max_size=12),
@@ -126,6 +126,19 @@ def test_a_nested_object_is_scanned_as_it_is_alone(value: Any, seed: int) -> Non
     assert members == {
         name: tuple(place + start for place in places) for name, places in alone.members.items()
     }
+
+
+@given(BODIES, st.integers(0, 999))
+def test_a_member_has_the_quarters_that_it_has_alone(value: Any, seed: int) -> None:
+    """However its name and value are written; of what is no media."""
+    body = write(value, random.Random(seed)).encode("utf-8", "replace")
+    for name, (start, _, end) in scan_body(body).members.items():
+        alone = scan_body(b"{%b}" % body[start:end])
+        if not alone.media_bytes:
+            assert member_quarters(body, start, end) == alone.quarter_tokens, name
+    for start, end in ((-1, 1), (0, 0), (1, len(body) + 1)):
+        with pytest.raises(ValueError, match="outside"):
+            member_quarters(body, start, end)
 
 
 @given(st.text(alphabet='abc"\\/\n\u00e9\u20ac\U0001f600', max_size=400), st.booleans())
@@ -300,6 +313,22 @@ def test_a_document_is_text_only_by_a_source_that_stands_once() -> None:
             json.dumps(first).encode(), json.dumps(second).encode()
         )  # fmt: skip
         assert scan_body(b'{"messages":[{"content":[%b]}]}' % block).documents == 1
+
+
+@pytest.mark.parametrize("own_first", [True, False])
+def test_media_inside_a_block_with_media_of_its_own(own_first: bool) -> None:
+    """The outer block is judged when the inner one has been: in whichever order they stand, each
+    is left out once."""
+    inner = [{"type": "image", "source": source(PIXELS)}, {"type": "text", "text": "a word"}]
+    block = {"type": "document", "content": inner, "source": source(PIXELS + PIXELS)}
+    if own_first:
+        block = {"source": block["source"], **block}
+    body = content(block, {"type": "text", "text": "behind"})
+    scan, found = scan_body(body), body_oracle.read(body)
+    assert scan.media_bytes == 3 * len(PIXELS)
+    assert {name: getattr(scan, name) for name in FIGURES} == {
+        name: getattr(found, name) for name in FIGURES
+    }
 
 
 FAR = '{"type":"url","url":"https://x/a.png"}'

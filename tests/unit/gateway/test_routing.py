@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
+from corvus_proxy._fast import scan_body
 from corvus_proxy.catalogue import book
 from corvus_proxy.errors import UpstreamFault
 from corvus_proxy.gateway.admission import in_upstreams_words
 from corvus_proxy.gateway.exchange import Exchange
 from corvus_proxy.gateway.routing.beginning import begin
-from corvus_proxy.gateway.routing.session import is_signed, session_of
+from corvus_proxy.gateway.routing.session import session_of
 from corvus_proxy.gateway.stopping import Stopping
 from corvus_proxy.settings import PoolSettings, PricingSettings, RelaySettings, Settings
 from corvus_proxy.upstream.faults import Cut, TimedOut
@@ -151,8 +152,8 @@ def test_a_history_that_grows_stays_a_session(indent: int | None) -> None:
 )
 def test_a_signature_is_seen_where_it_is_one(body: dict[str, Any], signed: bool) -> None:
     """Not in text that looks like it."""
-    assert is_signed(json.dumps(body).encode()) is signed
-    assert is_signed(json.dumps(body, indent=2).encode()) is signed
+    assert scan_body(json.dumps(body).encode()).signed_history is signed
+    assert scan_body(json.dumps(body, indent=2).encode()).signed_history is signed
 
 
 class Scripted:
