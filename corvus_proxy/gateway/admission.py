@@ -7,7 +7,7 @@ The key itself (unknown, frozen, over a limit) is judged in `reserve`, together 
 import asyncio
 from collections.abc import Callable
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import parse_qs
 
 import msgspec
@@ -35,8 +35,12 @@ from corvus_proxy.wire.translate.reply import Reply
 OFF_LOOP_BYTES = 32_768
 """Compressed bodies from this size on are decoded beside the loop: other requests go on."""
 
+LARGE_BYTES = 256 * 1024
+"""Bodies from this size on are read beside the loop: the scan of one lets other threads run."""
+
 Serves = Callable[[str, Dialect], bool]
 """Whether an upstream speaks a dialect for a family."""
+Result = TypeVar("Result")
 
 
 class Caller(NamedTuple):
@@ -117,6 +121,8 @@ def asked_in(model: Model, serves: Serves, dialect: Dialect) -> Dialect | None:
     nothing else, and nothing else makes embeddings."""
     if model.embeddings != (dialect is Dialect.EMBEDDINGS):
         return None
+    if serves(model.family, dialect):
+        return dialect
     return translate.upstream_dialect(lambda one: serves(model.family, one), dialect)
 
 
@@ -178,6 +184,25 @@ def in_upstreams_words(
         renamed=found.renamed,
     )
     return Read(body, theirs, Translation(caller, upstream, reply, session))
+
+
+def understand(
+    dialect: Dialect, body: bytes, book: Book, serves: Serves, request_id: str, created_s: int
+) -> tuple[Model, Read]:
+    """What a body asks for, of which model, in its upstream's words. Raises InvalidRequest and what
+    `find_model` raises."""
+    asked = requests.read(dialect, body)
+    model = find_model(book, serves, asked.model, dialect)
+    return model, in_upstreams_words(
+        body, asked, model, serves, request_id=request_id, created_s=created_s
+    )
+
+
+async def beside_loop(body: bytes, work: Callable[..., Result], *args: Any) -> Result:
+    """`work(*args)`, in a thread where the body is large. Raises what it raises."""
+    if len(body) < LARGE_BYTES:
+        return work(*args)
+    return await asyncio.to_thread(work, *args)
 
 
 def check_terms(asked: Asked, price: Price) -> None:

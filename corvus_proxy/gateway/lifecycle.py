@@ -39,7 +39,6 @@ from corvus_proxy.till.holds import Hold, Holds
 from corvus_proxy.till.reply import Settled
 from corvus_proxy.upstream.pool import Pool
 from corvus_proxy.upstream.transport import Answer
-from corvus_proxy.wire import request as requests
 from corvus_proxy.wire.tenancy.names import Tenant
 
 _log = structlog.get_logger()
@@ -110,20 +109,19 @@ async def admit(exchange: Exchange, using: Resources) -> None:
     exchange.wallet, exchange.digest = who
     exchange.tenant = Tenant(using.pepper, who.wallet)
     exchange.body = await admission.read_body(client, using.settings.gateway)
-    exchange.asked = requests.read(exchange.dialect, exchange.body)
     # Read once: everything that this request is charged by is of one book.
     exchange.book = using.book
-    exchange.model = admission.find_model(
-        exchange.book, using.pool.serves, exchange.asked.model, exchange.dialect
-    )
-    exchange.body, exchange.asked, exchange.translation = admission.in_upstreams_words(
+    exchange.model, read = await admission.beside_loop(
         exchange.body,
-        exchange.asked,
-        exchange.model,
+        admission.understand,
+        exchange.dialect,
+        exchange.body,
+        exchange.book,
         using.pool.serves,
-        request_id=exchange.request_id,
-        created_s=clock.wall_ms() // 1000,
+        exchange.request_id,
+        clock.wall_ms() // 1000,
     )
+    exchange.body, exchange.asked, exchange.translation = read
     admission.check_terms(exchange.asked, exchange.model.price)
 
 

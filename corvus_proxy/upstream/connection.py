@@ -11,6 +11,8 @@ from corvus_proxy.upstream.faults import BadAnswer, Cut, NoAnswer, TimedOut, Ups
 
 QUEUE_BYTES_MAX = 256 * 1024
 HEAD_BYTES_MAX = 64 * 1024
+LARGE_BYTES = 256 * 1024
+"""A request's body from this size on is not copied behind its head."""
 
 Released = Callable[["Connection"], None]
 
@@ -117,8 +119,13 @@ class Connection(asyncio.Protocol):
         self._silence_s = now_s + timeouts.first_byte_s
         lines = [b"%s %s HTTP/1.1\r\n" % (method, target)]
         lines += [b"%s: %s\r\n" % pair for pair in headers]
-        lines += (b"\r\n", body)
-        cast(asyncio.Transport, self._transport).write(b"".join(lines))
+        transport = cast(asyncio.Transport, self._transport)
+        if len(body) < LARGE_BYTES:
+            lines += (b"\r\n", body)
+            transport.write(b"".join(lines))
+        else:  # a copy of it would take longer than a second buffer
+            lines.append(b"\r\n")
+            transport.writelines((b"".join(lines), body))
         while not self._head:
             if self._fault is not None:
                 raise self._fault

@@ -73,7 +73,7 @@ async def count(client: Client, look: Look, using: Resources, pace: CountPace) -
     pace.take(wallet, clock.monotonic_s())
     dialect = COUNTING[client.path]
     body = await admission.read_body(client, using.settings.gateway)
-    counted = request.read_counted(dialect, body)
+    counted = await admission.beside_loop(body, request.read_counted, dialect, body)
     model = _model(using, counted.model)
     check_allowed(model, look.rates.models)
     below = _BELOW.get((model.family, dialect))

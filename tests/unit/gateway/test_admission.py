@@ -1,5 +1,6 @@
 """Which model a name means, and what is answered where it is not sold."""
 
+import asyncio
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -13,18 +14,20 @@ from corvus_proxy import secret
 from corvus_proxy.catalogue.book import Book
 from corvus_proxy.errors import (
     InvalidKey,
+    InvalidRequest,
     KeyDisabled,
     KeyExpired,
     ModelNotAllowed,
     NotFound,
     Unpriced,
 )
-from corvus_proxy.gateway.admission import caller, find_model
+from corvus_proxy.gateway.admission import beside_loop, caller, find_model
 from corvus_proxy.gateway.front import listing
 from corvus_proxy.gateway.refusing import check_active
 from corvus_proxy.roles.gateway import sellable
 from corvus_proxy.settings import Credential, PricingSettings, Settings, Upstream
 from corvus_proxy.till.reply import Look
+from corvus_proxy.wire import request
 from corvus_proxy.wire.dialect import Dialect
 
 ROW = """
@@ -134,3 +137,29 @@ def test_a_key_is_refused_alike_where_nothing_is_held(status: str, refusal: Any)
         return
     with pytest.raises(refusal):
         check_active(look)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("words", "beside"), [(1_000, False), (4_000_000, True)])
+async def test_a_large_body_holds_up_nobody_while_it_is_read(words: int, beside: bool) -> None:
+    """The loop goes on turning; a small one is not worth a thread."""
+    body = b'{"model":"x","messages":[{"role":"user","content":"%b"}]}' % (b"word " * words)
+    loop, turns = asyncio.get_running_loop(), [0]
+
+    def turn() -> None:
+        turns[0] += 1
+        handles[0] = loop.call_soon(turn)
+
+    handles = [loop.call_soon(turn)]
+    asked = await beside_loop(body, request.read, Dialect.CHAT, body)
+    handles[0].cancel()
+    assert asked.model == "x"
+    assert (turns[0] >= 10) is beside
+
+
+@pytest.mark.anyio
+async def test_a_large_body_is_refused_as_a_small_one_is() -> None:
+    """What the reading raises comes out of the thread."""
+    body = b'{"model":"x","messages":["%b"]' % (b"word " * 100_000)
+    with pytest.raises(InvalidRequest, match="not valid"):
+        await beside_loop(body, request.read, Dialect.CHAT, body)
