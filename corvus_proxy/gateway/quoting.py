@@ -7,7 +7,7 @@ their size and documents by the context window: no input that we can make exceed
 from corvus_proxy._fast import BodyScan
 from corvus_proxy.catalogue.book import Model
 from corvus_proxy.gateway.exchange import Exchange, Quote
-from corvus_proxy.money.pricing import Bound, Price, affordable_output, ceiling
+from corvus_proxy.money.pricing import Bound, Price, affordable_output, worst
 from corvus_proxy.settings import HoldSettings
 from corvus_proxy.wire.dialect import Dialect
 from corvus_proxy.wire.media import Size
@@ -41,7 +41,8 @@ def input_bound(asked: Asked, model: Model, hold: HoldSettings) -> int:
         return model.context_tokens
     largest = model.image_tokens or hold.image_tokens
     images = max(0, scan.images - len(asked.image_sizes)) * largest
-    images += sum(image_tokens(size, model, largest) for size in asked.image_sizes)
+    for size in asked.image_sizes:
+        images += image_tokens(size, model, largest)
     return (
         hold.base_tokens
         + asked.vendor_tools * VENDOR_TOOL_TOKENS
@@ -97,14 +98,14 @@ def quote(asked: Asked, model: Model, hold: HoldSettings, *, clamp: bool) -> Quo
         writes_cache=asked.scan.cache_control,
         asked=asked.terms,
     )
-    price = model.price
+    most = worst(bound, model.price)
     floor = min(max(min(hold.floor_tokens, limit), asked.thinking_budget_tokens + 1), limit)
-    full = ceiling(bound, price)
-    least = _with_output(bound, floor, price) if clamp else full
+    full = most.nanos(limit)
+    least = most.nanos(floor) if clamp else full
     if asked.stream:
-        slice_nanos = _with_output(bound, min(hold.slice_tokens, limit), price)
+        slice_nanos = most.nanos(min(hold.slice_tokens, limit))
         return Quote(bound, least, max(least, slice_nanos), 0, full)
-    share = _with_output(bound, min(hold.share_floor_tokens, limit), price)
+    share = most.nanos(min(hold.share_floor_tokens, limit))
     return Quote(bound, least, full, max(least, share), full)
 
 
@@ -128,7 +129,3 @@ def may_reason_silently(exchange: Exchange) -> bool:
     asked for thinking or gave a prediction."""
     asked = exchange.asked
     return exchange.model.silent_reasoning or asked.thinks or asked.prediction is not None
-
-
-def _with_output(bound: Bound, output_tokens: int, price: Price) -> int:
-    return ceiling(bound._replace(output_tokens=output_tokens), price)

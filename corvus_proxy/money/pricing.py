@@ -24,6 +24,7 @@ __all__ = [
     "ceiling",
     "charge",
     "lines",
+    "worst",
 ]
 
 
@@ -118,19 +119,37 @@ def at_cost(usage: Usage) -> Usage:
 def ceiling(bound: Bound, price: Price) -> int:
     """Nanos that a request within `bound` cannot exceed: no cache hit, the dearest write, the
     tier, the dearer of the mode that is asked for and the ordinary one."""
+    return worst(bound, price).nanos(bound.output_tokens)
+
+
+class Worst(NamedTuple):
+    """The ceilings of a bound whatever its output."""
+
+    picos: int
+    """Of its input and its searches."""
+    output_picos: int
+    """Of one token of output."""
+
+    def nanos(self, output_tokens: int) -> int:
+        """The ceiling with so much output."""
+        return -(-(self.picos + output_tokens * self.output_picos) // PICOS_PER_NANO)
+
+
+def worst(bound: Bound, price: Price) -> Worst:
+    """What `ceiling` adds up, for several amounts of output."""
     rates = _worst_rates(bound, price)
     picos = bound.input_tokens * _worst_input(bound, price, rates)
-    picos += bound.output_tokens * rates.output + bound.searches * rates.searches
-    return -(-picos // PICOS_PER_NANO)
+    return Worst(picos + bound.searches * rates.searches, rates.output)
 
 
 def affordable_output(nanos: int, bound: Bound, price: Price) -> int:
     """The most output tokens that `nanos` pay for after the input of `bound`; negative when even
     the input is not covered. The inverse of `ceiling` in `output_tokens`."""
-    rates = _worst_rates(bound, price)
-    picos = nanos * PICOS_PER_NANO - bound.searches * rates.searches
-    picos -= bound.input_tokens * _worst_input(bound, price, rates)
-    return picos // rates.output if rates.output else (0 if picos < 0 else bound.output_tokens)
+    most = worst(bound, price)
+    picos = nanos * PICOS_PER_NANO - most.picos
+    if not most.output_picos:
+        return 0 if picos < 0 else bound.output_tokens
+    return picos // most.output_picos
 
 
 def _worst_rates(bound: Bound, price: Price) -> Rates:

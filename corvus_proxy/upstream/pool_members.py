@@ -1,6 +1,7 @@
 """A credential in its pool, and one request's use of it."""
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -50,7 +51,6 @@ class Lease(NamedTuple):
     ) -> Request:
         """The request as it goes out, with this credential's own headers; `below` is a path below
         the dialect's own."""
-        target = self.base_path + PATHS[self.family, self.dialect] + below
         auth = (
             (b"x-api-key", self.secret)
             if self.family == "anthropic"
@@ -58,12 +58,12 @@ class Lease(NamedTuple):
         )
         return Request(
             b"POST",
-            target.encode(),
+            _target(self.base_path, self.family, self.dialect, below),
             [
-                (b"host", self.origin.authority.encode()),
+                _host(self.origin),
                 auth,
                 *headers,
-                (b"accept-encoding", b"identity"),
+                _IDENTITY,
                 (b"content-length", b"%d" % len(body)),
             ],
             body,
@@ -72,6 +72,20 @@ class Lease(NamedTuple):
     def cost_nanos(self, usage: Usage, model: Model) -> int:
         """What the operator pays for `usage`: the official price, by this credential's factor."""
         return charge(at_cost(usage), model.official_price) * self.credential.cost_ppm() // _PPM
+
+
+_IDENTITY = (b"accept-encoding", b"identity")
+
+
+@lru_cache(maxsize=256)
+def _target(base_path: str, family: str, dialect: Dialect, below: str) -> bytes:
+    """Remembered, as is the next: there are no more than the configuration has."""
+    return (base_path + PATHS[family, dialect] + below).encode()
+
+
+@lru_cache(maxsize=256)
+def _host(origin: Origin) -> tuple[bytes, bytes]:
+    return b"host", origin.authority.encode()
 
 
 class Sought(NamedTuple):

@@ -43,6 +43,8 @@ class _Damaged(Exception):
 def of(headers: Headers) -> str:
     """The encoding of a body, a name of `ENCODINGS`; empty where it is plain. Raises
     UnsupportedEncoding."""
+    if not any(name == b"content-encoding" for name, _ in headers):
+        return ""
     named = b",".join(value for name, value in headers if name == b"content-encoding")
     names = [part.strip().lower() for part in named.decode("latin-1").split(",")]
     names = [name for name in names if name not in ("", "identity")]

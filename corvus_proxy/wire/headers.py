@@ -6,6 +6,7 @@ Both ways a header passes only if a table names it; docs/tenancy.md shows them.
 import re
 from collections.abc import Iterable
 from datetime import timedelta
+from functools import lru_cache
 
 from corvus_proxy import clock
 
@@ -67,6 +68,8 @@ DROPPED_BETAS = {
 stop working without theirs."""
 _DROPPED_BETAS = tuple(DROPPED_BETAS)
 
+REMEMBERED_MAX = 1024
+"""Bytes; longer lists of betas are read each time."""
 _JSON = b"application/json"
 _IS_JSON = re.compile(
     rb"\s*application/json\s*(?:;\s*charset\s*=\s*\"?utf-?8\"?\s*)?;?\s*", re.IGNORECASE
@@ -79,20 +82,25 @@ def to_upstream(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
     A body was read and priced as JSON in UTF-8. Where its client calls it anything else the
     upstream is told what it is, lest it reads another request in it.
     """
-    headers = list(headers)
-    own = _of_the_connection(headers)
     found: Headers = []
-    for name, value in headers:
-        if name in own or not (name in PASSED_UP or name.startswith(PASSED_UP_PREFIXES)):
-            continue
-        if name == b"anthropic-beta":
-            value = served_betas(value)  # noqa: PLW2901
-            if not value:
-                continue
-        elif name == b"content-type" and not _IS_JSON.fullmatch(value):
-            value = _JSON  # noqa: PLW2901
-        found.append((name, value))
-    return found
+    own: frozenset[bytes] = frozenset()
+    for pair in headers:
+        name, value = pair
+        if name in PASSED_UP or name.startswith(PASSED_UP_PREFIXES):
+            if name == b"anthropic-beta":
+                pair = (name, _betas(value))  # noqa: PLW2901
+                if not pair[1]:
+                    continue
+            elif name == b"content-type" and value != _JSON and not _IS_JSON.fullmatch(value):
+                pair = (name, _JSON)  # noqa: PLW2901
+            found.append(pair)
+        elif name == b"connection":
+            own |= _of_the_connection(value)
+    return [pair for pair in found if pair[0] not in own] if own else found
+
+
+def _betas(value: bytes) -> bytes:
+    return _remembered(value) if len(value) <= REMEMBERED_MAX else served_betas(value)
 
 
 def served_betas(value: bytes) -> bytes:
@@ -107,14 +115,13 @@ def served_betas(value: bytes) -> bytes:
     return value if len(kept) == len(names) else b",".join(kept).strip()
 
 
-def _of_the_connection(headers: Headers) -> frozenset[bytes]:
+_remembered = lru_cache(maxsize=512)(served_betas)
+"""An agent names the same ones with every request."""
+
+
+def _of_the_connection(value: bytes) -> frozenset[bytes]:
     """Names that `connection` says are meant for us alone (RFC 9110, 7.6.1)."""
-    return frozenset(
-        part.strip().lower()
-        for name, value in headers
-        if name == b"connection"
-        for part in value.split(b",")
-    )
+    return frozenset(part.strip().lower() for part in value.split(b","))
 
 
 def to_client(headers: Iterable[tuple[bytes, bytes]]) -> Headers:

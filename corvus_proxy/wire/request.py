@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from corvus_proxy._fast import BodyScan, scan_body, scan_members
+from corvus_proxy._fast import BodyScan, member_quarters, scan_body, scan_members
 from corvus_proxy.errors import InvalidRequest
 from corvus_proxy.money.price import ORDINARY, Terms
 from corvus_proxy.wire import media
@@ -148,12 +148,11 @@ def read(dialect: Dialect, body: bytes) -> Asked:
         raise InvalidRequest(f"The request body is not valid: {error}.") from None
     _refuse_fields(dialect, body, scan)
     asked = _READERS[dialect](request, body, scan)
+    if not scan.image_places:
+        return asked
     sizes = [media.image_size(body, start, end) for start, end in scan.image_places]
-    limit = _scan_of(asked.limit_member, scan, body) if asked.limit_member else None
     return msgspec.structs.replace(
-        asked,
-        limit_quarter_tokens=limit.quarter_tokens if limit else 0,
-        image_sizes=tuple(size for size in sizes if size is not None),
+        asked, image_sizes=tuple(size for size in sizes if size is not None)
     )
 
 
@@ -197,6 +196,11 @@ def _scan_of(member: str, scan: BodyScan, body: bytes) -> BodyScan | None:
     """Of one member: an object with nothing else counts what it and its comma count in the body."""
     place = scan.members.get(member)
     return scan_body(b"{%b}" % body[place[0] : place[2]]) if place is not None else None
+
+
+def _quarters_of(member: str, scan: BodyScan, body: bytes) -> int:
+    place = scan.members.get(member)
+    return member_quarters(body, place[0], place[2]) if place is not None else 0
 
 
 def usage_splices(asked: Asked, body: bytes) -> list[Splice]:
@@ -267,19 +271,22 @@ def _refuse_fields(dialect: Dialect, body: bytes, scan: BodyScan) -> None:
             f"The member {scan.repeated!r} stands more than once in one object.",
             param=scan.repeated,
         )
-    for name, _, why, served in fields.refused(dialect):
-        place = scan.members.get(name)
-        if place is None:
-            continue
-        value = body[place[1] : place[2]]
-        if value != b"null" and value not in served:
-            raise InvalidRequest(f"{name} with this value is not served. {why}", param=name)
+    if not fields.REFUSED_NAMES[dialect].isdisjoint(scan.members):
+        for name, _, why, served in fields.refused(dialect):
+            place = scan.members.get(name)
+            if place is None:
+                continue
+            value = body[place[1] : place[2]]
+            if value != b"null" and value not in served:
+                raise InvalidRequest(f"{name} with this value is not served. {why}", param=name)
     if scan.stored:
         raise stored.refusal(body)
 
 
 def _terms(dialect: Dialect, body: bytes, scan: BodyScan) -> Terms:
     """How the request asks to be served. Raises InvalidRequest for a word that is not known."""
+    if _TERM_NAMES[dialect].isdisjoint(scan.members):
+        return ORDINARY
     found = []
     for table in (MODES[dialect], GEOS[dialect]):
         chosen = ""
@@ -298,13 +305,18 @@ def _terms(dialect: Dialect, body: bytes, scan: BodyScan) -> Terms:
     return Terms(*found)
 
 
+_TERM_NAMES = {dialect: frozenset(MODES[dialect]) | frozenset(GEOS[dialect]) for dialect in MODES}
+
+
 def _refuse_tools(dialect: Dialect, tools: list[Tool] | None) -> None:
-    for tool in tools or ():
-        if not _SERVED_TOOLS[dialect].fullmatch(tool.type or ""):
-            if not tool.type:
+    if not tools:
+        return
+    for kind in dict.fromkeys([tool.type for tool in tools]):  # of dozens most are alike
+        if not _SERVED_TOOLS[dialect].fullmatch(kind or ""):
+            if not kind:
                 raise InvalidRequest("A tool has no type.", param="tools")
             raise InvalidRequest(
-                f"The tool type {tool.type!r} runs at the upstream, at a cost not priced here;"
+                f"The tool type {kind!r} runs at the upstream, at a cost not priced here;"
                 " tools that your client runs itself are served.",
                 param="tools",
             )
@@ -341,6 +353,7 @@ def _chat(request: _Chat, body: bytes, scan: BodyScan) -> Asked:
         stream=bool(request.stream),
         limit_tokens=_limit(limit, member, least=1),
         limit_member=member,
+        limit_quarter_tokens=_quarters_of(member, scan, body),
         choices=n,
         thinking_budget_tokens=0,
         scan=scan,
@@ -367,6 +380,7 @@ def _messages(request: _Messages, body: bytes, scan: BodyScan) -> Asked:
         stream=bool(request.stream),
         limit_tokens=_limit(request.max_tokens, "max_tokens", least=0),
         limit_member="max_tokens",
+        limit_quarter_tokens=_quarters_of("max_tokens", scan, body),
         choices=1,
         thinking_budget_tokens=max(0, thinking.budget_tokens or 0),
         thinks=thinking.type != "disabled",
@@ -391,6 +405,7 @@ def _responses(request: responses.Request, body: bytes, scan: BodyScan) -> Asked
         stream=bool(request.stream),
         limit_tokens=limit,
         limit_member="max_output_tokens",
+        limit_quarter_tokens=_quarters_of("max_output_tokens", scan, body),
         choices=1,
         thinking_budget_tokens=0,
         include_usage=True,

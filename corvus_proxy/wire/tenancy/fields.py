@@ -113,6 +113,12 @@ _REFUSED = {
 }
 
 
+REFUSED_NAMES = {
+    dialect: frozenset(one.member for one in rows) for dialect, rows in _REFUSED.items()
+}
+"""Their names: most requests have none of them."""
+
+
 def refused(dialect: Dialect) -> tuple[Field, ...]:
     """The members of a dialect that are refused."""
     return _REFUSED[dialect]
