@@ -10,6 +10,7 @@ SCENARIOS: dict[str, Callable[[Bench], None]] = {
     "server": plain.server,
     "rate": plain.rate,
     "streams": streaming.few,
+    "server_streams": streaming.server,
     "streams640": streaming.many,
     "rig": streaming.rig,
     "bodies": plain.bodies,

@@ -5,7 +5,7 @@ from functools import partial
 from bench import far
 from bench.far import Asked
 from bench.scenarios.base import Bench, alternate
-from bench.stack import Subject
+from bench.stack import Subject, floor
 
 EVENTS, GAP_US = 64, 10_000
 RIG_GAP_US, RIG_STREAMS = 20_000, 256
@@ -32,6 +32,19 @@ def few(bench: Bench) -> None:
         partial(step, bench.stack("closed").subject()),
         partial(own, bench.stack("open").subject(dialect="messages")),
     )
+
+
+def server(bench: Bench) -> None:
+    """The same streams through the ASGI server alone: what an event costs before our first line."""
+    asked = far.stream()
+    own = asked._replace(path=f"/streams{asked.path}")
+    with floor.running(bench.far) as alone:
+        streams = alone._replace(variant={"does": "streams"})
+        alternate(
+            bench.plan.rounds,
+            *(partial(_paced, bench, "server_streams", asked, 128, one) for one in bench.nginx),
+            partial(_paced, bench, "server_streams", own, 128, streams),
+        )
 
 
 def many(bench: Bench) -> None:

@@ -1,8 +1,8 @@
 """The ASGI server alone: what there is before a line of the gateway's own is run.
 
-`python -m bench.stack.floor PORT FAR` serves with the gateway's options and says one of two things,
-by path: `/answers` a kilobyte from memory, `/forwards…` what the far end says to the same body,
-through the gateway's own upstream client.
+`python -m bench.stack.floor PORT FAR` serves with the gateway's options and says one of three
+things, by path: `/answers` a kilobyte from memory, `/forwards…` what the far end says to the same
+body, through the gateway's own upstream client, `/streams…` the same piece by piece as it comes.
 """
 
 import os
@@ -24,7 +24,7 @@ from bench.stack import Subject, place
 from corvus_proxy.errors import CorvusError
 from corvus_proxy.ops.embedded import free_port
 from corvus_proxy.settings import TimeoutSettings
-from corvus_proxy.upstream.transport import HttptoolsTransport, Origin, Request
+from corvus_proxy.upstream.transport import Answer, HttptoolsTransport, Origin, Request
 
 START_S = 10.0
 ANSWER = b"x" * 1024
@@ -55,19 +55,33 @@ class Floor:
             message = await receive()
             body += message["body"]
         path: str = scope["path"]
+        if path.startswith("/streams"):
+            await self._stream(path[8:], body, send)
+            return
         answer = ANSWER if path == "/answers" else await self._forward(path[9:], body)
         size = (b"content-length", b"%d" % len(answer))
         await send({"type": "http.response.start", "status": 200, "headers": [_KIND, size]})
         await send({"type": "http.response.body", "body": answer, "more_body": False})
 
     async def _forward(self, path: str, body: bytes) -> bytes:
+        async with await self._open(path, body) as answer:
+            return await answer.read(1 << 26)
+
+    async def _stream(self, path: str, body: bytes, send: Send) -> None:
+        kind = (b"content-type", b"text/event-stream")
+        await send({"type": "http.response.start", "status": 200, "headers": [kind]})
+
+        async with await self._open(path, body) as answer:
+            while (chunk := await answer.chunk()) is not None:
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _open(self, path: str, body: bytes) -> Answer:
         if self._transport is None:
             self._transport = HttptoolsTransport()
         size = (b"content-length", b"%d" % len(body))
         asked = Request(b"POST", path.encode(), [(b"host", b"far"), _KIND, size], body)
-        answer = await self._transport.open(self._far, asked, timeouts=_TIMEOUTS)
-        async with answer:
-            return await answer.read(1 << 26)
+        return await self._transport.open(self._far, asked, timeouts=_TIMEOUTS)
 
 
 def create() -> Floor:
