@@ -41,7 +41,7 @@ class GrantingTill(Till):
     async def renew(self, leases: Any, *, owner: str) -> list[Any]:
         return [reply.Extended(lease.total_nanos, final=False) for lease in leases]
 
-    async def settle(self, charge: reply.Charge) -> Any:
+    async def settle(self, charge: reply.Charge, *, patience_s: float | None = None) -> Any:
         return reply.Settled(charge.actual_nanos, 0, AVAILABLE_NANOS, 1, 1)
 
 

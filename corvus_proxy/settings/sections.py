@@ -9,7 +9,8 @@ class RedisSettings(msgspec.Struct, frozen=True):
     url: str = "redis://127.0.0.1:6379/0"
     """Where Redis or Valkey (7.0 or newer) listens; `unix://PATH` works too."""
     timeout_ms: int = 250
-    """A call that takes longer is a refusal: better a quick 503 than a client that hangs."""
+    """Silence of Redis that makes a call a refusal: better a quick 503 than a client that hangs.
+    While it answers others a call waits up to eight times as long: busy is not away."""
     durability_confirmed: bool = False
     """Set where a managed Redis forbids CONFIG GET and its operator vouches for the settings."""
 

@@ -1,7 +1,8 @@
 """The till's door: one method per script, Redis behind it.
 
-A call that Redis does not answer within `timeout_ms` raises `TillUnavailable`: refused, never
-guessed. Calls are repeatable: the same id gives the same effect once.
+A call that Redis leaves without an answer and without any sign for `timeout_ms` raises
+`TillUnavailable`: refused, never guessed. Calls are repeatable: the same id gives the same effect
+once.
 """
 
 import asyncio
@@ -26,6 +27,7 @@ from corvus_proxy.till.resp.pipe import Pipe, PipeError
 
 NODES_KEY = "corvus:nodes"
 SIMULATED_KEY = "corvus:simulated"
+Keys = list[str] | scripts.Block
 CLOSED = "the handler is closed"
 """uvloop's words in a RuntimeError where a transport has ended and its owner does not know yet."""
 
@@ -60,7 +62,7 @@ class Till:
 
     @property
     def timeout_s(self) -> float:
-        """How long Redis has for an answer."""
+        """How long Redis may say nothing while it is asked."""
         return self._timeout_s
 
     def epoch(self, partition: int) -> int:
@@ -143,8 +145,8 @@ class Till:
             self._learn(partition_of(lease.wallet), answer)
         return answers
 
-    async def settle(self, charge: reply.Charge) -> Any:
-        """Settled, Duplicate, Unknown or Fenced."""
+    async def settle(self, charge: reply.Charge, *, patience_s: float | None = None) -> Any:
+        """Settled, Duplicate, Unknown or Fenced. `patience_s`: with a Redis that is busy."""
         return await self._money(
             "settle",
             charge.wallet,
@@ -154,6 +156,7 @@ class Till:
             charge.meta,
             charge.minute,
             charge.tokens,
+            patience_s=patience_s,
         )
 
     async def late(self, charge: reply.Charge) -> Any:
@@ -413,17 +416,24 @@ class Till:
             for answer in answers
         ]
 
-    async def _money(self, name: str, wallet: str, *args: Any) -> Any:
+    async def _money(
+        self, name: str, wallet: str, *args: Any, patience_s: float | None = None
+    ) -> Any:
         partition, keys = scripts.money_block(wallet)
-        return await self._fenced(name, partition, keys, args)
+        return await self._fenced(name, partition, keys, args, patience_s)
 
     async def _fenced(
-        self, name: str, partition: int, keys: list[str] | scripts.Block, args: Sequence[Any]
+        self,
+        name: str,
+        partition: int,
+        keys: Keys,
+        args: Sequence[Any],
+        patience_s: float | None = None,
     ) -> Any:
         """Calls with this partition's epoch, and once more when it has moved on and is open."""
-        answer = await self.call(name, keys, (self._epochs[partition], *args))
+        answer = await self.call(name, keys, (self._epochs[partition], *args), patience_s)
         if self._learn(partition, answer):
-            return await self.call(name, keys, (self._epochs[partition], *args))
+            return await self.call(name, keys, (self._epochs[partition], *args), patience_s)
         return answer
 
     def _learn(self, partition: int, answer: object) -> bool:
@@ -434,15 +444,18 @@ class Till:
         self._epochs[partition] = answer.epoch
         return True
 
-    async def call(self, name: str, keys: list[str] | scripts.Block, args: Sequence[Any]) -> Any:
+    async def call(
+        self, name: str, keys: Keys, args: Sequence[Any], patience_s: float | None = None
+    ) -> Any:
         """One script. Raises TillUnavailable."""
         script = scripts.SCRIPTS[name]
         block = keys if isinstance(keys, scripts.Block) else scripts.block(keys)
+        ask, words = self._pipe.ask, 2 + block.words
         try:
-            answer = await self._pipe.ask(pack(2 + block.words, script.begin + block.text, args))
+            answer = await ask(pack(words, script.begin + block.text, args), patience_s=patience_s)
             if isinstance(answer, hiredis.ReplyError) and str(answer).startswith("NOSCRIPT"):
                 begin = scripts.bulk(["EVAL", script.text])
-                answer = await self._pipe.ask(pack(2 + block.words, begin + block.text, args))
+                answer = await ask(pack(words, begin + block.text, args), patience_s=patience_s)
         except (PipeError, TimeoutError) as error:
             raise TillUnavailable(f"Redis: {error}") from None
         if isinstance(answer, hiredis.ReplyError):

@@ -285,7 +285,9 @@ class Holds:
         began_s = clock.monotonic_s()
         if self.till.timeout_s <= wait_s:
             try:
-                answer, final = await _settle_once(self.till, charge, self.unfound)
+                answer, final = await _settle_once(
+                    self.till, charge, self.unfound, patience_s=wait_s
+                )
             except TillUnavailable:
                 final = False
             except asyncio.CancelledError:
@@ -432,12 +434,16 @@ async def settle_until_answered(
 
 
 async def _settle_once(
-    till: Till, charge: reply.Charge, unfound: dict[str, Unfound]
+    till: Till,
+    charge: reply.Charge,
+    unfound: dict[str, Unfound],
+    *,
+    patience_s: float | None = None,
 ) -> tuple[Any, bool]:
     """One try: the answer, and whether it is the last."""
     partition = partition_of(charge.wallet)
     asked_at = till.epoch(partition)
-    answer = await till.settle(charge)
+    answer = await till.settle(charge, patience_s=patience_s)
     if isinstance(answer, reply.Duplicate) and answer.text.startswith("X|"):
         answer = await till.late(charge)
     if isinstance(answer, reply.Fenced):

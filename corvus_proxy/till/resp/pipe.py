@@ -2,8 +2,10 @@
 
 Rule 1: what is asked within one loop turn leaves in one write; answers come in the order of the
         questions.
-Rule 2: each question ends: with its answer, with the connection, or at its deadline. One that was
-        given up keeps its place in line, and its answer is thrown away.
+Rule 2: each question ends: with its answer, with the connection, after `timeout_s` in which Redis
+        said nothing, or when its patience is over. A Redis that answers, if others first, is busy
+        and not away. A question that was given up keeps its place in line, and its answer is
+        thrown away.
 Rule 3: whatever breaks ends the connection, and everybody who waits on it hears of that. The next
         question opens another.
 
@@ -19,6 +21,9 @@ import hiredis
 import redis.asyncio as aioredis
 from redis.exceptions import RedisError
 
+PATIENCE = 8
+"""Times the timeout that a question waits while others are answered, unless it says less."""
+LOOK_S = 0.001
 _MORE = object()
 """What the parser says where an answer is not complete."""
 
@@ -33,29 +38,36 @@ class Pipe(asyncio.Protocol):
     def __init__(self, pool: aioredis.ConnectionPool, *, timeout_s: float) -> None:
         self._pool = pool
         self._timeout_s = timeout_s
+        self._heard_s = 0.0
+        """When something came last, in loop time."""
+        self._looked = False
+        """Whether the socket was read since a question was found overdue."""
         self._transport: asyncio.Transport | None = None
         self._writer: Any = None
         self._connecting: asyncio.Task[None] | None = None
         self._reader = _reader()
-        self._line: deque[tuple[float, asyncio.Future[Any]]] = deque()
-        """Deadline (loop time) and future of each question without an answer, in their order."""
+        self._line: deque[tuple[float, float, asyncio.Future[Any]]] = deque()
+        """Of each question without an answer, in their order: when it was asked, when its patience
+        is over (loop time), and its future."""
         self._out: list[bytes] = []
         self._flushing = False
         self._timer: asyncio.TimerHandle | None = None
 
-    def ask(self, request: bytes) -> asyncio.Future[Any]:
+    def ask(self, request: bytes, *, patience_s: float | None = None) -> asyncio.Future[Any]:
         """The answer to one packed request; an error of Redis's is a `hiredis.ReplyError` among
         the answers. The future raises PipeError or TimeoutError."""
         loop = asyncio.get_running_loop()
         future = loop.create_future()
-        due_s = loop.time() + self._timeout_s
-        self._line.append((due_s, future))
+        now_s = loop.time()
+        if patience_s is None:
+            patience_s = self._timeout_s * PATIENCE
+        self._line.append((now_s, now_s + patience_s, future))
         self._out.append(request)
         if not self._flushing:
             self._flushing = True
             loop.call_soon(self._flush)
         if self._timer is None:
-            self._timer = loop.call_at(due_s, self._tick)
+            self._timer = loop.call_at(now_s + min(patience_s, self._timeout_s), self._tick)
         return future
 
     def drop(self, why: str) -> None:
@@ -70,7 +82,7 @@ class Pipe(asyncio.Protocol):
         line = tuple(self._line)
         self._line.clear()
         self._out.clear()
-        for _, future in line:
+        for *_, future in line:
             if not future.done():
                 future.set_exception(PipeError(why))
 
@@ -116,10 +128,11 @@ class Pipe(asyncio.Protocol):
     # -- reading --------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
+        self._heard_s = asyncio.get_running_loop().time()
         self._reader.feed(data)
         try:
             while (answer := self._reader.gets()) is not _MORE:
-                _, future = self._line.popleft()
+                future = self._line.popleft()[2]
                 if not future.done():
                     future.set_result(answer)
         except (hiredis.ProtocolError, IndexError) as error:
@@ -133,26 +146,48 @@ class Pipe(asyncio.Protocol):
     # -- deadlines ------------------------------------------------------------------------------
 
     def _tick(self) -> None:
-        """Gives up what is overdue; drops a connection whose oldest question waits twice as long:
-        what would be written to it meanwhile would be lost as well."""
+        """Gives up what is overdue; drops a connection that says nothing for twice as long: what
+        would be written to it meanwhile would be lost as well."""
         loop = asyncio.get_running_loop()
         self._timer = None
+        if not self._line:
+            return
         now_s = loop.time()
-        if self._line and self._line[0][0] + self._timeout_s <= now_s:
+        next_s = self._next_due(now_s)
+        if next_s <= now_s and not self._looked:
+            # A loop that was busy comes to its timers before its sockets: what they have is read
+            # first.
+            self._looked = True
+            self._timer = loop.call_later(LOOK_S, self._tick)
+            return
+        self._looked = False
+        if next_s <= now_s:
             self._give_up(now_s)
+            next_s = self._next_due(now_s)
+        if self._silent_s(self._line[0][0]) + 2 * self._timeout_s <= now_s:
             self.drop("no answer in time")
-        next_s = self._give_up(now_s)
-        if self._line:
+        else:
             self._timer = loop.call_at(next_s, self._tick)
 
-    def _give_up(self, now_s: float) -> float:
-        """Ends overdue questions; when to look again."""
-        for due_s, future in self._line:
-            if due_s > now_s:
-                return due_s
-            if not future.done():
+    def _silent_s(self, asked_s: float) -> float:
+        """Since when a question has waited with no word from Redis."""
+        return max(asked_s, self._heard_s)
+
+    def _next_due(self, now_s: float) -> float:
+        """When the first of the questions is overdue; soon, where all of them were given up."""
+        due_s = (
+            min(self._silent_s(asked_s) + self._timeout_s, last_s)
+            for asked_s, last_s, future in self._line
+            if not future.done()
+        )
+        return min(due_s, default=now_s + self._timeout_s / 4)
+
+    def _give_up(self, now_s: float) -> None:
+        """Ends overdue questions."""
+        for asked_s, last_s, future in self._line:
+            overdue = last_s <= now_s or self._silent_s(asked_s) + self._timeout_s <= now_s
+            if overdue and not future.done():
                 future.set_exception(TimeoutError("no answer in time"))
-        return now_s + self._timeout_s / 4
 
 
 def _reader() -> Any:

@@ -27,7 +27,7 @@ async def test_the_journal_has_each_line_before_its_script_runs(
     before: dict[str, list[tuple[str, ...]]] = {}
     call = valkey_till.call
 
-    async def seen(name: str, keys: list[str], args: Any) -> Any:
+    async def seen(name: str, keys: list[str], args: Any, *patience_s: Any) -> Any:
         lines = read_lines(journal._segments[0].path, node.key)
         before[name] = [(line.kind, line.rid, *line.fields) for line in lines]
         return await call(name, keys, args)

@@ -2,6 +2,9 @@
 
 import asyncio
 import contextlib
+import socket
+import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -147,6 +150,84 @@ async def test_silence_ends_the_connection_and_the_next_question_opens_another()
         silent = False
         assert await asked(pipe, "three") == b"three"
         assert len(server.connections) == 2
+
+
+async def in_turn(server: Server, words: list[bytes], gap_s: float) -> None:
+    """Answers one question after the other, each after a while."""
+    for word in words:
+        await asyncio.sleep(gap_s)
+        server.connections[0].write(echo(word))
+
+
+async def test_redis_that_answers_others_first_is_busy_and_not_away() -> None:
+    """The last in line waits three timeouts long; nobody is refused."""
+    async with piped(lambda _: None) as (pipe, server):
+        words = [b"%d" % number for number in range(6)]
+        waiting = [asked(pipe, word.decode()) for word in words]
+        await asyncio.sleep(0.02)
+        began_s = asyncio.get_running_loop().time()
+        answering = asyncio.create_task(in_turn(server, words, TIMEOUT_S / 2))
+        assert await asyncio.gather(*waiting) == words
+        assert asyncio.get_running_loop().time() - began_s > 2 * TIMEOUT_S
+        await answering
+        assert len(server.connections) == 1
+
+
+@pytest.mark.parametrize("own", [None, TIMEOUT_S * 1.5])
+async def test_patience_with_a_busy_redis_ends(own: float | None) -> None:
+    """That of the question, or eight timeouts; its place in line stays."""
+    async with piped(lambda _: None) as (pipe, server):
+        words = [b"%d" % number for number in range(40)]
+        waiting = [asked(pipe, word.decode()) for word in words]
+        last = pipe.ask(pack(0, b"", ["GET", "last"]), patience_s=own)
+        await asyncio.sleep(0.02)
+        began_s = asyncio.get_running_loop().time()
+        answering = asyncio.create_task(in_turn(server, words, TIMEOUT_S / 4))
+        with pytest.raises(TimeoutError):
+            await last
+        took_s = asyncio.get_running_loop().time() - began_s
+        assert (own or 8 * TIMEOUT_S) - 0.1 < took_s < (own or 8 * TIMEOUT_S) + TIMEOUT_S
+        done = await asyncio.gather(*waiting, return_exceptions=True)
+        assert set(done[:20]) < set(words)
+        await answering
+        server.connections[0].write(echo(b"last"))
+        after = asked(pipe, "after")
+        await asyncio.sleep(0.02)
+        server.connections[0].write(echo(b"after"))
+        assert await after == b"after"
+
+
+@pytest.mark.parametrize("anyio_backend", [("asyncio", {"use_uvloop": True})])
+async def test_an_answer_that_came_while_the_loop_was_busy_is_in_time() -> None:
+    """It lies in the socket when the deadline is found to be over: uvloop, which the gateway runs
+    on, has its timers first."""
+    busy, other = socket.socketpair()
+    with socket.create_server(("127.0.0.1", 0)) as listening, busy, other:
+
+        def answer() -> None:
+            with listening.accept()[0] as one:
+                for word in (b"first", b"second"):
+                    one.recv(1 << 16)
+                    one.sendall(echo(word))
+                one.recv(1)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        pool = aioredis.ConnectionPool.from_url(
+            f"redis://127.0.0.1:{listening.getsockname()[1]}", protocol=2, driver_info=None
+        )
+        pipe, loop = Pipe(pool, timeout_s=TIMEOUT_S), asyncio.get_running_loop()
+        try:
+            assert await asked(pipe, "first") == b"first"
+            second = asked(pipe, "second")
+            # It is written as this turn ends; then another socket's reader takes two timeouts.
+            loop.add_reader(busy, lambda: (busy.recv(1), time.sleep(2 * TIMEOUT_S)))
+            other.send(b"x")
+            assert await second == b"second"
+        finally:
+            loop.remove_reader(busy)
+            pipe.close()
+            await asyncio.to_thread(thread.join)
 
 
 @pytest.mark.parametrize("rubbish", [b"!what\r\n", b":1\r\n:2\r\n:3\r\n"])
