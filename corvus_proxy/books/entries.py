@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+import asyncpg
 import msgspec
 
 from corvus_proxy.books import costs, quarantine
@@ -40,24 +41,18 @@ class Posting(NamedTuple):
     amount_nanos: int
 
 
-INSERT_EVENTS = """
-insert into event (part, epoch, seq, type, ext_id, wallet, key_id, slug, delta_nanos,
-    balance_nanos, wallet_seq, actual_nanos, shortfall_nanos, outcome, counter, reason,
-    wallet_spent_nanos, key_spent_nanos, meta)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19::jsonb)
-"""
-INSERT_POSTINGS = """
-insert into posting (part, epoch, seq, line, debit, credit, amount_nanos)
-values ($1, $2, $3, $4, $5, $6, $7)
-"""
-INSERT_REQUESTS = """
-insert into request (request_id, wallet, key_id, slug, outcome, charge_nanos, shortfall_nanos,
-    cost_nanos, input_tokens, cache_read_tokens, cache_write_tokens, output_tokens, source,
-    credential, upstream_request_id, price_version, first_byte_ms, total_ms, attempts, ended_at,
-    flags)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
-    $21)
-"""
+EVENT_COLUMNS = (
+    "part", "epoch", "seq", "type", "ext_id", "wallet", "key_id", "slug", "delta_nanos",
+    "balance_nanos", "wallet_seq", "actual_nanos", "shortfall_nanos", "outcome", "counter",
+    "reason", "wallet_spent_nanos", "key_spent_nanos", "meta",
+)  # fmt: skip
+POSTING_COLUMNS = ("part", "epoch", "seq", "line", "debit", "credit", "amount_nanos")
+REQUEST_COLUMNS = (
+    "request_id", "wallet", "key_id", "slug", "outcome", "charge_nanos", "shortfall_nanos",
+    "cost_nanos", "input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens",
+    "source", "credential", "upstream_request_id", "price_version", "first_byte_ms", "total_ms",
+    "attempts", "ended_at", "flags",
+)  # fmt: skip
 # Absolute figures, and only onto the ones that must stand there: an upsert that adds would fail the
 # check on its own proposed row, and would hide a lost event.
 UPDATE_WALLET = """
@@ -207,17 +202,15 @@ async def try_lock(connection: Any, parts: Sequence[int]) -> set[int]:
 async def insert(connection: Any, part: int, events: Sequence[Event]) -> None:
     """Rows, postings, requests and receivables of sound events; moves neither balances nor the
     cursor."""
-    await connection.executemany(INSERT_EVENTS, [_event_row(event) for event in events])
-    await connection.executemany(
-        INSERT_POSTINGS,
-        [
-            (part, event.epoch, event.seq, line, *posting)
-            for event in events
-            for line, posting in enumerate(postings(event))
-        ],
-    )
+    await _add(connection, "event", EVENT_COLUMNS, [_event_row(event) for event in events])
+    moves = [
+        (part, event.epoch, event.seq, line, *posting)
+        for event in events
+        for line, posting in enumerate(postings(event))
+    ]
+    await _add(connection, "posting", POSTING_COLUMNS, moves)
     rows = [_request_row(event) for event in events if event.type in "SXL"]
-    await connection.executemany(INSERT_REQUESTS, rows)
+    await _add(connection, "request", REQUEST_COLUMNS, rows)
     await costs.add(connection, map(_cost, rows))
     applied = [event.id for event in events if event.type in "CD"]
     if applied:
@@ -230,6 +223,19 @@ async def insert(connection: Any, part: int, events: Sequence[Event]) -> None:
         (event.wallet, event.shortfall_nanos) for event in events
         if event.type == "D" and event.counter == CHARGEBACKS and event.shortfall_nanos
     ])  # fmt: skip
+
+
+async def _add(
+    connection: Any, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]
+) -> None:
+    """Adds rows by COPY, a third of what as many INSERTs cost. Raises asyncpg.DataError for a value
+    that the column cannot have, whether the driver or the server finds it."""
+    if not rows:
+        return
+    try:
+        await connection.copy_records_to_table(table, records=rows, columns=columns)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise asyncpg.DataError(f"{table}: {error}") from error
 
 
 class _Wallet(NamedTuple):
@@ -273,9 +279,9 @@ async def _move_wallets(
         move = (wallet, *now[wallet], total, *before[wallet])
         if await connection.execute(UPDATE_WALLET, *move) != "UPDATE 1":
             raise ChainBroken(part, f"wallet {wallet} moved inside the transaction")
+    by_key = {event.key: event.key_spent_nanos for event in sound if event.key}
     await connection.executemany(
-        "update key set spent_nanos = $2 where key_id = $1",
-        [(event.key, event.key_spent_nanos) for event in sound if event.key],
+        "update key set spent_nanos = $2 where key_id = $1", list(by_key.items())
     )
     return sound, bad
 

@@ -8,6 +8,7 @@ goes into quarantine with its wallet, and the others go on.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,7 +27,7 @@ from corvus_proxy.till.reply import Fenced
 BATCH = 500
 """Events read at a time from each partition: bounds the memory, whatever the lag."""
 BLOCK_MS = 500
-GATHER_S = 0.1
+GATHER_S = 0.25
 """A pause after a small batch lets the next one grow: every commit costs the disk a sync, and Redis
 syncs on the same one before it answers a request."""
 LOOK_AGAIN_S = 5.0
@@ -167,8 +168,8 @@ class Writer:
             return False
         last = batch[-1]
         self._cursors[part] = self._unacked[part] = Mark(last.epoch, last.seq)
-        for event in written.sound:
-            metrics.LEDGER_EVENTS.labels(event.type).inc()
+        for kind, count in Counter(event.type for event in written.sound).items():
+            metrics.LEDGER_EVENTS.labels(kind).inc(count)
         for bad in written.quarantined:
             metrics.QUARANTINED.inc()
             at = str(Mark(bad.epoch, bad.seq))

@@ -1,7 +1,6 @@
 """A stream entry of a partition as `money.event.Event`."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import msgspec
 
@@ -27,33 +26,30 @@ def read_event(partition: int, entry_id: bytes, fields: Mapping[bytes, bytes]) -
 def event_of(partition: int, entry_id: bytes, fields: Mapping[bytes, bytes]) -> Event:
     """The event in one entry. Raises KeyError or ValueError when it is not one of ours."""
     epoch, _, seq = entry_id.partition(b"-")
-    text: dict[str, Any] = {name.decode(): value for name, value in fields.items()}
-
-    def word(name: str) -> str:
-        value: bytes = text.get(name, b"")
-        return value.decode()
-
-    if word("t") not in TYPES:
-        raise ValueError(f"there is no event type {word('t')!r}")
-    decode_meta(text["u"])  # what cannot be read later is not booked now
+    word = fields.get
+    kind = word(b"t", b"").decode()
+    if kind not in TYPES:
+        raise ValueError(f"there is no event type {kind!r}")
+    meta = fields[b"u"]
+    decode_meta(meta)  # what cannot be read later is not booked now
     return Event(
         partition=partition,
         epoch=int(epoch),
         seq=int(seq),
-        type=word("t"),  # type: ignore[arg-type]
-        id=word("id"),
-        wallet=word("w"),
-        key=word("k"),
-        slug=word("g"),
-        delta_nanos=int(text["d"]),
-        balance_nanos=int(text["b"]),
-        wallet_seq=int(text["ws"]),
-        actual_nanos=int(text["a"]),
-        shortfall_nanos=int(text["s"]),
-        outcome=word("o"),
-        counter=word("n"),
-        reason=word("r"),
-        wallet_spent_nanos=int(text["sw"]),
-        key_spent_nanos=int(text["sk"]),
-        meta=text["u"],
+        type=kind,  # type: ignore[arg-type]
+        id=word(b"id", b"").decode(),
+        wallet=word(b"w", b"").decode(),
+        key=word(b"k", b"").decode(),
+        slug=word(b"g", b"").decode(),
+        delta_nanos=int(fields[b"d"]),
+        balance_nanos=int(fields[b"b"]),
+        wallet_seq=int(fields[b"ws"]),
+        actual_nanos=int(fields[b"a"]),
+        shortfall_nanos=int(fields[b"s"]),
+        outcome=word(b"o", b"").decode(),
+        counter=word(b"n", b"").decode(),
+        reason=word(b"r", b"").decode(),
+        wallet_spent_nanos=int(fields[b"sw"]),
+        key_spent_nanos=int(fields[b"sk"]),
+        meta=meta,
     )

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import os
 import random
-import re
 import signal
 import subprocess
 import sys
@@ -66,8 +65,7 @@ def test_a_request_row_adds_up_every_line() -> None:
         wallet_seq=1, actual_nanos=0, shortfall_nanos=0, outcome="completed",
         meta=encode_meta(meta),
     )  # fmt: skip
-    columns = re.findall(r"\w+", entries.INSERT_REQUESTS.partition("(")[2].partition(")")[0])
-    row = dict(zip(columns, entries._request_row(event), strict=True))
+    row = dict(zip(entries.REQUEST_COLUMNS, entries._request_row(event), strict=True))
     assert (row["input_tokens"], row["cache_read_tokens"]) == (321, 50)
     assert (row["cache_write_tokens"], row["output_tokens"]) == (7600, 4)
 
