@@ -55,9 +55,16 @@ REQUEST_COLUMNS = (
 )  # fmt: skip
 # Absolute figures, and only onto the ones that must stand there: an upsert that adds would fail the
 # check on its own proposed row, and would hide a lost event.
-UPDATE_WALLET = """
-update wallet set balance_nanos = $2, wallet_seq = $3, spent_nanos = $4
-where wallet = $1 and balance_nanos = $5 and wallet_seq = $6
+MOVE_WALLETS = """
+update wallet w set balance_nanos = m.balance_nanos, wallet_seq = m.wallet_seq,
+    spent_nanos = m.spent_nanos
+from unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])
+    as m (wallet, balance_nanos, wallet_seq, spent_nanos, from_nanos, from_seq)
+where w.wallet = m.wallet and w.balance_nanos = m.from_nanos and w.wallet_seq = m.from_seq
+"""
+SPEND_KEYS = """
+update key k set spent_nanos = m.spent_nanos
+from unnest($1::text[], $2::bigint[]) as m (key_id, spent_nanos) where k.key_id = m.key_id
 """
 SELECT_WALLETS = """
 select w.wallet, w.balance_nanos, w.wallet_seq, exists (
@@ -67,6 +74,12 @@ from wallet w where w.wallet = any($1)
 UPDATE_RECEIVABLE = "update wallet set receivable_nanos = receivable_nanos + $2 where wallet = $1"
 UPDATE_CURSOR = """
 update cursor set epoch = $2, seq = $3 where part = $1 and epoch = $4 and seq = $5
+"""
+MOVE_CURSORS = """
+update cursor c set epoch = m.epoch, seq = m.seq
+from unnest($1::smallint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[])
+    as m (part, epoch, seq, from_epoch, from_seq)
+where c.part = m.part and c.epoch = m.from_epoch and c.seq = m.from_seq
 """
 
 
@@ -89,9 +102,11 @@ def postings(event: Event) -> list[Posting]:
     return [posting for posting in found if posting.amount_nanos > 0]
 
 
-async def cursors(connection: Any) -> dict[int, Mark]:
-    """The last event that the books have, by partition."""
-    rows = await connection.fetch("select part, epoch, seq from cursor")
+async def cursors(connection: Any, parts: Sequence[int] | None = None) -> dict[int, Mark]:
+    """The last event that the books have, by partition, of all or of some."""
+    rows = await connection.fetch(
+        "select part, epoch, seq from cursor where $1::int[] is null or part = any($1)", parts
+    )
     return {row["part"]: Mark(row["epoch"], row["seq"]) for row in rows}
 
 
@@ -156,32 +171,83 @@ async def write(
     events. Runs in the caller's transaction. Raises ChainBroken at an unchanged cursor only: then
     the gap is real; WalletsUnknown unless `restored`, that is, Redis does not know them either.
     """
-    if not await connection.fetchval("select pg_try_advisory_xact_lock($1, $2)", _LOCK, part):
-        return None
-    cursor = Mark(*await connection.fetchrow("select epoch, seq from cursor where part = $1", part))
-    first, last = events[0], events[-1]
-    if first.seq <= cursor.seq and first.epoch <= cursor.epoch:
-        return None
+    found = await write_all(
+        connection,
+        {part: events},
+        poison=poison,
+        across_epochs=across_epochs,
+        restored=restored,
+    )
+    return found.get(part)
+
+
+async def write_all(
+    connection: Any,
+    batches: Mapping[int, Sequence[Event | Poison]],
+    *,
+    poison: Mapping[int, str] | None = None,
+    across_epochs: bool = False,
+    restored: bool = False,
+) -> dict[int, Written]:
+    """As `write`, of several partitions by as many statements as of one: all of them, but for
+    those in which another writer was first, or none."""
+    free = await try_lock(connection, list(batches))
+    marks = await cursors(connection, list(free))
+    batches = {
+        part: events
+        for part, events in batches.items()
+        if part in free and not _had(events[0], marks[part])
+    }
+    for part, events in batches.items():
+        _check_chain(part, marks[part], events, across_epochs=across_epochs)
+    wallets = await _wallets(connection, [one for events in batches.values() for one in events])
+    unknown = {
+        one.wallet for events in batches.values() for one in events if isinstance(one, Event)
+    } - set(wallets)
+    if unknown and not restored:
+        raise WalletsUnknown(sorted(unknown))
+    found = _judged(batches, wallets, poison or {})
+    sound = [event for written in found.values() for event in written.sound]
+    bad = [event for written in found.values() for event in written.quarantined]
+    await _move_wallets(connection, sound, wallets)
+    await insert(connection, sound)
+    if bad:
+        await quarantine.insert(connection, bad)
+    rows = [(part, *_mark(events[-1]), *marks[part]) for part, events in batches.items()]
+    await _moved(connection, MOVE_CURSORS, rows, next(iter(batches), 0), "the cursor")
+    return found
+
+
+def _mark(event: Event | Poison) -> Mark:
+    return Mark(event.epoch, event.seq)
+
+
+def _had(first: Event | Poison, cursor: Mark) -> bool:
+    """Whether the books have an event already."""
+    return first.seq <= cursor.seq and first.epoch <= cursor.epoch
+
+
+def _check_chain(
+    part: int, cursor: Mark, events: Sequence[Event | Poison], *, across_epochs: bool
+) -> None:
+    """Raises ChainBroken where an event does not follow the one before it."""
     epoch = cursor.epoch
     for at, event in enumerate(events):
         same = event.epoch == epoch or (across_epochs and event.epoch > epoch)
         if not same or event.seq != cursor.seq + 1 + at:
             raise ChainBroken(part, f"event {event.epoch}-{event.seq} follows {cursor} + {at}")
         epoch = event.epoch
-    wallets = await _wallets(connection, events)
-    unknown = {event.wallet for event in events if isinstance(event, Event)} - set(wallets)
-    if unknown and not restored:
-        raise WalletsUnknown(sorted(unknown))
-    sound, bad = await _move_wallets(connection, part, events, wallets, poison or {})
-    await insert(connection, part, sound)
-    if bad:
-        await quarantine.insert(connection, bad)
-    done = await connection.execute(
-        UPDATE_CURSOR, part, last.epoch, last.seq, cursor.epoch, cursor.seq
-    )
-    if done != "UPDATE 1":
-        raise ChainBroken(part, "the cursor moved inside the transaction")
-    return Written(sound, bad)
+
+
+async def _moved(
+    connection: Any, statement: str, rows: Sequence[tuple[Any, ...]], part: int, what: str
+) -> None:
+    """Updates a row for each of `rows`, given by column. Raises ChainBroken where fewer stand as
+    they were found."""
+    if rows and await connection.execute(statement, *zip(*rows, strict=True)) != (
+        f"UPDATE {len(rows)}"
+    ):
+        raise ChainBroken(part, f"{what} moved inside the transaction")
 
 
 async def lock(connection: Any, part: int) -> None:
@@ -199,12 +265,12 @@ async def try_lock(connection: Any, parts: Sequence[int]) -> set[int]:
     return {row["part"] for row in rows}
 
 
-async def insert(connection: Any, part: int, events: Sequence[Event]) -> None:
+async def insert(connection: Any, events: Sequence[Event]) -> None:
     """Rows, postings, requests and receivables of sound events; moves neither balances nor the
     cursor."""
     await _add(connection, "event", EVENT_COLUMNS, [_event_row(event) for event in events])
     moves = [
-        (part, event.epoch, event.seq, line, *posting)
+        (event.partition, event.epoch, event.seq, line, *posting)
         for event in events
         for line, posting in enumerate(postings(event))
     ]
@@ -250,40 +316,42 @@ async def _wallets(connection: Any, events: Sequence[Event | Poison]) -> dict[st
     return {row["wallet"]: _Wallet(*row[1:]) for row in rows}
 
 
-async def _move_wallets(
-    connection: Any,
-    part: int,
-    events: Sequence[Event | Poison],
+def _judged(
+    batches: Mapping[int, Sequence[Event | Poison]],
     wallets: Mapping[str, _Wallet],
     poison: Mapping[int, str],
-) -> tuple[list[Event], list[Poison]]:
-    """Checks each wallet's chain and moves it to its last sound event's figures: what may be
-    booked, and what may not."""
-    before = {wallet: one[:2] for wallet, one in wallets.items()}
+) -> dict[int, Written]:
+    """Follows each wallet's chain: what may be booked, and what may not."""
+    now = {wallet: one[:2] for wallet, one in wallets.items()}
     stopped = {wallet for wallet, one in wallets.items() if one.stopped}
-    now = dict(before)
-    spent: dict[str, int] = {}
-    sound: list[Event] = []
-    bad: list[Poison] = []
-    for event in events:
-        why = _unsound(event, now, stopped, poison)
-        if why is None and isinstance(event, Event):
-            now[event.wallet] = (event.balance_nanos, event.wallet_seq)
-            spent[event.wallet] = event.wallet_spent_nanos
-            sound.append(event)
-        else:
-            stopped.add(event.wallet)
-            raw = event.raw if isinstance(event, Poison) else as_raw(event)
-            bad.append(Poison(part, event.epoch, event.seq, event.wallet, raw, why or ""))
-    for wallet, total in spent.items():
-        move = (wallet, *now[wallet], total, *before[wallet])
-        if await connection.execute(UPDATE_WALLET, *move) != "UPDATE 1":
-            raise ChainBroken(part, f"wallet {wallet} moved inside the transaction")
+    found = {part: Written([], []) for part in batches}
+    for part, events in batches.items():
+        sound, bad = found[part]
+        for event in events:
+            why = _unsound(event, now, stopped, poison)
+            if why is None and isinstance(event, Event):
+                now[event.wallet] = (event.balance_nanos, event.wallet_seq)
+                sound.append(event)
+            else:
+                stopped.add(event.wallet)
+                raw = event.raw if isinstance(event, Poison) else as_raw(event)
+                bad.append(Poison(part, event.epoch, event.seq, event.wallet, raw, why or ""))
+    return found
+
+
+async def _move_wallets(
+    connection: Any, sound: Sequence[Event], wallets: Mapping[str, _Wallet]
+) -> None:
+    """Moves each wallet from where it stood to its last event's figures. Raises ChainBroken."""
+    last = {event.wallet: event for event in sound}
+    rows = [
+        (wallet, one.balance_nanos, one.wallet_seq, one.wallet_spent_nanos, *wallets[wallet][:2])
+        for wallet, one in last.items()
+    ]
+    await _moved(connection, MOVE_WALLETS, rows, sound[0].partition if sound else 0, "a wallet")
     by_key = {event.key: event.key_spent_nanos for event in sound if event.key}
-    await connection.executemany(
-        "update key set spent_nanos = $2 where key_id = $1", list(by_key.items())
-    )
-    return sound, bad
+    if by_key:
+        await connection.execute(SPEND_KEYS, list(by_key), list(by_key.values()))
 
 
 def _unsound(

@@ -60,7 +60,7 @@ async def release(connection: Any, wallet: str) -> Released:
                 key_spent_nanos=keys.get(event.key, 0),
             )
         )
-    await entries.insert(connection, rows[0].part, booked)
+    await entries.insert(connection, booked)
     await entries.set_wallet(connection, wallet, balance, wallet_seq, spent, by_key=keys)
     await connection.execute(
         "update wallet set status = 1, version = version + 1 where wallet = $1 and status = 0"

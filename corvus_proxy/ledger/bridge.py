@@ -76,7 +76,7 @@ async def bridge(till: Till, books: Books, part: int) -> Bridged:
                 await entries.set_wallet(connection, wallet.wallet, *to, by_key=by_key)
         if booked and booked[-1].seq > upto.seq:
             raise ValueError(f"p{part:02d}: more has moved than {upto.seq - before.seq} events do")
-        await entries.insert(connection, part, booked)
+        await entries.insert(connection, booked)
         await entries.skip(connection, part, before, upto)
     return Bridged(
         upto.seq - before.seq,

@@ -9,7 +9,7 @@ goes into quarantine with its wallet, and the others go on.
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import asyncpg
@@ -26,6 +26,8 @@ from corvus_proxy.till.reply import Fenced
 
 BATCH = 500
 """Events read at a time from each partition: bounds the memory, whatever the lag."""
+TOGETHER_MAX = 2000
+"""Events that are booked in one transaction over all partitions: so long are they all locked."""
 BLOCK_MS = 500
 GATHER_S = 0.25
 """A pause after a small batch lets the next one grow: every commit costs the disk a sync, and Redis
@@ -43,6 +45,10 @@ _log = structlog.get_logger()
 
 class _Replaced(Exception):
     """The partition serves on another Redis than the one that the batch was read from."""
+
+
+class _Alone(Exception):
+    """A partition has to be written by itself."""
 
 
 class Writer:
@@ -88,7 +94,8 @@ class Writer:
                 await asyncio.sleep(1)
 
     async def tick(self, *, block_ms: int = BLOCK_MS) -> int:
-        """One read over all partitions and one transaction for each that has events."""
+        """One read over all partitions, and one transaction for all that have events, or, where
+        there is something about one of them, for each."""
         if self._stale:
             await self._load()
         if self.broken and clock.monotonic_s() - self._gaps_seen_s > LOOK_AGAIN_S:
@@ -102,6 +109,8 @@ class Writer:
         for event in events:
             by_partition.setdefault(event.partition, []).append(event)
             self.in_hand[event.partition] = Mark(event.epoch, event.seq)
+        if len(by_partition) > 1 and await self._write_together(by_partition):
+            by_partition = {}
         gaps = []
         for part, batch in by_partition.items():
             try:
@@ -152,6 +161,21 @@ class Writer:
                 _log.info("ledger_caught_up", partition=part, at=str(at))
                 del self.behind[part], self._targets[part]
 
+    async def _write_together(self, batches: Mapping[int, Sequence[Event | Poison]]) -> bool:
+        """Books all of them at once, which costs little more than one. False, and nothing is
+        booked, where one of them needs care: `_write` gives it, one by one."""
+        if self.behind or sum(map(len, batches.values())) > TOGETHER_MAX:
+            return False
+        try:
+            async with self._books.transaction() as connection:
+                found = await entries.write_all(connection, batches)
+                await self._may_all_stand(batches, found)
+        except (entries.ChainBroken, entries.WalletsUnknown, _Alone, *_REFUSED):
+            return False
+        for part, batch in batches.items():
+            self._note_written(part, batch, found[part])
+        return True
+
     async def _write(
         self, part: int, batch: Sequence[Event | Poison], *, from_redis: bool = True
     ) -> bool:
@@ -166,6 +190,12 @@ class Writer:
             self._stale = True
             await asyncio.sleep(0.05)
             return False
+        self._note_written(part, batch, written)
+        return True
+
+    def _note_written(
+        self, part: int, batch: Sequence[Event | Poison], written: entries.Written
+    ) -> None:
         last = batch[-1]
         self._cursors[part] = self._unacked[part] = Mark(last.epoch, last.seq)
         for kind, count in Counter(event.type for event in written.sound).items():
@@ -174,7 +204,6 @@ class Writer:
             metrics.QUARANTINED.inc()
             at = str(Mark(bad.epoch, bad.seq))
             _log.error("quarantined", wallet=bad.wallet, at=at, why=bad.why)
-        return True
 
     async def _book(
         self,
@@ -207,6 +236,18 @@ class Writer:
         if from_redis and await self._till.stamp(part) != self._stamps[part]:
             raise _Replaced
         self._archive.append(batch)
+
+    async def _may_all_stand(
+        self,
+        batches: Mapping[int, Sequence[Event | Poison]],
+        found: Mapping[int, entries.Written],
+    ) -> None:
+        """As `_may_stand`, of all; nor was another writer first in any. Raises _Alone."""
+        states = await self._till.partitions()
+        for part in batches:
+            if part not in found or states[part].stamp != self._stamps[part]:
+                raise _Alone
+        self._archive.append([event for batch in batches.values() for event in batch])
 
     async def _one_by_one(
         self, part: int, batch: Sequence[Event | Poison], *, from_redis: bool

@@ -436,8 +436,20 @@ BOOKS = [
     ),
     Mutant(
         "two writers write at once", "books/entries.py",
-        "select pg_try_advisory_xact_lock($1, $2)", "select $1::int is distinct from $2::int",
+        "where pg_try_advisory_xact_lock($1, part)", "where $1::int is distinct from part",
         (ENTRIES + "a_writer_that_finds_another_at_work_leaves",),
+    ),
+    Mutant(
+        "many are booked from a server that was replaced", "ledger/writer.py",
+        "if part not in found or states[part].stamp != self._stamps[part]:",
+        "if part not in found:",
+        ("tests/unit/ledger/test_together.py::test_what_is_wrong_with_one_partition_is_its_own",),
+    ),
+    Mutant(
+        "many are booked as if nobody else had been there", "ledger/writer.py",
+        "if part not in found or states[part].stamp != self._stamps[part]:",
+        "if states[part].stamp != self._stamps[part]:",
+        ("tests/unit/ledger/test_together.py::test_what_is_wrong_with_one_partition_is_its_own",),
     ),
     Mutant(
         "a gap in the stream is booked over", "books/entries.py",

@@ -11,6 +11,7 @@ from corvus_proxy.books import db, entries, nodes
 from corvus_proxy.books.db import Books
 from corvus_proxy.ledger import outbox, rebuild
 from corvus_proxy.ledger.coordinator import Coordinator
+from corvus_proxy.ledger.writer import GATHER_S
 from corvus_proxy.money.event import partition_of
 from corvus_proxy.service import keys
 from corvus_proxy.till.client import TillUnavailable
@@ -194,7 +195,7 @@ async def opened_before_a_credit_is_booked(world: World, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(world.writer, "_book", book)
     await keys.credit(world.stores, made.key_id, 500, reason="paid")
-    await asyncio.sleep(0.2)
+    await asyncio.sleep(GATHER_S + 0.2)
     for name in [one async for one in world.till.redis.scan_iter(match=f"{{p{part:02d}}}:*")]:
         await world.till.redis.delete(name)
     for name, text in before.items():
