@@ -79,7 +79,7 @@ _IDENTITY = (b"accept-encoding", b"identity")
 
 @lru_cache(maxsize=256)
 def _target(base_path: str, family: str, dialect: Dialect, below: str) -> bytes:
-    """Remembered, as is the next: there are no more than the configuration has."""
+    """Remembered, as are the next two: there are no more than the configuration has."""
     return (base_path + PATHS[family, dialect] + below).encode()
 
 
@@ -99,6 +99,11 @@ class Sought(NamedTuple):
     """Credentials that have failed this request."""
     strangers: tuple[str, ...] = ()
     """Providers that do not know its signatures."""
+
+
+@lru_cache(maxsize=256)
+def _netloc(base_url: str) -> str:
+    return urlsplit(base_url).netloc
 
 
 class Member:
@@ -130,7 +135,7 @@ class Member:
     @property
     def provider(self) -> str:
         """Where its upstream listens."""
-        return urlsplit(self.upstream.base_url).netloc
+        return _netloc(self.upstream.base_url)
 
     @property
     def state(self) -> State:
