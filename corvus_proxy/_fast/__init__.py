@@ -6,7 +6,13 @@ obvious one lives in tests/oracle.
 """
 
 try:
-    from corvus_proxy._fast.body import BodyScan, member_quarters, scan_body, scan_members
+    from corvus_proxy._fast.body import (
+        BodyScan,
+        join_pieces,
+        member_quarters,
+        scan_body,
+        scan_members,
+    )
     from corvus_proxy._fast.resp import pack
     from corvus_proxy._fast.stream import StreamMeter
 except ImportError as error:
@@ -15,4 +21,12 @@ except ImportError as error:
         " python setup.py build_ext --inplace"
     ) from error
 
-__all__ = ["BodyScan", "StreamMeter", "member_quarters", "pack", "scan_body", "scan_members"]
+__all__ = [
+    "BodyScan",
+    "StreamMeter",
+    "join_pieces",
+    "member_quarters",
+    "pack",
+    "scan_body",
+    "scan_members",
+]

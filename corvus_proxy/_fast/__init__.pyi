@@ -60,6 +60,9 @@ def scan_body(data: bytes) -> BodyScan:
 def scan_members(data: bytes, start: int, end: int) -> tuple[dict[str, Place], tuple[str, ...]]:
     """Members and duplicates of the object in `data[start:end]`. Raises ValueError."""
 
+def join_pieces(pieces: tuple[bytes, ...]) -> bytes:
+    """The pieces as one, copied while other threads run."""
+
 def member_quarters(data: bytes, start: int, end: int) -> int:
     """Quarter tokens of the member `data[start:end]`, name and value, as the only one of its
     object. Raises ValueError."""

@@ -15,8 +15,9 @@ cimport cython
 
 import json
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from libc.string cimport memchr, memcmp
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdlib cimport free, malloc
+from libc.string cimport memchr, memcmp, memcpy
 
 from corvus_proxy._fast.escapes cimport code_unit, discount, string_end
 from corvus_proxy._fast.quarters cimport fill_quarter_tokens, quarter_tokens
@@ -649,3 +650,30 @@ def member_quarters(bytes data not None, Py_ssize_t start, Py_ssize_t end):
         + quarter_tokens(PAIRS, text + start, end - start)
         + PAIRS[text[end - 1] | (125 << 8)]
     )
+
+
+def join_pieces(tuple pieces not None):
+    """See the stub."""
+    cdef Py_ssize_t count = len(pieces), size = 0, i
+    cdef bytes piece, whole
+    cdef const char **starts
+    cdef Py_ssize_t *sizes
+    cdef char *to
+    for piece in pieces:
+        size += len(piece)
+    whole = PyBytes_FromStringAndSize(NULL, size)
+    to = PyBytes_AS_STRING(whole)
+    starts = <const char **>malloc((count + 1) * (sizeof(char *) + sizeof(Py_ssize_t)))
+    if starts == NULL:
+        raise MemoryError
+    sizes = <Py_ssize_t *>(starts + count)
+    for i in range(count):
+        piece = pieces[i]
+        starts[i] = PyBytes_AS_STRING(piece)
+        sizes[i] = PyBytes_GET_SIZE(piece)
+    with nogil:  # the pages of a large one are touched here for the first time
+        for i in range(count):
+            memcpy(to, starts[i], sizes[i])
+            to += sizes[i]
+    free(starts)
+    return whole

@@ -8,17 +8,18 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from corvus_proxy._fast import join_pieces
 from corvus_proxy.errors import BodyTimeout, BodyTooLarge
 from corvus_proxy.gateway.front.client import Client, ClientGone, Headers
 from corvus_proxy.gateway.front.later import Later
 from corvus_proxy.gateway.front.patience import Patience
 
+LARGE_BYTES = 256 * 1024  # put together beside the loop: 20 MB of new memory take 3 to 17 ms
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Engine = Callable[[Client], Awaitable[None]]
 Hook = Callable[[], Awaitable[None]]
-
 
 _watch: Later["AsgiClient"] = Later(lambda client: client.watch())
 """A request that is answered at once costs no task that looks out for its client."""
@@ -76,7 +77,11 @@ class AsgiClient:
             if size > bytes_max:
                 raise BodyTooLarge(f"The request body is larger than {bytes_max:,} bytes.")
             parts.append(part)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        if len(parts) == 1:
+            return parts[0]
+        if size < LARGE_BYTES:
+            return b"".join(parts)
+        return await asyncio.to_thread(join_pieces, tuple(parts))
 
     async def head(self, status: int, headers: Headers) -> None:
         self.head_sent = True

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corvus_proxy._fast import member_quarters, scan_body, scan_members
+from corvus_proxy._fast import join_pieces, member_quarters, scan_body, scan_members
 from tests.oracle import body_oracle, dense
 
 PIXELS = base64.b64encode(bytes(range(256)) * 2).decode()
@@ -165,6 +165,14 @@ def test_every_place_in_a_block_is_read_alike(tail: str) -> None:
             assert (scan.letters, scan.symbols, scan.non_ascii, scan.members) == (
                 found.letters, found.symbols, found.non_ascii, found.members,
             )  # fmt: skip
+
+
+@given(st.lists(st.binary(max_size=80)))
+def test_pieces_are_joined_in_their_order(pieces: list[bytes]) -> None:
+    """Empty ones and none at all included; nothing but bytes is taken."""
+    assert join_pieces(tuple(pieces)) == b"".join(pieces)
+    with pytest.raises(TypeError):
+        join_pieces((*pieces, "text"))  # type: ignore[arg-type]
 
 
 @given(st.binary(max_size=80), st.binary(max_size=80))
