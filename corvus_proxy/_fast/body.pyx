@@ -132,7 +132,7 @@ cdef struct Walk:
     Py_ssize_t value_at     # its value's first byte
     Py_ssize_t value_end    # behind the last byte of the last value that ended
     bint awaits_value       # a name has been read, its value has not begun
-    Py_ssize_t counted      # classes holds what stands before this, but for media …
+    Py_ssize_t counted      # classes have what stands before this, media left out …
     Classes classes         # … and corrections to the classes of the raw bytes
     Py_ssize_t quarter_tokens  # the same for them
     Py_ssize_t images
@@ -166,7 +166,7 @@ cdef class BodyScan:
     cdef readonly tuple image_places     # (start, end) of the first images
     cdef readonly bint cache_control     # a cache_control that is not null stands somewhere
     cdef readonly bint thinking_history  # a block of type (redacted_)thinking stands somewhere
-    cdef readonly bint signed_history    # a signature or sealed content of a provider stands somewhere
+    cdef readonly bint signed_history    # a signature or sealed content stands somewhere
     cdef readonly bint stored            # a turn names what is stored at the upstream
     cdef readonly bint long_cache        # a ttl of 12h stands somewhere
     cdef readonly str repeated           # type or tools, if one object has it more than once

@@ -620,8 +620,8 @@ ARITHMETIC = [
         (MONEY + "the_one_rounding_is_half_up", MONEY + "charge_is_the_exact_sum_rounded_once"),
     ),
     Mutant(
-        "a ceiling is rounded down", "money/pricing.py", "return -(-picos // PICOS_PER_NANO)",
-        "return picos // PICOS_PER_NANO",
+        "a ceiling is rounded down", "money/pricing.py", "return -(-(self.picos + output_tokens * self.output_picos) // PICOS_PER_NANO)",
+        "return (self.picos + output_tokens * self.output_picos) // PICOS_PER_NANO",
         (MONEY + "a_ceiling_is_never_rounded_down",),
     ),
     Mutant(
