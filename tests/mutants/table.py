@@ -620,7 +620,8 @@ ARITHMETIC = [
         (MONEY + "the_one_rounding_is_half_up", MONEY + "charge_is_the_exact_sum_rounded_once"),
     ),
     Mutant(
-        "a ceiling is rounded down", "money/pricing.py", "return -(-(self.picos + output_tokens * self.output_picos) // PICOS_PER_NANO)",
+        "a ceiling is rounded down", "money/pricing.py",
+        "return -(-(self.picos + output_tokens * self.output_picos) // PICOS_PER_NANO)",
         "return (self.picos + output_tokens * self.output_picos) // PICOS_PER_NANO",
         (MONEY + "a_ceiling_is_never_rounded_down",),
     ),
@@ -774,7 +775,7 @@ TENANTS = [
     ),
     Mutant(
         "two customers of one name are one", "wire/tenancy/names.py",
-        "(self.wallet.encode(), member.encode(), text)", '(b"", member.encode(), text)',
+        "(wallet.encode(), member.encode(), text)", '(b"", member.encode(), text)',
         (TENANCY + "a_name_is_made_the_customers_own",),
     ),
     Mutant(
