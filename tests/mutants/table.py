@@ -800,7 +800,8 @@ TENANTS = [
     ),
     Mutant(
         "a body is called what its client likes", "wire/headers.py",
-        'elif name == b"content-type" and not _IS_JSON.fullmatch(value):', "elif False:",
+        'elif name == b"content-type" and value != _JSON and not _IS_JSON.fullmatch(value):',
+        "elif False:",
         ("tests/unit/wire/test_headers.py::test_a_body_is_called_what_it_was_read_as",),
     ),
     Mutant(
