@@ -52,8 +52,8 @@ def method(attempts: list[Attempt], folder: Path) -> list[str]:
         "* Subjects alternate: each round runs all of them, one after the other.",
         "* The till is open unless `till closed` is said: each request is reserved, settled and"
         " written to the books.",
-        f"* Figures are medians of runs of {shown(last.options.get('seconds'))} s. The raw runs,"
-        " also of attempts that are not shown, are the JSON files in `results/`.",
+        "* Figures are medians. How long and how often each attempt ran, and the raw runs of every"
+        " attempt, shown or not, are the JSON files in `results/`.",
         "",
     ]
 

@@ -9,6 +9,7 @@ SCENARIOS: dict[str, Callable[[Bench], None]] = {
     "plain": plain.saturation,
     "server": plain.server,
     "rate": plain.rate,
+    "crowds": plain.crowds,
     "streams": streaming.few,
     "server_streams": streaming.server,
     "streams640": streaming.many,

@@ -5,9 +5,10 @@ from functools import partial
 from bench import far
 from bench.far import Asked
 from bench.scenarios.base import Bench, alternate
-from bench.stack import Subject, floor
+from bench.stack import Stack, Subject, floor
 
 CONNECTIONS = 16
+CROWDS = (1, 16, 64, 256)
 RATE = 200
 BODIES_KB = {2: 16, 50: 16, 1024: 4, 20_480: 2}
 """Connections by the size of the body."""
@@ -29,6 +30,20 @@ def _saturate(
     bench: Bench, scenario: str, asked: Asked, subject: Subject, round_number: int
 ) -> None:
     bench.measured(subject, scenario, asked, round_number, connections=CONNECTIONS)
+
+
+def crowds(bench: Bench) -> None:
+    """The same over 1, 16, 64 and 256 connections: what a request costs alone, and in company."""
+
+    def step(subject: Subject, connections: int, round_number: int) -> None:
+        variant = {"connections": connections}
+        bench.measured(
+            subject, "crowds", far.plain(), round_number, variant=variant, connections=connections
+        )
+
+    subjects = [*bench.nginx, bench.stack("open").subject(), bench.stack("closed").subject()]
+    steps = [partial(step, subject, count) for count in CROWDS for subject in subjects]
+    alternate(bench.plan.rounds, *steps)
 
 
 def server(bench: Bench) -> None:
@@ -93,12 +108,16 @@ def bodies(bench: Bench) -> None:
 
 
 def gateway_processes(bench: Bench) -> None:
-    """One and two gateway processes, both on all cores: CPU a request must not grow."""
+    """One and two gateway processes, both on all cores, 16 connections each: CPU a request must not
+    grow."""
     with (
         bench.own_stack(workers=1, pinned=False) as one,
         bench.own_stack(workers=2, pinned=False) as two,
     ):
-        step = partial(_saturate, bench, "processes", far.plain())
-        alternate(
-            bench.plan.alternating, partial(step, one.subject()), partial(step, two.subject())
-        )
+        # As many for each process: fewer requests at a time cost more each (`crowds`).
+        step = partial(bench.measured, scenario="processes", asked=far.plain())
+
+        def both(stack: Stack, processes: int, number: int) -> None:
+            step(stack.subject(), round_number=number, connections=CONNECTIONS * processes)
+
+        alternate(bench.plan.alternating, partial(both, one, 1), partial(both, two, 2))
