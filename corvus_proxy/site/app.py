@@ -27,7 +27,7 @@ from corvus_proxy.books.db import BooksUnavailable
 from corvus_proxy.service.stores import Stores
 from corvus_proxy.settings import Settings
 from corvus_proxy.shop.provider import Provider
-from corvus_proxy.site import account, demo, forms, login, render, shop
+from corvus_proxy.site import account, demo, forms, login, public, render, shop
 from corvus_proxy.site.front import LATER, Front, error
 from corvus_proxy.till.client import TillUnavailable
 
@@ -152,6 +152,7 @@ def create(
             *login.routes(front),
             *account.routes(front),
             *shop.routes(front),
+            *public.routes(front),
             *webhooks.routes(front.desk),
             *machines.routes(front.desk, lambda request: placed.take(front.address(request))),
             *demo.routes(settings),

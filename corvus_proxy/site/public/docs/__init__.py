@@ -1,0 +1,9 @@
+"""The documentation: start, API, clients, troubleshooting."""
+
+from corvus_proxy.site.public.docs import start
+from corvus_proxy.site.public.page import Page
+
+
+def pages() -> tuple[Page, ...]:
+    """All of them, in the order in which they are listed."""
+    return start.PAGES
