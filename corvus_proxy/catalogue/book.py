@@ -174,6 +174,18 @@ def read(pricing: PricingSettings) -> list[dict[str, Any]]:
     return rows
 
 
+def stamp(pricing: PricingSettings) -> tuple[int, int]:
+    """Another pair for another state of the file that the settings name; the package's own never
+    changes. Raises ConfigurationError."""
+    if not pricing.book:
+        return (0, 0)
+    try:
+        found = Path(pricing.book).stat()
+    except OSError as error:
+        raise ConfigurationError(f"pricing.book: {pricing.book}: {error}") from None
+    return (found.st_mtime_ns, found.st_size)
+
+
 def periods(raw: dict[str, Any], factors: dict[str, str]) -> tuple[Period, ...]:
     """A row's prices through time, the earliest first. Raises ConfigurationError."""
     try:

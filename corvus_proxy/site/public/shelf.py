@@ -10,15 +10,14 @@ from starlette.routing import Route
 
 from corvus_proxy import clock
 from corvus_proxy.catalogue import book
-from corvus_proxy.site import render
+from corvus_proxy.errors import ConfigurationError
 from corvus_proxy.site.front import Front
+from corvus_proxy.site.public import sending
 from corvus_proxy.site.public.page import GROUPS, KEY, Facts, Page
+from corvus_proxy.site.public.sending import PUBLIC
 from corvus_proxy.site.public.text import Sources, Text
 from corvus_proxy.site.shop.buys import sold
 from corvus_proxy.site.shop.checkout import FACTS
-
-PUBLIC = {**render.HEADERS, "cache-control": "public, max-age=60"}
-MARKDOWN = "text/markdown; charset=utf-8"
 
 
 class Shelf:
@@ -29,12 +28,23 @@ class Shelf:
         self.pages: Mapping[str, Page] = {page.path: page for page in pages}
         settings = front.settings
         self._sources = Sources({"brand": settings.brand, "key": KEY})
+        self._known: tuple[object, Facts] | None = None
 
     def facts(self) -> Facts:
-        """The book in force, and what of it is sold."""
+        """The book in force, and what of it is sold. The same object until the day or the book is
+        another: what is made from it may be kept as long. Where the book has become unreadable,
+        what it said before stays, as in a running gateway."""
         settings = self._front.settings
-        prices = book.load(settings.pricing)
-        return Facts(settings, prices, tuple(sold(settings)), clock.utc_now().date())
+        day = clock.utc_now().date()
+        try:
+            as_of = (day, book.stamp(settings.pricing))
+            if self._known is None or self._known[0] != as_of:
+                prices = book.load(settings.pricing, day)
+                self._known = as_of, Facts(settings, prices, tuple(sold(settings)), day)
+        except ConfigurationError:
+            if self._known is None:
+                raise
+        return self._known[1]
 
     def text(self, page: Page, facts: Facts, asked: Mapping[str, Any] | None = None) -> Text:
         """A page's text with its figures; `asked` is what a form of it has sent."""
@@ -84,8 +94,10 @@ class Shelf:
         facts = self.facts()
         text = self.text(page, facts)
         if path == page.path:
-            return self.html(page, facts, text)
-        return Response(self.twin(page, facts, text), headers=PUBLIC, media_type=MARKDOWN)
+            made = sending.body(bytes(self.html(page, facts, text).body), sending.HTML)
+        else:
+            made = sending.body(self.twin(page, facts, text).encode(), sending.MARKDOWN)
+        return sending.send(request, made)
 
     def _closed(self, page: Page) -> Response | None:
         """A 503 with the name of what the operator has not stated; the status page is open."""
