@@ -7,17 +7,21 @@ of one subject.
 from starlette.routing import Route
 
 from corvus_proxy.catalogue import book
+from corvus_proxy.catalogue.book import Model
 from corvus_proxy.site.front import Front
 from corvus_proxy.site.public import docs, prices, trust
 from corvus_proxy.site.public.page import Page
 from corvus_proxy.site.public.shelf import Shelf
 
 
+def pages(models: tuple[Model, ...]) -> tuple[Page, ...]:
+    """All pages; of `models` each has one of its own."""
+    return (*docs.pages(), *prices.pages(models), *trust.pages())
+
+
 def shelf(front: Front) -> Shelf:
-    """All pages. Raises ConfigurationError where the price book cannot be read."""
-    models = book.load(front.settings.pricing).models
-    pages: tuple[Page, ...] = (*docs.pages(), *prices.pages(models), *trust.pages())
-    return Shelf(front, pages)
+    """All pages of a site. Raises ConfigurationError where the price book cannot be read."""
+    return Shelf(front, pages(book.load(front.settings.pricing).models))
 
 
 def routes(front: Front) -> list[Route]:

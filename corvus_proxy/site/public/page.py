@@ -8,6 +8,7 @@ Rule 2: whatever is counted, priced or listed comes from the rows and functions 
 
 from collections.abc import Callable, Mapping
 from datetime import date
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from corvus_proxy.catalogue.book import Book, Model
@@ -26,6 +27,8 @@ class Facts(NamedTuple):
     """The models that this installation sells, in the order of the book."""
     day: date
     """Today, UTC."""
+    pages: Mapping[str, "Page"] = MappingProxyType({})
+    """All public pages, by path."""
 
     @property
     def api(self) -> str:

@@ -14,6 +14,7 @@ from corvus_proxy.errors import ConfigurationError
 from corvus_proxy.site.front import Front
 from corvus_proxy.site.public import sending
 from corvus_proxy.site.public.page import GROUPS, KEY, Facts, Page
+from corvus_proxy.site.public.places import at, foot, menu
 from corvus_proxy.site.public.sending import PUBLIC
 from corvus_proxy.site.public.text import Sources, Text
 from corvus_proxy.site.shop.buys import sold
@@ -39,8 +40,8 @@ class Shelf:
         try:
             as_of = (day, book.stamp(settings.pricing))
             if self._known is None or self._known[0] != as_of:
-                prices = book.load(settings.pricing, day)
-                self._known = as_of, Facts(settings, prices, tuple(sold(settings)), day)
+                prices, models = book.load(settings.pricing, day), tuple(sold(settings))
+                self._known = as_of, Facts(settings, prices, models, day, self.pages)
         except ConfigurationError:
             if self._known is None:
                 raise
@@ -64,7 +65,7 @@ class Shelf:
             parts.append("## Use this page when\n\n" + _list(page.use_when))
         parts.append(text.markdown)
         parts.append("## Canonical facts\n\n" + _list(canonical(facts)))
-        related = [self.pages[path] for path in page.related]
+        related = [self.pages[path] for path in page.related if path in self.pages]
         if related:
             lines = [f"[{one.title}]({facts.site}{one.path}): {one.description}" for one in related]
             parts.append("## Related public resources\n\n" + _list(lines))
@@ -79,7 +80,10 @@ class Shelf:
             page=page,
             text=text,
             groups=[(group, [one for one in listed if one.group == group.key]) for group in GROUPS],
-            related=[self.pages[path] for path in page.related],
+            related=[self.pages[path] for path in page.related if path in self.pages],
+            places=menu(self.pages),
+            at=at(page),
+            feet=foot(self.pages),
         )
 
     async def answer(self, request: Request) -> Response:

@@ -76,6 +76,7 @@ class Sources:
         raw = self._markdown.get_template(source).render(**view, fragment=fragment)
         tokens = _PARSER.parse(raw)
         headings = _anchored(tokens)
+        _unstyled(tokens)
         html = _PARSER.renderer.render(tokens, _PARSER.options, {})
         plain = raw
         for number, made in enumerate(fragments):
@@ -90,6 +91,15 @@ class Sources:
 def anchor(title: str) -> str:
     """The address of a heading: `What you buy` is `what-you-buy`."""
     return _NO_WORD.sub("-", title.lower()).strip("-")
+
+
+def _unstyled(tokens: list[Token]) -> None:
+    """Right-aligned columns by a class: our policy allows no style in the HTML."""
+    for token in tokens:
+        if token.type in ("th_open", "td_open"):
+            style = token.attrs.pop("style", "")
+            if style == "text-align:right":
+                token.attrSet("class", "number")
 
 
 def _anchored(tokens: list[Token]) -> tuple[Heading, ...]:
@@ -120,8 +130,9 @@ class _Renderer(RendererHTML):
         )
 
     def table_open(self, tokens: Any, idx: int, options: Any, env: Any) -> str:
-        """A table that scrolls by itself on a narrow screen."""
-        return '<div class="wide" tabindex="0" role="region" aria-label="Table"><table>\n'
+        """A table that scrolls by itself on a narrow screen; a group, for several regions of one
+        name would be no landmarks."""
+        return '<div class="wide" tabindex="0" role="group" aria-label="Table"><table>\n'
 
     def table_close(self, tokens: Any, idx: int, options: Any, env: Any) -> str:
         """See `table_open`."""
