@@ -72,7 +72,7 @@ class Notices:
             headers=LATER,
             title=title,
             sentences=sentences,
-            action=("/", "Try again"),
+            action=("/dashboard", "Try again"),
         )
 
     async def refused(self, request: Request, problem: Exception) -> Response:
@@ -84,7 +84,7 @@ class Notices:
             status=status,
             title="This address takes forms only" if known else "There is no such page",
             sentences=["Use the form on its page." if known else "The address may be mistyped."],
-            action=("/", "To the dashboard"),
+            action=("/", "To the home page"),
         )
 
     async def failed(self, request: Request, problem: Exception) -> Response:
@@ -101,7 +101,7 @@ class Notices:
                 "The page could not be made. Your balance is not touched by this.",
                 f"If you ask for help, name the reference {reference}.",
             ],
-            action=("/", "To the dashboard"),
+            action=("/", "To the home page"),
         )
 
     def key_in_address(self) -> Response:

@@ -9,14 +9,14 @@ from starlette.routing import Route
 from corvus_proxy.catalogue import book
 from corvus_proxy.catalogue.book import Model
 from corvus_proxy.site.front import Front
-from corvus_proxy.site.public import docs, prices, trust
+from corvus_proxy.site.public import docs, home, prices, trust
 from corvus_proxy.site.public.page import Page
 from corvus_proxy.site.public.shelf import Shelf
 
 
 def pages(models: tuple[Model, ...]) -> tuple[Page, ...]:
     """All pages; of `models` each has one of its own."""
-    return (*docs.pages(), *prices.pages(models), *trust.pages())
+    return (*home.PAGES, *docs.pages(), *prices.pages(models), *trust.pages())
 
 
 def shelf(front: Front) -> Shelf:

@@ -61,7 +61,11 @@ class Sources:
             lstrip_blocks=True,
             keep_trailing_newline=True,
         )
-        self._markdown.filters |= {"usd": format_usd, "grouped": lambda number: f"{number:,}"}
+        self._markdown.filters |= {
+            "usd": format_usd,
+            "grouped": lambda number: f"{number:,}",
+            "ticked": lambda name: f"`{name}`",
+        }
         self._markdown.globals |= names
         self._html = self._markdown.overlay(autoescape=True)
 
