@@ -147,9 +147,9 @@ async def first_calls(buyer: Visit, folder: Path) -> int:
 async def test_from_a_visitor_to_a_program_that_goes_on(
     provider: str, browser: "Browser", people: People, tmp_path: Path
 ) -> None:
-    """Home page, checkout, paid, key on the page; its snippets run and stream; the dashboard's cost is the
-    API's; spent to zero: one 429 for each client; topped up: the same clients go on, also one that
-    was asking all the time."""
+    """Home page, checkout, paid, key on the page; its snippets run and stream; the dashboard's cost
+    is the API's; spent to zero: one 429 for each client; topped up: the same clients go on, also
+    one that was asking all the time."""
     api, site = people.stack.api, people.stack.facts["site"]
     async with visit(browser, site) as buyer:
         await buyer.goto("/")
