@@ -19,28 +19,29 @@ ANSWERS = (
 )
 ROUTES = "Public pages have no extension; cite them so. The Markdown of a page stands at its"
 ROUTES += " address with .md behind it."
-PRIVATE = "The customer reads balance, orders and keys with the key, at {site}/dashboard or GET"
+PRIVATE = "The customer reads balance, orders and keys with the key, at {url}/dashboard or GET"
 PRIVATE += " {api}/v1/key; all else goes to support."
 
 
 def envelope(
-    brand: BrandSettings,
+    publisher: Mapping[str, str],
     day: date,
     purpose: str,
     sources: Sequence[str],
     **rest: Any,
 ) -> dict[str, Any]:
-    """A document: `rest` is its totals and items, in their order. `day`: when it was made, UTC."""
+    """A document: `rest` is its totals and items, in their order. `publisher`: see `site`; `day`:
+    when it was made, UTC."""
     return {
         "schema_version": SCHEMA,
         "generated_from": list(sources),
         "generated_on": str(day),
-        "site": site(brand),
+        "site": dict(publisher),
         "guidance": {
             "purpose": purpose,
             "answer_policy": list(ANSWERS),
             "canonical_route_policy": ROUTES,
-            "private_issue_policy": PRIVATE.format(site=brand.site_url, api=brand.api_url),
+            "private_issue_policy": PRIVATE.format(**publisher),
         },
         **rest,
     }

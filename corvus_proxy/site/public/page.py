@@ -97,6 +97,8 @@ class Page(NamedTuple):
     """Path of the machine document that has the same figures."""
     listed: bool = True
     """Whether it stands in navigation and indexes; one page of many alike does not."""
+    lasting: bool = False
+    """Whether its figures are those of the facts alone: then it is made once for all who ask."""
 
     @property
     def id(self) -> str:

@@ -6,7 +6,7 @@ a visitor's own words would tell the secret by its length.
 
 import gzip
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -21,6 +21,8 @@ OPEN = {**PUBLIC, "access-control-allow-origin": "*"}
 HTML = "text/html; charset=utf-8"
 MARKDOWN = "text/markdown; charset=utf-8"
 JSON = "application/json"
+KEPT_MAX = 400
+"""Bodies of one site that are kept, of some ten KB each."""
 PACKED_BYTES_MIN = 1024
 """Below this, packing saves no packet."""
 
@@ -68,6 +70,29 @@ def takes_gzip(accepted: str) -> bool:
         name, _, parameter = one.partition(";")
         weights[name.strip()] = parameter.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00")
     return weights.get("gzip", weights.get("*", False))
+
+
+class Kept:
+    """Bodies that are costly to make, kept for as long as what they were made from is the same
+    object. The oldest goes where there are too many."""
+
+    def __init__(self, most: int = KEPT_MAX) -> None:
+        self._most = most
+        self._source: object = None
+        self._bodies: dict[Hashable, Body] = {}
+
+    def get(self, source: object, key: Hashable) -> Body | None:
+        """The body of that key, made from that very object."""
+        return self._bodies.get(key) if source is self._source else None
+
+    def put(self, source: object, key: Hashable, found: Body) -> Body:
+        """Keeps a body."""
+        if source is not self._source:
+            self._source, self._bodies = source, {}
+        if len(self._bodies) >= self._most:
+            del self._bodies[next(iter(self._bodies))]
+        self._bodies[key] = found
+        return found
 
 
 def _bare(etag: str) -> str:

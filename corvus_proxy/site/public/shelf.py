@@ -30,26 +30,28 @@ class Shelf:
         settings = front.settings
         self._sources = Sources({"brand": settings.brand, "key": KEY})
         self._known: tuple[object, Facts] | None = None
+        self._kept = sending.Kept()
 
     def facts(self) -> Facts:
         """The book in force, and what of it is sold. The same object until the day or the book is
         another: what is made from it may be kept as long. Where the book has become unreadable,
         what it said before stays, as in a running gateway."""
-        settings = self._front.settings
+        settings, known = self._front.settings, self._known
         day = clock.utc_now().date()
         try:
             as_of = (day, book.stamp(settings.pricing))
-            if self._known is None or self._known[0] != as_of:
+            if known is None or known[0] != as_of:
                 prices, models = book.load(settings.pricing, day), tuple(sold(settings))
-                self._known = as_of, Facts(settings, prices, models, day, self.pages)
+                known = self._known = as_of, Facts(settings, prices, models, day, self.pages)
         except ConfigurationError:
-            if self._known is None:
+            if known is None:
                 raise
-        return self._known[1]
+        return known[1]
 
     def text(self, page: Page, facts: Facts, asked: Mapping[str, Any] | None = None) -> Text:
-        """A page's text with its figures; `asked` is what a form of it has sent."""
-        view = {"facts": facts, "page": page, **page.view(facts), **(asked or {})}
+        """A page's text with its figures; `asked` is what a form of it has sent, and `people` is
+        true in it where the HTML is made: what is a fragment there can be a table in the twin."""
+        view = {"facts": facts, "page": page, "people": False, **page.view(facts), **(asked or {})}
         return self._sources.text(page.source, view)
 
     def twin(self, page: Page, facts: Facts, text: Text) -> str:
@@ -92,16 +94,29 @@ class Shelf:
         page = self.pages.get(path) or self.pages.get(_page_of(path))
         if page is None:
             raise HTTPException(404)
+        return self.answered(request, page)
+
+    def answered(
+        self, request: Request, page: Page, asked: Mapping[str, Any] | None = None, key: str = ""
+    ) -> Response:
+        """A page, or its twin where the address is that one's. `asked`: what its form has sent,
+        and `key` other words for the same, where that is worth keeping."""
         closed = self._closed(page)
         if closed is not None:
             return closed
         facts = self.facts()
-        text = self.text(page, facts)
-        if path == page.path:
-            made = sending.body(bytes(self.html(page, facts, text).body), sending.HTML)
-        else:
-            made = sending.body(self.twin(page, facts, text).encode(), sending.MARKDOWN)
-        return sending.send(request, made)
+        people = request.url.path != page.twin
+        found = self._kept.get(facts, (page.path, people, key))
+        if found is None:
+            text = self.text(page, facts, {"people": people, **(asked or {})})
+            if people:
+                made = bytes(self.html(page, facts, text).body)
+                found = sending.body(made, sending.HTML)
+            else:
+                found = sending.body(self.twin(page, facts, text).encode(), sending.MARKDOWN)
+            if page.lasting and (key or not asked):
+                self._kept.put(facts, (page.path, people, key), found)
+        return sending.send(request, found)
 
     def _closed(self, page: Page) -> Response | None:
         """A 503 with the name of what the operator has not stated; the status page is open."""
