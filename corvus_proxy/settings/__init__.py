@@ -32,6 +32,7 @@ from corvus_proxy.settings.sections import (
     RelaySettings,
     SecretsSettings,
     SiteSettings,
+    StatusSettings,
     TimeoutSettings,
     WorkerSettings,
 )
@@ -65,6 +66,7 @@ __all__ = [
     "Settings",
     "ShopSettings",
     "SiteSettings",
+    "StatusSettings",
     "StripeSettings",
     "TimeoutSettings",
     "Upstream",
@@ -152,6 +154,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     site: SiteSettings = SiteSettings()
     console: ConsoleSettings = ConsoleSettings()
     worker: WorkerSettings = WorkerSettings()
+    status: StatusSettings = StatusSettings()
     relay: RelaySettings = RelaySettings()
     timeouts: TimeoutSettings = TimeoutSettings()
     pool: PoolSettings = PoolSettings()
@@ -187,7 +190,7 @@ PLAIN_SECTIONS = tuple(
 """Sections that are one table each."""
 _ABOVE_ZERO = frozenset({
     "timeout_ms", "processes", "connect_s", "first_byte_s", "silence_s", "total_s", "lease_s",
-    "slice_tokens", "tries", "strikes",
+    "slice_tokens", "tries", "strikes", "probe_s", "failures",
     "cool_s", "letters_per_100_tokens", "symbols_per_100_tokens", "non_ascii_per_100_tokens",
 })  # fmt: skip
 """Options that are divided by, or without which nothing would ever be served."""

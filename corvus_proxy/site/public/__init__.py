@@ -8,10 +8,12 @@ from starlette.routing import Route
 
 from corvus_proxy.catalogue import book
 from corvus_proxy.catalogue.book import Model
+from corvus_proxy.service.status import Folder
 from corvus_proxy.site.front import Front
 from corvus_proxy.site.public import docs, home, prices, trust
 from corvus_proxy.site.public.page import Page
-from corvus_proxy.site.public.shelf import Shelf
+from corvus_proxy.site.public.shelf import Maker, Shelf
+from corvus_proxy.site.public.trust.showing import Showing
 
 
 def pages(models: tuple[Model, ...]) -> tuple[Page, ...]:
@@ -19,11 +21,12 @@ def pages(models: tuple[Model, ...]) -> tuple[Page, ...]:
     return (*home.PAGES, *docs.pages(), *prices.pages(models), *trust.pages())
 
 
-def shelf(front: Front) -> Shelf:
+def shelf(front: Maker) -> Shelf:
     """All pages of a site. Raises ConfigurationError where the price book cannot be read."""
     return Shelf(front, pages(book.load(front.settings.pricing).models))
 
 
 def routes(front: Front) -> list[Route]:
     """Of every page, its twin, and the documents for programs."""
-    return shelf(front).routes()
+    found = shelf(front)
+    return [*Showing(found, Folder(front.settings.status.dir)).routes(), *found.routes()]

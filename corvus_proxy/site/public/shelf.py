@@ -1,7 +1,7 @@
 """All public pages, and the one answer to each of their addresses."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -11,7 +11,8 @@ from starlette.routing import Route
 from corvus_proxy import clock
 from corvus_proxy.catalogue import book
 from corvus_proxy.errors import ConfigurationError
-from corvus_proxy.site.front import Front
+from corvus_proxy.settings import Settings
+from corvus_proxy.site import render
 from corvus_proxy.site.public import sending
 from corvus_proxy.site.public.page import GROUPS, KEY, Facts, Page
 from corvus_proxy.site.public.places import at, foot, menu
@@ -21,10 +22,24 @@ from corvus_proxy.site.shop.buys import sold
 from corvus_proxy.site.shop.checkout import FACTS
 
 
+class Maker(Protocol):
+    """What pages are made with: a site's `Front`, or less."""
+
+    @property
+    def settings(self) -> Settings:
+        """Of this installation."""
+        ...
+
+    @property
+    def pages(self) -> render.Pages:
+        """The templates."""
+        ...
+
+
 class Shelf:
     """Finds pages and makes them."""
 
-    def __init__(self, front: Front, pages: tuple[Page, ...]) -> None:
+    def __init__(self, front: Maker, pages: tuple[Page, ...]) -> None:
         self._front = front
         self.pages: Mapping[str, Page] = {page.path: page for page in pages}
         settings = front.settings
