@@ -191,7 +191,7 @@ PUBLIC = public.pages(book.load(Settings().pricing).models)
 """One template makes them all."""
 LOOKED_AT = {page.source if not page.listed else page.id: page for page in reversed(PUBLIC)}
 """Of many alike, which no list has, the first."""
-IN_GATE = ("home", "docs-home", "docs-getting-started-before-you-buy")
+IN_GATE = ("home", "docs-home", "docs-getting-started-before-you-buy", "status")
 """Those that are looked at each time."""
 NOTHING = "Nobody-Has-This-Model"
 ROWS = (
