@@ -4,6 +4,7 @@ Rule 1: a picture is one sentence (`role="img"`); the page's tables have its fig
 Rule 2: a state is told by the height of its bar, too, never by colour alone.
 """
 
+import itertools
 from datetime import date, timedelta
 
 from markupsafe import Markup
@@ -12,23 +13,27 @@ from corvus_proxy.service.status import DAYS, State
 from corvus_proxy.service.status.document import Part
 
 STEP, WIDTH, HEIGHT = 10, 8, 40
+"""Of a day, of its bar, and of the picture."""
 HEIGHTS = {State.OK: HEIGHT, State.DEGRADED: 28, State.DOWN: 16, State.UNKNOWN: 4}
 
 
 def bars(part: Part, today: date) -> Markup:
-    """The days up to `today`, the oldest left; of each state one path, for size."""
+    """The days up to `today`, the oldest left. Days on end in one state are one dashed line, as
+    thick as their bars are high: a page of many parts stays small."""
     states = {one.day: one.state for one in part.days}
-    paths: dict[State, list[str]] = {}
-    for at in range(DAYS):
-        day = today - timedelta(days=DAYS - 1 - at)
-        state = states.get(day.isoformat(), State.UNKNOWN)
-        height = HEIGHTS[state]
-        paths.setdefault(state, []).append(
-            f"M{at * STEP} {HEIGHT - height}h{WIDTH}v{height}h-{WIDTH}z"
-        )
+    days = [(today - timedelta(days=back)).isoformat() for back in reversed(range(DAYS))]
+    lines: dict[State, str] = {}
+    at = 0
+    for state, run in itertools.groupby(states.get(day, State.UNKNOWN) for day in days):
+        count = len(list(run))
+        middle = HEIGHT - HEIGHTS[state] // 2
+        lines[state] = lines.get(state, "") + f"M{at * STEP} {middle}h{count * STEP}"
+        at += count
     drawn = [
-        Markup('<path class="{}" d="{}"/>').format(state.value, "".join(found))
-        for state, found in paths.items()
+        Markup('<path class="{}" stroke-width="{}" stroke-dasharray="{} {}" d="{}"/>').format(
+            state.value, HEIGHTS[state], WIDTH, STEP - WIDTH, line
+        )
+        for state, line in lines.items()
     ]
     return Markup(
         '<svg class="bars" viewBox="0 0 {} {}" preserveAspectRatio="none" role="img"'
