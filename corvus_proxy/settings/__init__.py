@@ -43,6 +43,7 @@ from corvus_proxy.settings.selling import (
     ShopSettings,
     StripeSettings,
 )
+from corvus_proxy.settings.stating import CONTACTS, LegalSettings, TrustSettings
 
 __all__ = [
     "FAMILIES",
@@ -56,6 +57,7 @@ __all__ = [
     "GatewaySettings",
     "HoldSettings",
     "LedgerSettings",
+    "LegalSettings",
     "MailSettings",
     "MetricsSettings",
     "PoolSettings",
@@ -69,6 +71,7 @@ __all__ = [
     "StatusSettings",
     "StripeSettings",
     "TimeoutSettings",
+    "TrustSettings",
     "Upstream",
     "WorkerSettings",
     "config_path",
@@ -167,6 +170,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stripe: StripeSettings = StripeSettings()
     btcpay: BtcpaySettings = BtcpaySettings()
     mail: MailSettings = MailSettings()
+    trust: TrustSettings = TrustSettings()
+    legal: LegalSettings = LegalSettings()
     demo: DemoSettings = DemoSettings()
     metrics: MetricsSettings = MetricsSettings()
     upstream: list[Upstream] = []
@@ -282,6 +287,14 @@ def _check(settings: Settings) -> None:
         if family not in FAMILIES:
             raise ConfigurationError(f"pricing.factor.{family}: {family!r} is none of {FAMILIES}")
         _check_share(f"pricing.factor.{family}", factor)
+    for family in settings.trust.capacity:
+        if family not in FAMILIES:
+            raise ConfigurationError(f"trust.capacity.{family}: {family!r} is none of {FAMILIES}")
+    contact = settings.trust.security_contact
+    if contact and (not contact.startswith(CONTACTS) or any(map(str.isspace, contact))):
+        raise ConfigurationError(
+            f"trust.security_contact: {contact!r} begins with none of {', '.join(CONTACTS)}"
+        )
     for upstream in settings.upstream:
         if upstream.family not in FAMILIES:
             raise ConfigurationError(f"upstream.family: {upstream.family!r} is none of {FAMILIES}")
