@@ -1,7 +1,7 @@
 """What the service says about itself: documentation, prices, models, trust, status.
 
-`page.py` says what a page is, `shelf.py` finds and makes pages; each package below holds the pages
-of one subject.
+`page.py` says what a page is, `shelf.py` finds and makes pages, `document.py` says what a document
+for programs is; each package below holds the pages, or documents, of one subject.
 """
 
 from starlette.routing import Route
@@ -10,10 +10,13 @@ from corvus_proxy.catalogue import book
 from corvus_proxy.catalogue.book import Model
 from corvus_proxy.service.status import Folder
 from corvus_proxy.site.front import Front
-from corvus_proxy.site.public import docs, home, prices, trust
+from corvus_proxy.site.public import docs, document, home, prices, trust
 from corvus_proxy.site.public.page import Page
 from corvus_proxy.site.public.shelf import Maker, Shelf
 from corvus_proxy.site.public.trust.showing import Showing
+
+DOCUMENTS = trust.DOCUMENTS
+"""All documents for programs that stand in the table of `document.py`."""
 
 
 def pages(models: tuple[Model, ...]) -> tuple[Page, ...]:
@@ -27,6 +30,13 @@ def shelf(front: Maker) -> Shelf:
 
 
 def routes(front: Front) -> list[Route]:
-    """Of every page, its twin, and the documents for programs."""
+    """Of every page, its twin, and the documents for programs. Raises ConfigurationError where the
+    price book, or a text of the operator's, cannot be read."""
+    trust.check(front.settings)
     found = shelf(front)
-    return [*Showing(found, Folder(front.settings.status.dir)).routes(), *found.routes()]
+    return [
+        *Showing(found, Folder(front.settings.status.dir)).routes(),
+        *trust.routes(front, found),
+        *found.routes(),
+        *document.routes(front, found, DOCUMENTS),
+    ]

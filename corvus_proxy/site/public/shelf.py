@@ -47,6 +47,12 @@ class Shelf:
         self._known: tuple[object, Facts] | None = None
         self._kept = sending.Kept()
 
+    @property
+    def missing(self) -> list[str]:
+        """Options that the operator has to state before anything here is public."""
+        brand = self._front.settings.brand
+        return [f"brand.{name}" for name in FACTS if not getattr(brand, name)]
+
     def facts(self) -> Facts:
         """The book in force, and what of it is sold. The same object until the day or the book is
         another: what is made from it may be kept as long. Where the book has become unreadable,
@@ -135,8 +141,7 @@ class Shelf:
 
     def _closed(self, page: Page) -> Response | None:
         """A 503 with the name of what the operator has not stated; the status page is open."""
-        brand = self._front.settings.brand
-        missing = [f"brand.{name}" for name in FACTS if not getattr(brand, name)]
+        missing = self.missing
         if not missing or page.kind == "status":
             return None
         return self._front.pages.page(

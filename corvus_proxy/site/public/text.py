@@ -65,6 +65,8 @@ class Sources:
             "usd": format_usd,
             "grouped": lambda number: f"{number:,}",
             "ticked": lambda name: f"`{name}`",
+            "cell": cell,
+            "quoted": quoted,
         }
         self._markdown.globals |= names
         self._html = self._markdown.overlay(autoescape=True)
@@ -90,6 +92,16 @@ class Sources:
         blocks = tuple(Block(one.info, one.content) for one in tokens if one.type == "fence")
         plain = _SPACES.sub("\n\n", plain).strip() + "\n"
         return Text(plain, Markup(html), headings, blocks)  # noqa: S704 - escaped by the parser
+
+
+def cell(text: str) -> str:
+    """A text from elsewhere as a cell of a table: on one line, and no further cells."""
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def quoted(text: str) -> str:
+    """A text from elsewhere, set off from ours."""
+    return "\n".join(f"> {line}".rstrip() for line in text.strip().splitlines())
 
 
 def anchor(title: str) -> str:

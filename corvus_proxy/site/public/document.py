@@ -1,0 +1,69 @@
+"""What a document for programs is, and the one answer to each.
+
+Rule 1: documents are made from the pages, tables and rows that the pages are made from.
+Rule 2: none holds anything of a customer, an order or a key.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from corvus_proxy.site import render
+from corvus_proxy.site.front import LATER, Front
+from corvus_proxy.site.public import sending
+from corvus_proxy.site.public.page import Facts
+from corvus_proxy.site.public.shelf import Shelf
+
+TEXT = "text/plain; charset=utf-8"
+XML = "application/xml; charset=utf-8"
+
+
+class Given(NamedTuple):
+    """What a document is made from."""
+
+    front: Front
+    facts: Facts
+    documents: "tuple[Document, ...]"
+    """All that there are."""
+
+
+Make = Callable[[Given], Awaitable[object]]
+
+
+class Document(NamedTuple):
+    """One document."""
+
+    path: str
+    title: str
+    description: str
+    make: Make
+    """A text as it is, anything else as JSON; None where there is none."""
+    kind: str = sending.JSON
+    always: bool = False
+    """Also before the operator has stated what opens the pages."""
+
+
+def routes(front: Front, shelf: Shelf, documents: tuple[Document, ...]) -> list[Route]:
+    """Of every document."""
+    return [Route(one.path, _view(one, front, shelf, documents)) for one in documents]
+
+
+def _view(
+    one: Document, front: Front, shelf: Shelf, documents: tuple[Document, ...]
+) -> Callable[[Request], Awaitable[Response]]:
+    async def answer(request: Request) -> Response:
+        if shelf.missing and not one.always:
+            told = f"The operator has not stated {', '.join(shelf.missing)}."
+            view = {"error": {"code": "not_open", "message": told}}
+            return render.json(view, status=503, headers=LATER)
+        made = await one.make(Given(front, shelf.facts(), documents))
+        if made is None:
+            told = f"{one.title}: the operator has stated none.\n"
+            return Response(told, 404, render.HEADERS, media_type=TEXT)
+        data = made.encode() if isinstance(made, str) else sending.encode(made)
+        return sending.send(request, sending.body(data, one.kind), sending.OPEN)
+
+    return answer
