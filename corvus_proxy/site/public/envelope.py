@@ -19,29 +19,28 @@ ANSWERS = (
 )
 ROUTES = "Public pages have no extension; cite them so. The Markdown of a page stands at its"
 ROUTES += " address with .md behind it."
-PRIVATE = "The customer reads balance, orders and keys with the key, at {url}/dashboard or GET"
+PRIVATE = "The customer reads balance, orders and keys with the key, at {site}/dashboard or GET"
 PRIVATE += " {api}/v1/key; all else goes to support."
 
 
 def envelope(
-    publisher: Mapping[str, str],
+    brand: BrandSettings,
     day: date,
     purpose: str,
     sources: Sequence[str],
     **rest: Any,
 ) -> dict[str, Any]:
-    """A document: `rest` is its totals and items, in their order. `publisher`: see `site`; `day`:
-    when it was made, UTC."""
+    """A document: `rest` is its totals and items, in their order. `day`: when it was made, UTC."""
     return {
         "schema_version": SCHEMA,
         "generated_from": list(sources),
         "generated_on": str(day),
-        "site": dict(publisher),
+        "site": site(brand),
         "guidance": {
             "purpose": purpose,
             "answer_policy": list(ANSWERS),
             "canonical_route_policy": ROUTES,
-            "private_issue_policy": PRIVATE.format(**publisher),
+            "private_issue_policy": PRIVATE.format(site=brand.site_url, api=brand.api_url),
         },
         **rest,
     }
@@ -63,3 +62,13 @@ def counted(items: Sequence[Mapping[str, Any]], name: str) -> dict[str, int]:
     for item in items:
         found[str(item[name])] = found.get(str(item[name]), 0) + 1
     return found
+
+
+def publisher(told: Mapping[str, str]) -> BrandSettings:
+    """What `site` has told, read back."""
+    return BrandSettings(
+        name=told.get("name", ""),
+        site_url=told.get("url", ""),
+        api_url=told.get("api", ""),
+        support=told.get("support", ""),
+    )
