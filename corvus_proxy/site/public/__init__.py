@@ -34,9 +34,10 @@ def routes(front: Front) -> list[Route]:
     price book, or a text of the operator's, cannot be read."""
     trust.check(front.settings)
     found = shelf(front)
-    return [
+    rows = [
         *Showing(found, Folder(front.settings.status.dir)).routes(),
         *trust.routes(front, found),
         *found.routes(),
-        *document.routes(front, found, DOCUMENTS),
     ]
+    served = frozenset(row.path for row in rows)
+    return [*rows, *document.routes(front, found, DOCUMENTS, served)]

@@ -4,7 +4,7 @@ Rule 1: documents are made from the pages, tables and rows that the pages are ma
 Rule 2: none holds anything of a customer, an order or a key.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import NamedTuple
 
 from starlette.requests import Request
@@ -27,7 +27,9 @@ class Given(NamedTuple):
     front: Front
     facts: Facts
     documents: "tuple[Document, ...]"
-    """All that there are."""
+    """All that are made so."""
+    served: Collection[str]
+    """Paths of the site's other public routes, documents that are made otherwise among them."""
 
 
 Make = Callable[[Given], Awaitable[object]]
@@ -46,20 +48,26 @@ class Document(NamedTuple):
     """Also before the operator has stated what opens the pages."""
 
 
-def routes(front: Front, shelf: Shelf, documents: tuple[Document, ...]) -> list[Route]:
-    """Of every document."""
-    return [Route(one.path, _view(one, front, shelf, documents)) for one in documents]
+def routes(
+    front: Front, shelf: Shelf, documents: tuple[Document, ...], served: Collection[str]
+) -> list[Route]:
+    """Of every document. `served`: see `Given`."""
+
+    def given() -> Given:
+        return Given(front, shelf.facts(), documents, served)
+
+    return [Route(one.path, _view(one, shelf, given)) for one in documents]
 
 
 def _view(
-    one: Document, front: Front, shelf: Shelf, documents: tuple[Document, ...]
+    one: Document, shelf: Shelf, given: Callable[[], Given]
 ) -> Callable[[Request], Awaitable[Response]]:
     async def answer(request: Request) -> Response:
         if shelf.missing and not one.always:
             told = f"The operator has not stated {', '.join(shelf.missing)}."
             view = {"error": {"code": "not_open", "message": told}}
             return render.json(view, status=503, headers=LATER)
-        made = await one.make(Given(front, shelf.facts(), documents))
+        made = await one.make(given())
         if made is None:
             told = f"{one.title}: the operator has stated none.\n"
             return Response(told, 404, render.HEADERS, media_type=TEXT)

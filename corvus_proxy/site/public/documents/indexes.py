@@ -2,12 +2,10 @@
 
 from typing import Any
 
+from corvus_proxy.site.public.docs import setups
 from corvus_proxy.site.public.document import Document, Given
 from corvus_proxy.site.public.envelope import counted, envelope
 from corvus_proxy.site.public.page import GROUPS, Facts, Page
-
-CLIENTS = "clients"
-"""Key of the group of pages that set up a client."""
 
 
 def route(page: Page) -> dict[str, str]:
@@ -44,7 +42,7 @@ def documents(given: Given) -> list[dict[str, str]]:
         for one in given.documents
     }
     for page in given.facts.pages.values():
-        if page.data and page.data not in found:
+        if page.data in given.served and page.data not in found:
             found[page.data] = {
                 "path": page.data,
                 "title": page.title,
@@ -58,20 +56,31 @@ async def docs_index(given: Given) -> object:
     facts = given.facts
     found = groups(facts)
     docs = [page for page in facts.pages.values() if page.group]
-    environments = [page for page in docs if page.group == CLIENTS]
+    environments = setups.table(facts)
     return envelope(
         facts.settings.brand,
         facts.day,
         "The architecture of the documentation: groups, pages, and clients that are set up.",
-        ["the pages", "data/models.json", "data/setup-index.json"],
+        ["the pages", "/data/models.json", "/data/setup-index.json"],
         totals={
             "groups": len(found),
             "docs_routes": sum(group["route_count"] for group in found),
             "docs_routes_indexable": len(docs),
             "environments": len(environments),
+            "first_class_environments": sum(one.first_class for one in environments),
+            "conditional_environments": sum(not one.first_class for one in environments),
         },
         groups=found,
-        environments=[route(page) for page in environments],
+        environments=[
+            {
+                "id": one.key,
+                "name": one.name,
+                "path": one.path,
+                "support": "first_class" if one.first_class else "conditional",
+                "base_url": one.base_url,
+            }
+            for one in environments
+        ],
     )
 
 

@@ -108,13 +108,14 @@ def _of_money() -> list[Stored]:
         ),
         Stored(
             "Sums and states of the installation",
-            "totals of days, results of checks, cost by credential, places in the ledger; nothing"
-            " of one person",
+            "totals of days, results of checks, the history of the status, cost by credential,"
+            " places in the ledger; nothing of one person",
             "to run the service and to prove it",
             KEPT,
             (
                 "installation", "cursor", "node", "rebuild_request", "credential_cost",
-                "day_total", "day_cursor", "day_counted", "ledger_check",
+                "day_total", "day_cursor", "day_counted", "ledger_check", "status_day", "incident",
+                "incident_note",
             ),
         ),
     ]  # fmt: skip

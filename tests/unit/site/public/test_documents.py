@@ -16,7 +16,7 @@ from corvus_proxy.settings import BrandSettings, Settings, TrustSettings
 from corvus_proxy.site import public
 from corvus_proxy.site.app import create
 from corvus_proxy.site.public import documents
-from corvus_proxy.site.public.documents.openapi import failures
+from corvus_proxy.site.public.docs.errors import kinds
 from corvus_proxy.site.public.documents.plain import PRIVATE
 from corvus_proxy.wire.dialect import COUNTING, PATHS
 from tests.unit.site.public.visitor import BRAND, SETTINGS, site
@@ -73,7 +73,11 @@ async def test_the_indexes_count_the_shelf() -> None:
     assert found["totals"]["docs_routes"] == len(routes) == len(docs)
     assert {route["path"] for route in routes} == {page.path for page in docs}
     assert {route["id"] for route in routes} >= {"docs-home", "docs-getting-started-quickstart"}
-    assert found["totals"]["environments"] == len(found["environments"])
+    environments = found["environments"]
+    assert {one["path"] for one in environments} <= set(PAGES)
+    first = sum(one["support"] == "first_class" for one in environments)
+    told = [found["totals"][f"{kind}environments"] for kind in ("", "first_class_", "conditional_")]
+    assert told == [len(environments), first, len(environments) - first] == [8, 6, 2]
     assert found["generated_on"] == clock.utc_day()
     pages = await get("/data/public-pages.json")
     assert [item["path"] for item in pages["items"]] == list(PAGES)
@@ -93,6 +97,7 @@ async def test_llms_sitemap_and_robots_name_pages_that_are_there() -> None:
     named = re.findall(r"\]\(" + BRAND.site_url + r"([^)]+)\)", llms)
     twins = {page.twin for page in PAGES.values() if page.listed}
     assert twins <= set(named)
+    assert "/data/status.json" in named
     for path in (f"{BRAND.api_url}/v1", BRAND.independence, "never ask for a key in a chat"):
         assert path in llms
     tree = ElementTree.fromstring(await get("/sitemap.xml"))
@@ -148,7 +153,7 @@ async def test_the_description_names_every_path_code_and_status_and_nothing_else
         queries = [one["name"] for one in told.get("parameters", []) if one["in"] == "query"]
         assert tuple(queries) == row.params
     schemas = found["components"]["schemas"]
-    assert schemas["ErrorCode"]["enum"] == [kind.code for kind in failures.kinds()]
+    assert schemas["ErrorCode"]["enum"] == [kind.code for kind in kinds()]
     assert errors.OutOfBalance.code in schemas["ErrorCode"]["enum"]
     assert "refused" not in schemas["ErrorCode"]["enum"]
     assert schemas["OrderErrorCode"]["enum"] == list(CODES)

@@ -1,25 +1,15 @@
 """How operations fail: codes, statuses and bodies, from the error tree itself."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from corvus_proxy import errors
 from corvus_proxy.account.orders import CODES
 from corvus_proxy.errors import RequestError, UpstreamFault
+from corvus_proxy.site.public.docs.errors import kinds
+from corvus_proxy.site.public.docs.samples import STREAM_ALONE
 from corvus_proxy.site.public.documents.openapi.shapes import Schema, ref
 from corvus_proxy.wire import refusal
 from corvus_proxy.wire.dialect import Dialect
-
-STREAMS_ALONE = (errors.UpstreamCut, errors.SlowReader)
-"""What only a stream that has begun can end with: under status 200, as its last event."""
-
-
-def kinds(kind: type[RequestError] = RequestError) -> Iterator[type[RequestError]]:
-    """Every error that is answered, as the tree lists them."""
-    if kind is not errors.Refusal:
-        yield kind
-    for below in kind.__subclasses__():
-        if below.__module__ == errors.__name__:
-            yield from kinds(below)
 
 
 def _of_account() -> tuple[type[RequestError], ...]:
@@ -28,7 +18,7 @@ def _of_account() -> tuple[type[RequestError], ...]:
         errors.OutOfBalance, errors.CapReached, errors.WrongDialect, errors.GatewayStopping,
         errors.UnsupportedEncoding, errors.UpgradeRefused, errors.ModelNotAllowed,
     )  # fmt: skip
-    left_out = (*inference, UpstreamFault, *STREAMS_ALONE)
+    left_out = (*inference, UpstreamFault)
     return tuple(kind for kind in kinds() if not issubclass(kind, left_out))
 
 
@@ -83,6 +73,7 @@ SCHEMAS: dict[str, Schema] = {
                     "code": ref("OrderErrorCode"),
                     "message": {"type": "string"},
                     "param": {"type": "string"},
+                    "docs_url": {"type": "string", "format": "uri"},
                 },
                 "required": ["code", "message"],
             }
@@ -100,7 +91,7 @@ def _statuses(name: str) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     answered: Iterable[type[RequestError]] = _of_account() if name == "account" else kinds()
     for kind in answered:
-        if kind in STREAMS_ALONE:
+        if kind.code in STREAM_ALONE:  # under status 200, as the stream's last event
             continue
         status = str(refusal.status(_DIALECTS[name], kind("")))
         if issubclass(kind, errors.UpstreamRefused):
