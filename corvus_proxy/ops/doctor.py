@@ -21,6 +21,7 @@ from corvus_proxy.service import demo, guard
 from corvus_proxy.service.status import Folder, State, is_stale
 from corvus_proxy.service.stores import Stores, open_stores
 from corvus_proxy.settings import Settings
+from corvus_proxy.settings.stating import TEXTS
 from corvus_proxy.till.checks import check_server
 from corvus_proxy.till.client import TillUnavailable
 from corvus_proxy.till.journal import file_system
@@ -89,6 +90,7 @@ async def _all(settings: Settings, *, production: bool) -> list[Finding]:
     if not settings.upstream:
         found.append(Finding("upstream", "error", "no upstream is configured"))
     found += _brand(settings, production=production)
+    found += _stated(settings, production=production)
     return found + _status(settings, production=production)
 
 
@@ -224,4 +226,23 @@ def _brand(settings: Settings, *, production: bool) -> list[Finding]:
         for name in ("support", "independence", "refunds")
         if not getattr(settings.brand, name)
     ]
+    return found
+
+
+def _stated(settings: Settings, *, production: bool) -> list[Finding]:
+    """What the pages of trust and law show as missing, and texts that cannot be read."""
+    found = []
+    for name in TEXTS:
+        try:
+            settings.legal.text(name)
+        except ConfigurationError as error:
+            found.append(Finding("legal", "error", str(error)))
+    unset = [
+        f"trust.{name}"
+        for name in settings.trust.__struct_fields__
+        if getattr(settings.trust, name) in ("", [], {})
+    ]
+    if production and unset:
+        told = f"shown as not stated: {', '.join(unset)}"
+        found.append(Finding("trust", "warning", told))
     return found

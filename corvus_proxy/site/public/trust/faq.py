@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from corvus_proxy.money.amount import WALLET_NANOS_MAX, format_usd
+from corvus_proxy.money.amount import NANOS_PER_USD, WALLET_NANOS_MAX
 from corvus_proxy.service import sessions
 from corvus_proxy.site.public.page import Facts, Page
 from corvus_proxy.site.public.trust.centre import capacity
@@ -14,7 +14,7 @@ def view(facts: Facts) -> Mapping[str, Any]:
     settings = facts.settings
     return {
         "vendors": [one.vendor for one in capacity(facts)],
-        "most": format_usd(WALLET_NANOS_MAX),
+        "most": WALLET_NANOS_MAX // NANOS_PER_USD,
         "hours": sessions.SESSION_S // 3600,
         "mail": bool(settings.mail.host),
     }

@@ -34,8 +34,8 @@ def _of_people(settings: Settings) -> list[Stored]:
         Stored(
             "Orders and payments",
             "order number, amount, way of payment, mail address if one was given, references of the"
-            " payment service, address of a payment on chain, history; the order's address and its"
-            " form as digests; a new key and its recovery code under seal",
+            " payment service, address of a payment on chain, history; the order's own address, a"
+            " new key and its recovery code under seal",
             "to match a payment with its order, and to prove it",
             f"{KEPT}; the sealed copies are destroyed when the key is fetched, at the latest"
             f" {shop.reveal_days} days after the payment",
