@@ -11,11 +11,12 @@ from corvus_proxy.catalogue.book import Model
 from corvus_proxy.service.status import Folder
 from corvus_proxy.site.front import Front
 from corvus_proxy.site.public import docs, document, documents, home, prices, trust
+from corvus_proxy.site.public.docs.setups import index
 from corvus_proxy.site.public.page import Page
 from corvus_proxy.site.public.shelf import Maker, Shelf
 from corvus_proxy.site.public.trust.showing import Showing
 
-DOCUMENTS = (*documents.DOCUMENTS, *trust.DOCUMENTS)
+DOCUMENTS = (*documents.DOCUMENTS, index.DOCUMENT, *trust.DOCUMENTS)
 """All documents for programs that stand in the table of `document.py`."""
 
 

@@ -94,7 +94,7 @@ def pip(package: str, module: str) -> tuple[Step, Step]:
     told = f'-c "import {module}; print({module}.__version__)"'
     return (
         Step(
-            "With Python 3.9 or newer:", f"python3 {words}", f"py {words}", "installs"
+            "With Python 3.10 or newer:", f"python3 {words}", f"py {words}", "installs"
         ),
         Step("It is there when this prints a version:", f"python3 {told}", f"py {told}", "run",
              "python3"),
