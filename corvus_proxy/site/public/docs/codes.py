@@ -76,7 +76,7 @@ NOTES: dict[str, Note] = {
         "The key is frozen or revoked, or its secret was changed.",
         (
             "Was its secret changed? Use the new one.",
-            "A frozen key is opened with its recovery code, in the dashboard.",
+            "A frozen key is opened with its recovery code, on the dashboard's page of keys.",
             "A revoked key stays so. The owner of the main key, or support, can say why.",
         ),
         _KEY,

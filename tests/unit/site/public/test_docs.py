@@ -212,6 +212,10 @@ def test_troubleshooting_opens_with_the_four_mistakes() -> None:
     assert [title.split(". ")[1].split(":")[0] for title in numbered] == [
         "Wrong base URL", "Bad slug", "Out of balance", "Delivery",
     ]  # fmt: skip
+    opening = sections(text)["Use this page when"]
+    assert re.findall(r"^\d\. \[(.+?)\]", opening, flags=re.MULTILINE) == [
+        "The base URL is wrong", "The slug is wrong", "The balance is too low", "Delivery",
+    ]  # fmt: skip
     for one in setups.table(facts()):
         assert f"| [{one.name}]({one.path}) | `{one.base_url}` |" in text
     for trouble in troubles.TROUBLES:
