@@ -27,18 +27,19 @@ from corvus_proxy.money.outcome import RULES
 from corvus_proxy.money.price import Rates
 from corvus_proxy.money.pricing import Line, charge, lines
 from corvus_proxy.money.usage import Usage, from_chat, from_messages
-from corvus_proxy.settings import FAMILIES
 from corvus_proxy.shop.price import price, terms
 from corvus_proxy.site.public import served
 from corvus_proxy.site.public.docs import setups
 from corvus_proxy.site.public.docs.codes import ended
+from corvus_proxy.site.public.docs.start import VENDORS
+from corvus_proxy.site.public.home import FAMILIES
 from corvus_proxy.site.public.page import KEY, Facts, Page
 from corvus_proxy.site.shop.buys import shown
 from corvus_proxy.site.shop.snippets import slugs, snippets
 from corvus_proxy.wire.dialect import COUNTING, PATHS
 from corvus_proxy.wire.openai.responses import REMOVABLE_TOOLS, SERVED_TOOLS
 
-NAMES = {"anthropic": "Claude (Anthropic)", "openai": "GPT (OpenAI)", "glm": "GLM (Z.AI)"}
+NAMES = {family: f"{title} ({VENDORS[family]})" for family, title in FAMILIES.items()}
 """The families as readers know them."""
 CACHED = ("cache_read", "cache_write_5m", "cache_write_1h", "cache_write_other")
 WORDS = {
