@@ -91,6 +91,16 @@ def prices(model: Model) -> dict[Key, Pair]:
     return found
 
 
+def at(periods: Sequence[Period], day: date) -> Model:
+    """One model at the prices that are in force on a day (UTC)."""
+    return periods[history.in_force([one.span for one in periods], day)].model
+
+
+def span(periods: Sequence[Period], day: date) -> history.Span:
+    """The stretch of time in which a day (UTC) lies."""
+    return periods[history.in_force([one.span for one in periods], day)].span
+
+
 def rows(periods: Sequence[Period], day: date) -> list[Row]:
     """The prices of one model that are in force on a day (UTC)."""
     place = history.in_force([one.span for one in periods], day)

@@ -200,6 +200,16 @@ ROWS = (
         Row(page.id, page.path, opened(page.path), rare=page.id not in IN_GATE)
         for page in LOOKED_AT.values()
     ),
+    Row("model-unknown", "/models/{slug}", opened("/models/claude-sonet-4-6"), 404),
+    Row("models-none", "/models", opened("/models?q=gpt5.5"), rare=True),
+    Row("tracker-openai", "/pricing/tracker", opened("/pricing/tracker?family=openai"), rare=True),
+    Row("calculator-pasted", "/pricing/calculator", opened(
+        '/pricing/calculator?model=gpt-5.5&model=glm-5.3&usage={"prompt_tokens":5000,'
+        '"completion_tokens":300,"prompt_tokens_details":{"cached_tokens":4096}}'), rare=True),
+    Row("calculator-mistaken", "/pricing/calculator", opened(
+        "/pricing/calculator?input=many&output=9&mode=flex&model=claude-haiku-4-5"), rare=True),
+    Row("calculator-own", "/pricing/calculator",
+        logged_in("regular", "/pricing/calculator?mine=on"), rare=True),
     # The counter.
     Row("checkout", "/checkout", opened("/checkout")),
     Row("checkout-top-up", "/checkout", opened("/checkout?key=key_000000000000"), rare=True),

@@ -11,11 +11,13 @@ from corvus_proxy.catalogue.book import Model
 from corvus_proxy.service.status import Folder
 from corvus_proxy.site.front import Front
 from corvus_proxy.site.public import docs, document, documents, home, prices, trust
+from corvus_proxy.site.public.docs.setups import index
 from corvus_proxy.site.public.page import Page
+from corvus_proxy.site.public.prices import views
 from corvus_proxy.site.public.shelf import Maker, Shelf
 from corvus_proxy.site.public.trust.showing import Showing
 
-DOCUMENTS = (*documents.DOCUMENTS, *trust.DOCUMENTS)
+DOCUMENTS = (*documents.DOCUMENTS, index.DOCUMENT, *prices.DOCUMENTS, *trust.DOCUMENTS)
 """All documents for programs that stand in the table of `document.py`."""
 
 
@@ -37,7 +39,9 @@ def routes(front: Front) -> list[Route]:
     rows = [
         *Showing(found, Folder(front.settings.status.dir)).routes(),
         *trust.routes(front, found),
+        *views.routes(front, found),
         *found.routes(),
+        *views.last_routes(front, found),
     ]
     served = frozenset(row.path for row in rows)
     return [*rows, *document.routes(front, found, DOCUMENTS, served)]

@@ -42,10 +42,12 @@ class Document(NamedTuple):
     title: str
     description: str
     make: Make
-    """A text as it is, anything else as JSON; None where there is none."""
+    """Text or bytes as they are, anything else as JSON; None where there is none."""
     kind: str = sending.JSON
     always: bool = False
     """Also before the operator has stated what opens the pages."""
+    lasting: bool = False
+    """Whether it says what the facts say and nothing else: then it is made once for all."""
 
 
 def routes(
@@ -62,16 +64,27 @@ def routes(
 def _view(
     one: Document, shelf: Shelf, given: Callable[[], Given]
 ) -> Callable[[Request], Awaitable[Response]]:
+    kept = sending.Kept()
+
     async def answer(request: Request) -> Response:
         if shelf.missing and not one.always:
             told = f"The operator has not stated {', '.join(shelf.missing)}."
             view = {"error": {"code": "not_open", "message": told}}
             return render.json(view, status=503, headers=LATER)
-        made = await one.make(given())
-        if made is None:
-            told = f"{one.title}: the operator has stated none.\n"
-            return Response(told, 404, render.HEADERS, media_type=TEXT)
-        data = made.encode() if isinstance(made, str) else sending.encode(made)
-        return sending.send(request, sending.body(data, one.kind), sending.OPEN)
+        of = given()
+        found = kept.get(of.facts, one.path) if one.lasting else None
+        if found is None:
+            made = await one.make(of)
+            if made is None:
+                told = f"{one.title}: the operator has stated none.\n"
+                return Response(told, 404, render.HEADERS, media_type=TEXT)
+            found = kept.put(of.facts, one.path, sending.body(_bytes(made), one.kind))
+        return sending.send(request, found, sending.OPEN)
 
     return answer
+
+
+def _bytes(made: object) -> bytes:
+    if isinstance(made, bytes):
+        return made
+    return made.encode() if isinstance(made, str) else sending.encode(made)

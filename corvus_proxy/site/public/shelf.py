@@ -122,7 +122,7 @@ class Shelf:
     ) -> Response:
         """A page, or its twin where the address is that one's. `asked`: what its form has sent,
         and `key` other words for the same, where that is worth keeping."""
-        closed = self._closed(page)
+        closed = self.closed(page)
         if closed is not None:
             return closed
         facts = self.facts()
@@ -139,7 +139,7 @@ class Shelf:
                 self._kept.put(facts, (page.path, people, key), found)
         return sending.send(request, found)
 
-    def _closed(self, page: Page) -> Response | None:
+    def closed(self, page: Page) -> Response | None:
         """A 503 with the name of what the operator has not stated; the status page is open."""
         missing = self.missing
         if not missing or page.kind == "status":

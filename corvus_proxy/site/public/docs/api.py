@@ -16,6 +16,7 @@ from corvus_proxy.catalogue.sides import billed
 from corvus_proxy.gateway.front.hints import UNSERVED
 from corvus_proxy.gateway.quoting import ESTIMATE_BYTES_PER_TOKEN
 from corvus_proxy.money.amount import (
+    NANOS_PER_USD,
     PICOS_PER_NANO,
     WALLET_NANOS_MAX,
     format_picos,
@@ -26,18 +27,19 @@ from corvus_proxy.money.outcome import RULES
 from corvus_proxy.money.price import Rates
 from corvus_proxy.money.pricing import Line, charge, lines
 from corvus_proxy.money.usage import Usage, from_chat, from_messages
-from corvus_proxy.settings import FAMILIES
 from corvus_proxy.shop.price import price, terms
 from corvus_proxy.site.public import served
 from corvus_proxy.site.public.docs import setups
+from corvus_proxy.site.public.docs.codes import ended
+from corvus_proxy.site.public.docs.start import VENDORS
+from corvus_proxy.site.public.home import FAMILIES
 from corvus_proxy.site.public.page import KEY, Facts, Page
-from corvus_proxy.site.render import outcome
 from corvus_proxy.site.shop.buys import shown
 from corvus_proxy.site.shop.snippets import slugs, snippets
 from corvus_proxy.wire.dialect import COUNTING, PATHS
 from corvus_proxy.wire.openai.responses import REMOVABLE_TOOLS, SERVED_TOOLS
 
-NAMES = {"anthropic": "Claude (Anthropic)", "openai": "GPT (OpenAI)", "glm": "GLM (Z.AI)"}
+NAMES = {family: f"{title} ({VENDORS[family]})" for family, title in FAMILIES.items()}
 """The families as readers know them."""
 CACHED = ("cache_read", "cache_write_5m", "cache_write_1h", "cache_write_other")
 WORDS = {
@@ -273,7 +275,7 @@ def _billing(facts: Facts) -> Mapping[str, Any]:
         "long_above": long,
         "modes": sorted({mode for one in facts.sold for mode in one.price.modes}),
         "geos": {geo: percent for one in facts.sold for geo, percent in one.price.geos.items()},
-        "outcomes": [(code, outcome(code).words, rule) for code, rule in RULES.items()],
+        "outcomes": [(code, ended(code), rule) for code, rule in RULES.items()],
         "top_ups": [price(parse_usd(usd), of) for usd in shop.packages_usd],
         "of": of,
         "shop": shop,
@@ -281,7 +283,7 @@ def _billing(facts: Facts) -> Mapping[str, Any]:
         "tax": bool(of.tax_millionths),
         "estimate_bytes": ESTIMATE_BYTES_PER_TOKEN,
         "hold": facts.settings.hold,
-        "wallet_max": WALLET_NANOS_MAX,
+        "wallet_max_usd": WALLET_NANOS_MAX // NANOS_PER_USD,
         "chat": chat_slug(facts),
     }
 
@@ -319,7 +321,6 @@ PAGES = (
             "A request was answered with `not_found` for its model.",
         ),
         related=("/docs/api/overview", "/docs/api/billing", "/docs/errors/not_found"),
-        data="/data/models.json",
     ),
     Page(
         "/docs/api/billing",
@@ -337,6 +338,5 @@ PAGES = (
             "/docs/troubleshooting/cache-token-cost-spikes",
             "/docs/troubleshooting/out-of-balance",
         ),
-        data="/data/pricing.json",
     ),
 )

@@ -7,12 +7,20 @@ Status, type, whether to ask again and what is charged are not said here: they a
 from typing import NamedTuple
 
 from corvus_proxy.money.outcome import Outcome
+from corvus_proxy.site.render import outcome
 
 HELP = "/docs/troubleshooting"
 _KEY = f"{HELP}/invalid-api-key"
 _BALANCE = f"{HELP}/out-of-balance"
 _SLOW = f"{HELP}/request-timeout"
 _VENDOR = f"{HELP}/upstream-provider-unavailable"
+
+
+def ended(code: Outcome) -> str:
+    """How a request ended, in a customer's words; a refusal has no row in the dashboard."""
+    if code is Outcome.REFUSED_ADMISSION:
+        return "refused before it began"
+    return outcome(code).words
 
 
 class Note(NamedTuple):
@@ -68,7 +76,7 @@ NOTES: dict[str, Note] = {
         "The key is frozen or revoked, or its secret was changed.",
         (
             "Was its secret changed? Use the new one.",
-            "A frozen key is opened with its recovery code, in the dashboard.",
+            "A frozen key is opened with its recovery code, on the dashboard's page of keys.",
             "A revoked key stays so. The owner of the main key, or support, can say why.",
         ),
         _KEY,

@@ -9,10 +9,9 @@ from corvus_proxy import errors
 from corvus_proxy.account import orders
 from corvus_proxy.errors import Fault, RequestError
 from corvus_proxy.money.outcome import RULES
-from corvus_proxy.site.public.docs.codes import NOTES, SITE_NOTES, Note
+from corvus_proxy.site.public.docs.codes import NOTES, SITE_NOTES, Note, ended
 from corvus_proxy.site.public.docs.samples import STREAM_ALONE, sample
 from corvus_proxy.site.public.page import Facts, Page
-from corvus_proxy.site.render import outcome
 from corvus_proxy.wire import refusal
 from corvus_proxy.wire.dialect import Dialect
 
@@ -76,11 +75,7 @@ def _site_status(code: str) -> int:
 
 def _endings(note: Note) -> list[tuple[str, str]]:
     """How a request ends that is told this code, and what is charged for it."""
-    found = []
-    for one in note.outcomes:
-        words = outcome(one).words
-        found.append((words, RULES[one].charged))
-    return found
+    return [(ended(one), RULES[one].charged) for one in note.outcomes]
 
 
 def _of_request(kind: type[RequestError], facts: Facts) -> Mapping[str, Any]:

@@ -172,6 +172,7 @@ def _overview(facts: Facts) -> Mapping[str, Any]:
         "twice": hints.hint("/v1/v1/messages", facts.api, ()),
         "chat": chat_slug(facts),
         "troubles": TROUBLES,
+        "mails": bool(facts.settings.mail.host),
     }
 
 

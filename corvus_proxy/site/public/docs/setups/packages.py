@@ -54,7 +54,7 @@ def openai_sdk(where: At) -> Setup:
             "The package repeats a request that failed twice by itself. An empty balance stops it"
             " at once.",
         ),
-        "openai 3.54.0 (Python), 7.57.0 (Node.js)",
+        "openai 3.57.0 (Python), 7.57.0 (Node.js)",
     )  # fmt: skip
 
 
@@ -103,7 +103,7 @@ def anthropic_sdk(where: At) -> Setup:
             "`cache_control` is passed on as it stands, and cache reads are charged as such.",
             "GPT and GLM models work as well, by translation.",
         ),
-        "anthropic 2.12.0 (Python), @anthropic-ai/sdk 1.12.0 (Node.js)",
+        "anthropic 2.13.0 (Python), @anthropic-ai/sdk 1.12.0 (Node.js)",
     )  # fmt: skip
 
 

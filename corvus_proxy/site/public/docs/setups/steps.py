@@ -81,6 +81,7 @@ class At(NamedTuple):
 
 
 def npm(package: str, program: str) -> tuple[Step, Step]:
+    """Installing a package of Node.js, and the check that it is there."""
     words = f"npm install -g {package}"
     shown = f"{program} --version"
     return (
@@ -90,11 +91,12 @@ def npm(package: str, program: str) -> tuple[Step, Step]:
 
 
 def pip(package: str, module: str) -> tuple[Step, Step]:
+    """Installing a package of Python, and the check that it is there."""
     words = f"-m pip install {package}"
     told = f'-c "import {module}; print({module}.__version__)"'
     return (
         Step(
-            "With Python 3.9 or newer:", f"python3 {words}", f"py {words}", "installs"
+            "With Python 3.10 or newer:", f"python3 {words}", f"py {words}", "installs"
         ),
         Step("It is there when this prints a version:", f"python3 {told}", f"py {told}", "run",
              "python3"),
@@ -141,6 +143,7 @@ def file(what: str, folder: str, name: str, content: str, language: str) -> Step
 
 
 def chat(where: At, slug: str) -> Step:
+    """The smallest answer, as a client in OpenAI's dialect asks for it."""
     body = (
         f'{{"model":"{slug}","max_tokens":16,'
         '"messages":[{"role":"user","content":"Say hello."}]}'
