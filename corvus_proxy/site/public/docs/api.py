@@ -297,6 +297,7 @@ PAGES = (
         group="api",
         eyebrow="API",
         view=_overview,
+        lasting=True,
         use_when=(
             "You write a program against the API, or set a client up that is not listed.",
             "You want to know which path, header or dialect to use.",
@@ -316,6 +317,7 @@ PAGES = (
         group="api",
         eyebrow="API",
         view=_models,
+        lasting=True,
         use_when=(
             "You need the exact name to put into `model`.",
             "A request was answered with `not_found` for its model.",
@@ -330,6 +332,7 @@ PAGES = (
         group="api",
         eyebrow="API",
         view=_billing,
+        lasting=True,
         use_when=(
             "You want to compute a charge, or understand one.",
             "A request failed or was cancelled and you want to know what it cost.",

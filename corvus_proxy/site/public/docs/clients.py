@@ -33,6 +33,7 @@ def _page(key: str, name: str, what: str) -> Page:
         group="clients",
         eyebrow="Client",
         view=lambda facts: _view(facts, key),
+        lasting=True,
         use_when=(f"You want to use {name} with a key of this service.",),
         related=("/docs/api/models", "/docs/troubleshooting", "/docs/errors"),
         data="/data/setup-index.json",

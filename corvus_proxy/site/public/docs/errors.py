@@ -126,6 +126,7 @@ def _page(code: str, note: Note, view: Any) -> Page:
         group="api",
         eyebrow="Error code",
         view=view,
+        lasting=True,
         use_when=(f"An error body has the code `{code}`.",),
         listed=False,
     )
@@ -140,6 +141,7 @@ PAGES = (
         group="api",
         eyebrow="API",
         view=_index,
+        lasting=True,
         use_when=("An answer was an error and you have its code or its status.",),
         related=("/docs/troubleshooting", "/docs/api/billing"),
     ),

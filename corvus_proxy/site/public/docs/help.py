@@ -307,6 +307,7 @@ def _page(trouble: Trouble) -> Page:
         group="help",
         eyebrow=f"Troubleshooting · {trouble.category}",
         view=lambda facts: _view(trouble, facts),
+        lasting=True,
         use_when=(
             trouble.description,
             "You have read one of: " + "; ".join(trouble.phrases) + ".",
@@ -324,6 +325,7 @@ PAGES = (
         group="help",
         eyebrow="Troubleshooting",
         view=_overview,
+        lasting=True,
         use_when=("Something does not work and you do not know yet what it is.",),
         related=("/docs/errors", "/docs/api/overview"),
     ),
