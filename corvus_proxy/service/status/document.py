@@ -121,7 +121,7 @@ class Document(msgspec.Struct, frozen=True):
     generated_at: str
     site: Site
     state: State
-    """The worst of the components."""
+    """The worst of the components; of what is not bad, unknown before ok."""
     checks: Checks
     components: list[Part]
     incidents: list[IncidentShown]
@@ -167,11 +167,18 @@ def make(
         ["probes of the worker", "outcomes of real requests"],
         iso(now_ms),
         Site(brand.name, brand.site_url, brand.support),
-        worst([one.state for one in parts]),
+        overall(parts),
         checks,
         parts,
         incidents,
     )
+
+
+def overall(parts: list[Part]) -> State:
+    """One word for all: it is in order only where everything is known to be."""
+    states = [one.state for one in parts]
+    found = worst(states)
+    return State.UNKNOWN if found is State.OK and State.UNKNOWN in states else found
 
 
 def checks_of(settings: Settings) -> Checks:

@@ -49,6 +49,21 @@ def test_the_share_recomputes_from_its_days() -> None:
     assert [one.state for one in part.days] == [State.DEGRADED, State.DOWN]
 
 
+@pytest.mark.parametrize(
+    ("letters", "state"), [("oo", "ok"), ("o?", "unknown"), ("d?", "down"), ("??", "unknown")]
+)
+def test_one_word_for_all(letters: str, state: str) -> None:
+    """In order only where everything is known to be."""
+    states = {"o": State.OK, "d": State.DOWN, "?": State.UNKNOWN}
+    parts = (PART, Component("b", "B", "asked"))
+    now_ms = clock.wall_ms()
+    standings = {
+        part.id: Standing(states[letter], now_ms, now_ms)
+        for part, letter in zip(parts, letters, strict=True)
+    }
+    assert make(Settings(), parts, History(standings=standings), now_ms).state.value == state
+
+
 def test_nothing_is_known_before_the_first_check() -> None:
     """No state, no time, no share."""
     document = make(Settings(), (PART,), History(), clock.wall_ms())
