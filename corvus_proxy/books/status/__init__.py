@@ -11,9 +11,13 @@ import asyncpg
 
 from corvus_proxy.books.db import BooksUnavailable
 
-UNANSWERED: tuple[type[Exception], ...] = (BooksUnavailable, asyncpg.PostgresError)
-"""What a question may end with: Postgres away, or there and not as it should be (no tables yet, a
-full disk)."""
+UNANSWERED: tuple[type[Exception], ...] = (
+    BooksUnavailable,
+    asyncpg.PostgresError,
+    TimeoutError,
+)
+"""What a question may end with: Postgres away, too slow, or there and not as it should be (no
+tables yet, a full disk)."""
 _OUTCOMES = """
 select slug, coalesce(meta->>'dl', '') as dialect, outcome, count(*) as requests
 from event where type in ('S', 'X') and written_at > now() - make_interval(secs => $1)

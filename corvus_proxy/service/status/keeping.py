@@ -73,7 +73,7 @@ class Keeper:
         try:
             await within(self._settings.status.timeout_s, work)
             self._apart = False
-        except (*UNANSWERED, TimeoutError) as error:
+        except UNANSWERED as error:
             _log.info("status_not_in_books", why=str(error))
 
     def _tell(self, change: Change) -> None:
