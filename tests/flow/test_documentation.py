@@ -31,7 +31,9 @@ WHY_NOT = {
 }
 """Words behind a fence that say why a block does not run, and what they stand for."""
 RUNNABLE = ("sh", "python", "js")
-PAGES = public.pages(book.load(Settings().pricing).models)
+EVERY = public.pages(book.load(Settings().pricing).models)
+PAGES = tuple({page.id if page.listed else page.source: page for page in reversed(EVERY)}.values())
+"""Of many alike, which no list has, the first."""
 PROGRAMS = {
     "claude": table.CLAUDE_CODE,
     "codex": table.CODEX,
