@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from corvus_proxy.site.public.docs import setups
-from corvus_proxy.site.public.docs.setups import Setup
+from corvus_proxy.site.public.docs.setups.steps import Setup
 from corvus_proxy.site.public.page import Facts, Page
 
 _PAGES = (
