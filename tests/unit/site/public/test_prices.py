@@ -73,7 +73,9 @@ async def test_claude_is_compared_at_the_share_that_the_rows_have() -> None:
 
 async def test_another_share_is_told_as_it_is(tmp_path: Path) -> None:
     """By a factor of the configuration; where rows differ, no figure stands for all."""
-    claude = ROW.replace('"openai"', '"anthropic"')
+    claude = ROW.replace('"openai"', '"anthropic"').replace(
+        'put = "8" }', 'put = "8", cache_read = "0.8" }'
+    )
     settings = with_book(tmp_path, claude, anthropic="0.40")
     text = await read("/claude-api-pricing.md", settings)
     assert "**40 % of Anthropic's own price**" in text
