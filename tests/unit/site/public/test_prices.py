@@ -237,6 +237,21 @@ async def test_the_directory_is_searched() -> None:
     assert "<script>" not in page
 
 
+async def test_what_is_kept_of_a_page_is_not_the_answer_to_its_form() -> None:
+    """The page as it comes, what a form asks of it, and the page again."""
+    async with site() as client:
+        for path, query in (
+            ("/models", "q=haiku+4"),
+            ("/pricing/calculator", "output=77"),
+            ("/pricing/tracker", "family=glm"),
+        ):
+            plain = (await client.get(path)).text
+            asked = (await client.get(f"{path}?{query}")).text
+            assert plain != asked
+            assert (await client.get(path)).text == plain
+            assert (await client.get(f"{path}?{query}")).text == asked
+
+
 async def test_an_unknown_slug_is_answered_with_what_may_be_meant() -> None:
     """As the API says it; an alias leads to the model's page."""
     async with site() as client:
