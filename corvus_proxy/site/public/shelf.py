@@ -127,7 +127,8 @@ class Shelf:
             return closed
         facts = self.facts()
         people = request.url.path != page.twin
-        found = self._kept.get(facts, (page.path, people, key))
+        keeps = page.lasting and (key or not asked)
+        found = self._kept.get(facts, (page.path, people, key)) if keeps else None
         if found is None:
             text = self.text(page, facts, {"people": people, **(asked or {})})
             if people:
@@ -135,7 +136,7 @@ class Shelf:
                 found = sending.body(made, sending.HTML)
             else:
                 found = sending.body(self.twin(page, facts, text).encode(), sending.MARKDOWN)
-            if page.lasting and (key or not asked):
+            if keeps:
                 self._kept.put(facts, (page.path, people, key), found)
         return sending.send(request, found)
 

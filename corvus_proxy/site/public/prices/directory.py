@@ -17,6 +17,7 @@ from corvus_proxy.site.public.prices.offer import (
     SERIES,
     VENDOR_PAGES,
     VENDORS,
+    WORDS,
     Offer,
     fitting,
     offer,
@@ -163,7 +164,7 @@ def stretches(found: Offer, slug: str) -> list[Stretch]:
     for place, one in enumerate(periods):
         until = periods[place + 1].span.start if place + 1 < len(periods) else None
         prices = [
-            (tracking.WORDS[key.component], tracker.usd(pair.official, key.component),
+            (WORDS[key.component], tracker.usd(pair.official, key.component),
              tracker.usd(pair.ours, key.component))
             for key, pair in tracker.prices(one.model).items()
             if not key.mode and not key.above

@@ -220,7 +220,12 @@ def _model(model: Model, facts: Facts, found: Offer) -> dict[str, Any]:
 
 
 def _rates(rates: Rates, model: Model) -> Mapping[str, str]:
-    return {name: tracker.usd(getattr(rates, name), name) for name in billed(model)}
+    """What a model reports; a search that has no price is not there, for it is not free."""
+    return {
+        name: tracker.usd(getattr(rates, name), name)
+        for name in billed(model)
+        if name != "searches" or rates.searches
+    }
 
 
 def _day(day: object) -> str | None:

@@ -73,7 +73,9 @@ async def test_claude_is_compared_at_the_share_that_the_rows_have() -> None:
 
 async def test_another_share_is_told_as_it_is(tmp_path: Path) -> None:
     """By a factor of the configuration; where rows differ, no figure stands for all."""
-    claude = ROW.replace('"openai"', '"anthropic"')
+    claude = ROW.replace('"openai"', '"anthropic"').replace(
+        'put = "8" }', 'put = "8", cache_read = "0.8" }'
+    )
     settings = with_book(tmp_path, claude, anthropic="0.40")
     text = await read("/claude-api-pricing.md", settings)
     assert "**40 % of Anthropic's own price**" in text
@@ -233,6 +235,21 @@ async def test_the_directory_is_searched() -> None:
     assert '<a href="/models/gpt-5.5">' in page
     page = await read("/models?q=%3Cscript%3E")
     assert "<script>" not in page
+
+
+async def test_what_is_kept_of_a_page_is_not_the_answer_to_its_form() -> None:
+    """The page as it comes, what a form asks of it, and the page again."""
+    async with site() as client:
+        for path, query in (
+            ("/models", "q=haiku+4"),
+            ("/pricing/calculator", "output=77"),
+            ("/pricing/tracker", "family=glm"),
+        ):
+            plain = (await client.get(path)).text
+            asked = (await client.get(f"{path}?{query}")).text
+            assert plain != asked
+            assert (await client.get(path)).text == plain
+            assert (await client.get(f"{path}?{query}")).text == asked
 
 
 async def test_an_unknown_slug_is_answered_with_what_may_be_meant() -> None:
