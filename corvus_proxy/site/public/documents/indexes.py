@@ -20,7 +20,7 @@ def route(page: Page) -> dict[str, str]:
 
 def groups(facts: Facts) -> list[dict[str, Any]]:
     """The documentation by its groups, in their order; a group without a page is left out."""
-    found = []
+    found: list[dict[str, Any]] = []
     for group in GROUPS:
         routes = [route(page) for page in facts.pages.values() if page.group == group.key]
         if routes:
