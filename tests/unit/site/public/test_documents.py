@@ -121,7 +121,7 @@ def test_crawlers_are_kept_from_every_private_page() -> None:
     rest = [
         path for route in app.routes
         if (path := str(getattr(route, "path", ""))) not in public_paths
-        and not path.startswith((*PRIVATE, *machines, "/data/", "/status"))
+        and not path.startswith((*PRIVATE, *machines, "/data/", "/status", "/models/"))
     ]  # fmt: skip
     assert [path for path in rest if path not in ("/", "/logout")] == []
 
