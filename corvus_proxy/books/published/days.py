@@ -39,6 +39,11 @@ class DayTotal(NamedTuple):
     """Other changes of balances; below zero where they took more than they gave."""
 
     @property
+    def input_total(self) -> int:
+        """All input, from the cache, into it, or neither."""
+        return self.input_tokens + self.cache_read_tokens + self.cache_write_tokens
+
+    @property
     def moved_nanos(self) -> int:
         """What all of it has changed the sum of all balances by."""
         given = self.bought_nanos + self.granted_nanos + self.corrected_nanos

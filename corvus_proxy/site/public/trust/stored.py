@@ -67,7 +67,7 @@ def _of_people(settings: Settings) -> list[Stored]:
         Stored(
             "Log-ins",
             "kind of browser and system (such as `Firefox on Linux computer`), when it began and"
-            " was last seen; read-only tokens as digests. No address of a device",
+            " was last seen; read-only tokens as digests. no address of a device",
             "so that the owner sees and ends them",
             f"{KEPT}; a log-in lasts at most {sessions.SESSION_S // 3600} hours",
             ("session", "read_token"),
@@ -93,8 +93,8 @@ def _of_money() -> list[Stored]:
         ),
         Stored(
             "Requests",
-            "model, counts of tokens, prices, charge, times, outcome, the vendor's own request id."
-            " **No prompt and no answer**",
+            "model, counts of tokens, prices, charge, times, outcome, the vendor's own request id;"
+            " **no prompt and no answer**",
             "each charge can be recomputed",
             KEPT,
             ("request",),

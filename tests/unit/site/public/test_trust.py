@@ -1,12 +1,16 @@
 """Trust, law and questions: the operator's facts, what is stored, what is not stated."""
 
+import io
+import json
 import re
+import urllib.request
 from collections.abc import Iterator
 from html import unescape
 from pathlib import Path
 
 import msgspec
 import pytest
+from markdown_it import MarkdownIt
 
 from corvus_proxy.books.db import Books
 from corvus_proxy.catalogue import book
@@ -111,8 +115,10 @@ def test_every_table_of_the_books_is_told() -> None:
 
 
 async def test_privacy_says_what_is_stored_with_the_times_that_are_set() -> None:
-    rows = table(sections(await read("/legal/privacy.md"))["What is stored"])
-    assert [row[0] for row in rows[1:]] == [row.what for row in stored.stored(SETTINGS)]
+    told = sections(await read("/legal/privacy.md"))["What is stored"]
+    names = re.findall(r"^### (.+)$", told, re.MULTILINE)
+    assert names == [row.what for row in stored.stored(SETTINGS)]
+    assert told.count("**How long**: ") == told.count("**Why**: ") == len(names)
     text = await read("/legal/privacy.md")
     assert f"{SETTINGS.shop.reveal_days} days after the payment" in text
     assert f"the last {SETTINGS.ledger.keep:,} events" in text
@@ -197,3 +203,43 @@ def test_sources_of_prices_are_counted() -> None:
     found = sources(models)
     assert sum(one.models for one in found) == len(models)
     assert all(one.source and one.first <= one.last for one in found)
+
+
+class Liar(io.BytesIO):
+    """An answer of a service that does not keep to its own figures."""
+
+    def __init__(self, document: object, cost: str = "") -> None:
+        super().__init__(json.dumps(document).encode())
+        self.headers = {"x-corvus-cost-usd": cost, "x-request-id": "req_1"}
+
+
+async def programs() -> list[str]:
+    """The Python blocks of the verification page, in their order."""
+    tokens = MarkdownIt().parse(await read("/trust/verify.md"))
+    return [one.content for one in tokens if one.type == "fence" and one.info == "python run"]
+
+
+async def test_the_checks_find_a_service_that_lies(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A price that is not the product of its factors; a charge that is not what the header said."""
+    prices, call = await programs()
+    row = {"official": "2", "factor": "0.35", "source": "a list"}
+    rows = [{**row, "ours": "0.7"}, {**row, "ours": "0.8"}, {**row, "ours": "0.7", "source": ""}]
+    table = {"items": rows, "vendor_pages": {"a": "https://vendor.example"}}
+    monkeypatch.setattr("urllib.request.urlopen", lambda address: Liar(table))
+    exec(prices, {})
+    assert capsys.readouterr().out.startswith("3 rows, 1 wrong, 1 without a source\n")
+    balances = iter([{"balance_nanos": 2000}, {"balance_nanos": 500}])
+
+    def answer(request: urllib.request.Request) -> Liar:
+        path = request.full_url.removeprefix(f"{BRAND.api_url}/v1")
+        if path == "/key":
+            return Liar(next(balances))
+        return Liar({"charge": "0.0000015"}, "0.000001")
+
+    monkeypatch.setattr("urllib.request.urlopen", answer)
+    exec(call, {})
+    told = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in told[:3]] == ["0.000001000", "0.000001500", "0.000001500"]
+    assert told[3] == "DIFFERENT"
