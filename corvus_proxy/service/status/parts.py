@@ -3,14 +3,13 @@
 from collections.abc import Iterable
 
 from corvus_proxy.catalogue.book import Model
+from corvus_proxy.catalogue.families import SERIES
 from corvus_proxy.service.status.types import Component
 from corvus_proxy.settings import Settings
 from corvus_proxy.upstream import pool_members
 from corvus_proxy.wire import dialect as dialects
 from corvus_proxy.wire.dialect import Dialect
 
-NAMES = {"anthropic": "Claude", "openai": "GPT", "glm": "GLM"}
-"""What customers call the models of a family."""
 WEBSITE, CHECKOUT, LOGIN = "website", "checkout", "login"
 ROUTE = (
     "The API is asked whether it is ready and whether it answers on this path, and the models'"
@@ -53,5 +52,5 @@ def components(settings: Settings, models: Iterable[Model], *, shop: bool) -> tu
 
 def _route(family: str, dialect: Dialect) -> Component:
     path = PATHS[dialect]
-    title = f"{NAMES[family]}: POST {path}"
+    title = f"{SERIES[family]}: POST {path}"
     return Component(f"api-{family}-{dialect.value}", title, ROUTE, family, dialect.value, path)

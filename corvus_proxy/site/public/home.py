@@ -5,15 +5,12 @@ from datetime import date
 from typing import Any, NamedTuple
 
 from corvus_proxy.catalogue.book import Model
+from corvus_proxy.catalogue.families import SERIES
+from corvus_proxy.catalogue.tracker import STALE_DAYS, unchecked_days
 from corvus_proxy.money.amount import format_usd, parse_usd, per_million
 from corvus_proxy.site.public.page import Facts, Page
 from corvus_proxy.site.public.trust import status
 from corvus_proxy.site.shop.buys import shown
-
-STALE_DAYS = 7
-"""After so many days without a look at the vendor's page an official price is called unchecked."""
-FAMILIES = {"anthropic": "Claude", "openai": "GPT", "glm": "GLM"}
-"""What the models of a family are called."""
 
 
 class Headline(NamedTuple):
@@ -49,7 +46,7 @@ def _headline(model: Model) -> Headline:
 def names(facts: Facts) -> str:
     """The families that are sold, as a reader calls them: `Claude, GPT and GLM`."""
     sold = {model.family for model in facts.sold}
-    found = [name for family, name in FAMILIES.items() if family in sold]
+    found = [name for family, name in SERIES.items() if family in sold]
     return " and ".join([", ".join(found[:-1]), found[-1]] if len(found) > 1 else found)
 
 
@@ -60,7 +57,7 @@ def _view(facts: Facts) -> Mapping[str, Any]:
     return {
         "rows": rows,
         "checked": checked,
-        "stale": (facts.day - checked).days > STALE_DAYS,
+        "stale": unchecked_days(checked, facts.day) > 0,
         "stale_days": STALE_DAYS,
         "names": names(facts),
         "mark": status.WORDS[measured.state][0],

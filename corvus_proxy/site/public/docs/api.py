@@ -12,6 +12,7 @@ import msgspec
 
 from corvus_proxy.account.routes import ENDPOINTS
 from corvus_proxy.catalogue.book import Model
+from corvus_proxy.catalogue.families import SERIES, VENDORS
 from corvus_proxy.catalogue.sides import billed
 from corvus_proxy.gateway.front.hints import UNSERVED
 from corvus_proxy.gateway.quoting import ESTIMATE_BYTES_PER_TOKEN
@@ -31,15 +32,13 @@ from corvus_proxy.shop.price import price, terms
 from corvus_proxy.site.public import served
 from corvus_proxy.site.public.docs import setups
 from corvus_proxy.site.public.docs.codes import ended
-from corvus_proxy.site.public.docs.start import VENDORS
-from corvus_proxy.site.public.home import FAMILIES
 from corvus_proxy.site.public.page import KEY, Facts, Page
 from corvus_proxy.site.shop.buys import shown
 from corvus_proxy.site.shop.snippets import slugs, snippets
 from corvus_proxy.wire.dialect import COUNTING, PATHS
 from corvus_proxy.wire.openai.responses import REMOVABLE_TOOLS, SERVED_TOOLS
 
-NAMES = {family: f"{title} ({VENDORS[family]})" for family, title in FAMILIES.items()}
+NAMES = {family: f"{title} ({VENDORS[family]})" for family, title in SERIES.items()}
 """The families as readers know them."""
 CACHED = ("cache_read", "cache_write_5m", "cache_write_1h", "cache_write_other")
 WORDS = {
@@ -110,7 +109,7 @@ class Family(NamedTuple):
 
 def _families(facts: Facts) -> list[Family]:
     found = []
-    for key in FAMILIES:
+    for key in SERIES:
         models = tuple(one for one in facts.sold if one.family == key)
         if models:
             native = served.native(models[0], facts.settings)
@@ -153,7 +152,7 @@ class Share(NamedTuple):
 def _shares(facts: Facts) -> list[Share]:
     """From the rows of the book, models that report such tokens alone."""
     found = []
-    for family in FAMILIES:
+    for family in SERIES:
         for component in CACHED:
             models = [
                 one for one in facts.sold if one.family == family and component in billed(one)

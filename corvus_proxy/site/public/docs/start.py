@@ -5,13 +5,14 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from corvus_proxy.catalogue.book import Model
+from corvus_proxy.catalogue.families import SERIES, VENDORS
 from corvus_proxy.errors import OutOfBalance
 from corvus_proxy.gateway.refusing import RETRY_AFTER_EMPTY_S
 from corvus_proxy.money.amount import format_picos, format_usd, parse_usd, per_million
 from corvus_proxy.money.pricing import charge, lines
 from corvus_proxy.site.charts import CLASSES
 from corvus_proxy.site.front import PLACES
-from corvus_proxy.site.public.home import FAMILIES, names
+from corvus_proxy.site.public.home import names
 from corvus_proxy.site.public.page import GROUPS, KEY, Facts, Page
 from corvus_proxy.site.public.places import topics
 from corvus_proxy.site.public.served import native, paths
@@ -19,8 +20,6 @@ from corvus_proxy.site.shop.buys import TURN, shown
 from corvus_proxy.site.shop.snippets import PROMPT, slugs, snippets
 
 START = "/docs/getting-started"
-VENDORS = {"anthropic": "Anthropic", "openai": "OpenAI", "glm": "Z.AI"}
-"""Who makes the models of a family, and whose accounts its pool is made of."""
 PLACES_TOLD = {
     "Overview": "Available, held and spent; the latest requests; cost by model and by day.",
     "Requests": "Every request: tokens, time, outcome, what it cost and why.",
@@ -64,7 +63,7 @@ def routing(facts: Facts) -> list[Route]:
             first = native(own[0], facts.settings)
             others = [path for path in paths(own[0], facts.settings) if path not in first]
             found.append(
-                Route(FAMILIES[family], vendor, len(own), own[0].slug, tuple(first), tuple(others))
+                Route(SERIES[family], vendor, len(own), own[0].slug, tuple(first), tuple(others))
             )
     return found
 

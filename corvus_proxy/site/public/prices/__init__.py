@@ -1,6 +1,7 @@
 """Prices, models, the tracker and the calculator."""
 
 from corvus_proxy.catalogue.book import Model
+from corvus_proxy.catalogue.families import SERIES
 from corvus_proxy.site.public.page import Page
 from corvus_proxy.site.public.prices import (
     caching,
@@ -11,7 +12,6 @@ from corvus_proxy.site.public.prices import (
     tracking,
 )
 from corvus_proxy.site.public.prices.documents import DOCUMENTS
-from corvus_proxy.site.public.prices.offer import SERIES
 
 __all__ = ["DOCUMENTS", "PAGES", "pages"]
 

@@ -7,12 +7,13 @@ import msgspec
 
 from corvus_proxy.catalogue import tracker
 from corvus_proxy.catalogue.book import Model
+from corvus_proxy.catalogue.families import SERIES, VENDORS
 from corvus_proxy.catalogue.sides import billed
 from corvus_proxy.catalogue.tracker import Key
 from corvus_proxy.money.usage import Usage
 from corvus_proxy.site.public.page import Facts
 from corvus_proxy.site.public.prices.compared import Bill, of_input, worked
-from corvus_proxy.site.public.prices.offer import SERIES, VENDORS, WORDS, offer
+from corvus_proxy.site.public.prices.offer import WORDS, offer
 
 TYPED, HISTORY, FRESH, ANSWER = 40, 150_000, 1_200, 300
 """Tokens of the worked example: what is typed, what a long session carries, what of it is new since

@@ -16,6 +16,7 @@ from corvus_proxy.account import counted
 from corvus_proxy.account.counted import Bill, Given
 from corvus_proxy.catalogue import tracker
 from corvus_proxy.catalogue.book import MODES, Book, Model
+from corvus_proxy.catalogue.families import SERIES
 from corvus_proxy.catalogue.sides import billed
 from corvus_proxy.errors import InvalidRequest, NotFound
 from corvus_proxy.money.amount import format_picos, format_usd
@@ -25,7 +26,7 @@ from corvus_proxy.money.usage import TOKENS_MAX, Usage
 from corvus_proxy.service.statements.repriced import DAYS as OWN_DAYS
 from corvus_proxy.site.public.page import Facts
 from corvus_proxy.site.public.prices import drawing
-from corvus_proxy.site.public.prices.offer import SERIES, WORDS, Offer, offer
+from corvus_proxy.site.public.prices.offer import WORDS, Offer, offer
 from corvus_proxy.site.shop.buys import TURN
 
 PATH = "/pricing/calculator"

@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 
 from corvus_proxy.catalogue import tracker
 from corvus_proxy.catalogue.book import Model
+from corvus_proxy.catalogue.families import VENDORS
 from corvus_proxy.catalogue.tracker import Key, Row
 from corvus_proxy.money.amount import format_picos, format_usd
 from corvus_proxy.money.pricing import charge, lines
 from corvus_proxy.money.usage import Usage
 from corvus_proxy.site.public.page import Facts
-from corvus_proxy.site.public.prices.offer import VENDOR_PAGES, VENDORS, WORDS, offer
+from corvus_proxy.site.public.prices.offer import VENDOR_PAGES, WORDS, offer
 from corvus_proxy.site.shop.buys import ASSUMED, TURN
 
 COMPARED = ("input", "output", "cache_read")

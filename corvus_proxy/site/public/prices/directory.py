@@ -8,20 +8,13 @@ from starlette.exceptions import HTTPException
 
 from corvus_proxy.catalogue import tracker
 from corvus_proxy.catalogue.book import Book, Model
+from corvus_proxy.catalogue.families import SERIES, VENDORS
 from corvus_proxy.catalogue.sides import billed
 from corvus_proxy.catalogue.tracker import Key
 from corvus_proxy.site.public import served
 from corvus_proxy.site.public.page import Facts
 from corvus_proxy.site.public.prices import tracking
-from corvus_proxy.site.public.prices.offer import (
-    SERIES,
-    VENDOR_PAGES,
-    VENDORS,
-    WORDS,
-    Offer,
-    fitting,
-    offer,
-)
+from corvus_proxy.site.public.prices.offer import VENDOR_PAGES, WORDS, Offer, fitting, offer
 
 SHOWN = ("input", "output", "cache_read")
 SAMPLE_PATHS = ("/v1/messages", "/v1/chat/completions", "/v1/embeddings")

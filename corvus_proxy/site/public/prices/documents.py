@@ -10,13 +10,14 @@ from typing import Any
 
 from corvus_proxy.catalogue import published, tracker
 from corvus_proxy.catalogue.book import Model, Period
+from corvus_proxy.catalogue.families import VENDORS
 from corvus_proxy.catalogue.sides import billed, sides
 from corvus_proxy.catalogue.tracker import STALE_DAYS, Change, Key, Pair, Row
 from corvus_proxy.money.price import Rates
 from corvus_proxy.site.public import envelope, sending
 from corvus_proxy.site.public.document import Document, Given
 from corvus_proxy.site.public.page import Facts
-from corvus_proxy.site.public.prices.offer import VENDOR_PAGES, VENDORS, Offer, fitting, offer
+from corvus_proxy.site.public.prices.offer import VENDOR_PAGES, Offer, fitting, offer
 
 BOOK = "/data/price-book.json"
 PRICING = "/data/pricing.json"

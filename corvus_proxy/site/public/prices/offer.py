@@ -16,9 +16,6 @@ from corvus_proxy.site.public.docs import setups
 from corvus_proxy.site.public.docs.setups.steps import Setup
 from corvus_proxy.site.public.page import Facts
 
-VENDORS = {"anthropic": "Anthropic", "openai": "OpenAI", "glm": "Z.AI"}
-SERIES = {"anthropic": "Claude", "openai": "GPT", "glm": "GLM"}
-"""What people call a family's models."""
 VENDOR_PAGES = {
     "anthropic": "https://www.anthropic.com/pricing#api",
     "openai": "https://openai.com/api/pricing/",

@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 
 from corvus_proxy.catalogue import tracker
 from corvus_proxy.catalogue.book import Model, Period
+from corvus_proxy.catalogue.families import SERIES, VENDORS
 from corvus_proxy.catalogue.tracker import STALE_DAYS, Change, Key, Pair, Row
 from corvus_proxy.site.public.page import Facts
 from corvus_proxy.site.public.prices import documents, drawing
 from corvus_proxy.site.public.prices.drawing import Step
-from corvus_proxy.site.public.prices.offer import SERIES, VENDOR_PAGES, VENDORS, WORDS, Offer, offer
+from corvus_proxy.site.public.prices.offer import VENDOR_PAGES, WORDS, Offer, offer
 
 
 class Cell(NamedTuple):

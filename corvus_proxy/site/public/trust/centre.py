@@ -5,11 +5,10 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from corvus_proxy.catalogue.book import Model
+from corvus_proxy.catalogue.families import VENDORS
 from corvus_proxy.settings import FAMILIES, Settings
 from corvus_proxy.site.public.page import Facts, Page
 
-VENDORS = {"anthropic": "Anthropic", "openai": "OpenAI", "glm": "Z.AI"}
-"""Whose models a family's are."""
 NOT_STATED = "*not stated by the operator*"
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from corvus_proxy import clock
 from corvus_proxy.catalogue import book
+from corvus_proxy.catalogue.tracker import STALE_DAYS
 from corvus_proxy.errors import OutOfBalance
 from corvus_proxy.money.amount import format_usd, per_million
 from corvus_proxy.money.pricing import charge
@@ -291,7 +292,7 @@ async def test_home_says_when_official_prices_are_old() -> None:
     """More than a week after the last look it says so, with the day."""
     known, (page,) = facts(), home.PAGES
     checked = min(row.checked for row in home.strip(known))
-    for days, stale in ((home.STALE_DAYS, False), (home.STALE_DAYS + 1, True)):
+    for days, stale in ((STALE_DAYS, False), (STALE_DAYS + 1, True)):
         found = page.view(known._replace(day=checked + timedelta(days=days)))
         assert (found["checked"], found["stale"]) == (checked, stale)
 
