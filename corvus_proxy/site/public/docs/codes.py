@@ -40,7 +40,7 @@ NOTES: dict[str, Note] = {
     "internal_error": Note(
         "A defect of the gateway. What was held for the request is given back.",
         (
-            "Ask again once: most such defects hang on one request.",
+            "Ask again once, by hand: most such defects hang on one request.",
             "If it comes again, tell support the `request_id`.",
         ),
         outcomes=(Outcome.GATEWAY_FAULT,),
