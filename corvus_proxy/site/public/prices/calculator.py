@@ -32,6 +32,8 @@ from corvus_proxy.site.shop.buys import TURN
 PATH = "/pricing/calculator"
 MODELS_MAX = 8
 """Models that are compared at once."""
+NAME_MAX = 80
+"""Characters of a model's name that are read."""
 CALLS_MAX = 10_000_000
 """Calls a day that somebody can have."""
 MONTH_DAYS = 30
@@ -130,10 +132,10 @@ def read(fields: Mapping[str, str], models: Sequence[str], found: Offer) -> Aske
     if mode and mode not in MODES:
         problems.append("There is no such way of service.")
         mode = ""
-    names = list(dict.fromkeys(name for name in models if name))
+    names = list(dict.fromkeys(name[:NAME_MAX] for name in models if name))
     said = report.get("model") if report is not None else None
     if isinstance(said, str) and (not names or found.book.find(said)):
-        names = list(dict.fromkeys((said, *names)))
+        names = list(dict.fromkeys((said[:NAME_MAX], *names)))
     if len(names) > MODELS_MAX:
         problems.append(f"The first {MODELS_MAX} models are compared.")
     return Asked(
@@ -227,7 +229,7 @@ def compare(book: Book, asked: Asked, names: Sequence[str]) -> tuple[list[Priced
         try:
             bills.append(price(book, asked, name))
         except (InvalidRequest, NotFound) as error:
-            unpriced.append(Unpriced(name[:80], str(error)))
+            unpriced.append(Unpriced(name, str(error)))
     whole = max((_picos(bill) for bill, _ in bills), default=0)
     bills.sort(key=lambda one: one[0].charge_nanos)
     return [_priced(bill, notes, asked.calls, whole) for bill, notes in bills], unpriced

@@ -233,8 +233,12 @@ async def test_the_directory_is_searched() -> None:
     page = await read("/models?q=gpt5.5")
     assert "Did you mean" in page
     assert '<a href="/models/gpt-5.5">' in page
-    page = await read("/models?q=%3Cscript%3E")
-    assert "<script>" not in page
+    for injected in ("<script>", "[here](https://elsewhere.example)"):
+        async with site() as client:
+            page = (await client.get("/models", params={"q": injected})).text
+        assert "No model here has that name." in page
+        assert "<script>" not in page
+        assert 'href="https://elsewhere.example"' not in page
 
 
 async def test_what_is_kept_of_a_page_is_not_the_answer_to_its_form() -> None:
