@@ -137,6 +137,12 @@ PROVIDER_FAILURES = Counter(
     ["provider", "call"],
 )
 HOLDS_EXPIRED = Counter("corvus_holds_expired_total", "Holds ended by the sweeper.")
+STATUS = Gauge(
+    "corvus_status",
+    "How a part of the service stands: 0 not known, 1 ok, 2 degraded, 3 down.",
+    ["component"],
+    multiprocess_mode="livemax",
+)
 
 
 FLUSH_S = 0.2

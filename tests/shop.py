@@ -66,6 +66,9 @@ class Service:
             clock.utc_now() + timedelta(seconds=wanted.quote_s),
         )
 
+    async def check(self) -> None:
+        self._there()
+
     async def standing(self, reference: str) -> Standing:
         self.asked += 1
         self._there()

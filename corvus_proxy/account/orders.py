@@ -3,7 +3,7 @@
 With a key the order tops that key up; without one it is for a new key. Whoever ordered is known by
 `buyer_token`, which the first answer has: with it in `x-corvus-buyer-token` the order shows its
 key.
-Every answer is JSON, also a refusal: `{"error": {"code", "message", "param"}}`.
+Every answer is JSON, also a refusal: `{"error": {"code", "message", "docs_url", "param"}}`.
 """
 
 from collections.abc import Awaitable, Callable
@@ -101,22 +101,31 @@ class Machines:
 
 def routes(desk: Desk, limit: Limit) -> list[Route]:
     """The endpoints, for the site's application."""
-    machines = Machines(desk, limit)
+    machines, site_url = Machines(desk, limit), desk.settings.brand.site_url
     return [
-        Route("/v1/orders", _guarded(machines.place), methods=["POST"]),
-        Route("/v1/orders/{token}", _guarded(machines.show), methods=["GET"]),
+        Route("/v1/orders", _guarded(machines.place, site_url), methods=["POST"]),
+        Route("/v1/orders/{token}", _guarded(machines.show, site_url), methods=["GET"]),
     ]
 
 
-def _guarded(view: View) -> View:
+def error_object(code: str, message: str, site_url: str, param: str = "") -> dict[str, Any]:
+    """A refusal of the site as an object, ready for JSON: what it is, and where that is
+    explained."""
+    error = {"code": code, "message": message, "docs_url": f"{site_url}/docs/errors/{code}"}
+    if param:
+        error["param"] = param
+    return {"error": error}
+
+
+def _guarded(view: View, site_url: str) -> View:
     async def opened(request: Request) -> Response:
         try:
             return await view(request)
         except _Refused as refused:
-            return _error(refused)
+            return _error(refused, site_url)
         except BooksUnavailable:
             message = "The database does not answer at the moment; nothing was ordered."
-            return _error(_Refused("books_unavailable", message, "", RETRY_S))
+            return _error(_Refused("books_unavailable", message, "", RETRY_S), site_url)
 
     return opened
 
@@ -199,12 +208,9 @@ def _tokens(placed: Placed) -> dict[str, str]:
     return {"token": placed.token, "buyer_token": placed.browser}
 
 
-def _error(refused: _Refused) -> Response:
+def _error(refused: _Refused, site_url: str) -> Response:
     status = CODES[refused.code][0]
-    error: dict[str, object] = {"code": refused.code, "message": refused.message}
-    if refused.param:
-        error["param"] = refused.param
-    response = _answer({"error": error}, status)
+    response = _answer(error_object(refused.code, refused.message, site_url, refused.param), status)
     if refused.retry_after_s:
         response.headers["retry-after"] = str(refused.retry_after_s)
     return response

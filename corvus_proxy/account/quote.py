@@ -1,37 +1,31 @@
 """`POST /v1/quote`: what a usage costs exactly, or what a request costs at most.
 
-Rule 1: the functions that bill and hold are the ones that quote: `gateway.reading`, `money.pricing`
-        and `gateway.quoting`, at the price that is in force now.
+Rule 1: the functions that bill and hold are the ones that quote: `account.counted` and
+        `gateway.quoting`, at the price that is in force now.
 Rule 2: nothing is held and nothing is charged; the body of a request goes nowhere.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import msgspec
 
+from corvus_proxy.account import counted
 from corvus_proxy.account.asking import Ask, bad, choice, reply, standing
-from corvus_proxy.catalogue.book import Book, Model
-from corvus_proxy.errors import InvalidRequest, NotFound
-from corvus_proxy.gateway import admission, quoting, reading
+from corvus_proxy.account.counted import Given
+from corvus_proxy.catalogue.book import Book
+from corvus_proxy.errors import InvalidRequest
+from corvus_proxy.gateway import admission, quoting
 from corvus_proxy.gateway.front.endpoints import Reply
 from corvus_proxy.gateway.front.listing import dialect_of
-from corvus_proxy.money.amount import (
-    PICOS_PER_NANO,
-    format_picos,
-    format_usd,
-    per_million,
-)
+from corvus_proxy.money.amount import format_picos, format_usd, per_million
 from corvus_proxy.money.flags import FLAGS
-from corvus_proxy.money.price import Terms
-from corvus_proxy.money.pricing import affordable_output, charge, lines
-from corvus_proxy.money.usage import COUNTS, TOKENS_MAX, Usage, UsageInvalid, from_responses
+from corvus_proxy.money.pricing import affordable_output
 from corvus_proxy.settings import Settings
 from corvus_proxy.wire import request as requests
 from corvus_proxy.wire.dialect import PATHS, Dialect
 
 _DIALECTS = tuple(dialect.value for dialect in PATHS.values())
-_SHAPES = ("classes", "messages", "chat", "responses")
 
 
 class Sold(NamedTuple):
@@ -70,18 +64,17 @@ async def quote(sold: Sold, ask: Ask) -> Reply:
 
 def _of_usage(sold: Sold, asked: _Body) -> dict[str, Any]:
     """The exact charge of a usage, with its lines."""
-    book = sold.book()
-    model = _model(book, asked.model)
-    usage, flags = _usage(book, model, asked)
-    bill = lines(usage, model.price)
-    total = charge(usage, model.price)
+    found = counted.bill(
+        sold.book(),
+        Given(asked.model, asked.usage or {}, asked.shape or "", asked.mode, asked.geo),
+    )
     return {
         "object": "quote",
         "of": "usage",
-        "model": model.slug,
-        "price_version": model.price.version,
-        "charge": format_usd(total),
-        "charge_nanos": total,
+        "model": found.model.slug,
+        "price_version": found.model.price.version,
+        "charge": format_usd(found.charge_nanos),
+        "charge_nanos": found.charge_nanos,
         "lines": [
             {
                 "name": line.name,
@@ -90,78 +83,13 @@ def _of_usage(sold: Sold, asked: _Body) -> dict[str, Any]:
                 "picos": line.picos,
                 "amount": format_picos(line.amount_picos),
             }
-            for line in bill
+            for line in found.lines
         ],
-        "rounding": format_picos(total * PICOS_PER_NANO - sum(line.amount_picos for line in bill)),
-        "usage": {name: count for name, count in usage.counts().items() if count},
-        "notes": [FLAGS[flag] for flag in flags],
-        "unbilled": dict(usage.unbilled),
+        "rounding": format_picos(found.rounding_picos),
+        "usage": {name: count for name, count in found.usage.counts().items() if count},
+        "notes": [FLAGS[flag] for flag in found.flags],
+        "unbilled": dict(found.usage.unbilled),
     }
-
-
-def _model(book: Book, name: str) -> Model:
-    found = book.find(name)
-    if found is None:
-        raise NotFound(
-            f"The model {name!r} does not exist here; GET /v1/models lists those that do.",
-            param="model",
-        )
-    return found
-
-
-def _usage(book: Book, model: Model, asked: _Body) -> tuple[Usage, tuple[str, ...]]:
-    """The usage as it would be billed, from a provider's report or our own classes."""
-    counts = dict(asked.usage or {})
-    for name, known in (("mode", model.price.modes), ("geo", model.price.geos)):
-        if getattr(asked, name) and getattr(asked, name) not in known:
-            raise bad(name, f"{getattr(asked, name)!r} has no price for {model.slug}")
-    terms = Terms(asked.mode, asked.geo)
-    shape = asked.shape or _shape(counts, model)
-    try:
-        match shape:
-            case "classes":
-                return _of_classes(counts, terms), ()
-            case "responses":
-                usage = from_responses(counts)
-                return msgspec.structs.replace(usage, terms=terms, served=terms), usage.flags
-            case "messages":
-                counts |= {"speed": asked.mode} if asked.mode else {}
-                counts |= {"inference_geo": asked.geo} if asked.geo else {}
-                report = reading.Report(Dialect.MESSAGES, None, counts, "", "")
-            case "chat":
-                report = reading.Report(Dialect.CHAT, None, counts, "", asked.mode)
-            case _:
-                raise bad("shape", f"must be one of {', '.join(_SHAPES)}")
-    except UsageInvalid as error:
-        raise bad("usage", f"cannot be true: {error}") from None
-    found = reading.read(report, reading.Wanted(model, terms, book.find), has_output=False)
-    if found.usage is None:
-        why = " and ".join(FLAGS[flag] for flag in found.flags) or "no counts"
-        raise bad("usage", f"cannot be true: {why}")
-    return found.usage, found.flags
-
-
-def _shape(counts: Mapping[str, Any], model: Model) -> str:
-    """Whose words the counts are. Where two vendors would say the same, so would the bill."""
-    if "prompt_tokens" in counts or "completion_tokens" in counts:
-        return "chat"
-    if any(name.startswith(("cache_", "input_tokens", "output_tokens")) for name in counts):
-        of_anthropic = model.family == "anthropic" or any(
-            name.startswith("cache_") and name.endswith(("_input_tokens", "_creation"))
-            for name in counts
-        )
-        if not set(counts) <= set(COUNTS):
-            return "messages" if of_anthropic else "responses"
-    return "classes"
-
-
-def _of_classes(counts: Mapping[str, Any], terms: Terms) -> Usage:
-    for name, count in counts.items():
-        if name not in COUNTS:
-            raise bad(f"usage.{name}", f"is not known; classes are {', '.join(COUNTS)}")
-        if type(count) is not int or not 0 <= count <= TOKENS_MAX:
-            raise bad(f"usage.{name}", "is not a count of tokens")
-    return Usage(**counts, terms=terms, served=terms)
 
 
 def _of_request(sold: Sold, ask: Ask, given: _Body, body: bytes) -> dict[str, Any]:

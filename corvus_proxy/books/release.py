@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from corvus_proxy.books import entries, quarantine
+from corvus_proxy.books.published import days
 from corvus_proxy.money.amount import WALLET_NANOS_MAX
 from corvus_proxy.money.event import Event, decode_meta
 
@@ -61,6 +62,7 @@ async def release(connection: Any, wallet: str) -> Released:
             )
         )
     await entries.insert(connection, booked)
+    await days.count_released(connection, rows[0].part, booked)
     await entries.set_wallet(connection, wallet, balance, wallet_seq, spent, by_key=keys)
     await connection.execute(
         "update wallet set status = 1, version = version + 1 where wallet = $1 and status = 0"

@@ -55,6 +55,16 @@ select name, sum(tokens)::bigint, sum(tokens * picos),
        coalesce(sum(tokens * (input_picos - picos)) filter (where name like 'cache%'), 0)
 from line group by name
 """  # noqa: S608 — joined from constants of this module
+# A request's prices are those of its size: how many of some limits its input reaches.
+SIZES = f"""
+{_CHARGES}, sized as (
+    select meta, (select coalesce(sum(value::numeric), 0) from jsonb_each_text(meta->'t')
+                  where key ~ '(^|/)(input|cache_[a-z0-9_]+)$') as input_total
+    from found)
+select width_bucket(input_total, $5::numeric[]) as size, regexp_replace(t.key, '^.*/', '') as name,
+       sum(t.value::numeric)::bigint
+from sized, jsonb_each_text(meta->'t') t where meta->'p' ? t.key group by size, name
+"""  # noqa: S608
 CHARGES = f"{_CHARGES} select coalesce(sum(-delta_nanos), 0)::bigint, count(*) from found"  # noqa: S608
 KEY = """
 select k.key_id, k.label, case when w.status = 1 then k.status else w.status end as status,
@@ -88,6 +98,19 @@ async def anatomy(
     charge, requests = await connection.fetchrow(CHARGES, wallet, key_id, since, limit)
     return Anatomy([ClassRow(row[0], row[1], int(row[2]), int(row[3])) for row in rows],
                    charge, requests)  # fmt: skip
+
+
+async def sizes(
+    connection: Any, wallet: str, key_id: str, *, since: datetime, limit: int, limits: list[int]
+) -> tuple[dict[int, dict[str, int]], int, int]:
+    """What the latest requests since an instant used, by size and class, their charge in nanos, and
+    how many they are. A request's size is how many of `limits` (in order) its input reaches."""
+    rows = await connection.fetch(SIZES, wallet, key_id, since, limit, limits)
+    charge, requests = await connection.fetchrow(CHARGES, wallet, key_id, since, limit)
+    found: dict[int, dict[str, int]] = {}
+    for size, name, count in rows:
+        found.setdefault(size, {})[name] = count
+    return found, charge, requests
 
 
 async def first_request(connection: Any, wallet: str, key_id: str) -> datetime | None:

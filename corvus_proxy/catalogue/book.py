@@ -14,6 +14,7 @@ import tomllib
 from collections.abc import Mapping
 from datetime import date
 from decimal import Decimal
+from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -33,6 +34,11 @@ _COMPONENTS = (*TOKEN_RATES, "searches")
 PICOS_PER_USD_PER_MILLION = 1_000_000
 _ModeName = Literal["fast", "flex", "priority", "ultrafast"]
 MODES = get_args(_ModeName)
+LIKE_MAX = 3
+"""Models that are named to one who mistyped."""
+_LIKENESS = 0.6
+_NAME_MAX = 60
+"""Characters of a name that are compared: nobody's time is spent on a longer one."""
 
 
 class _Mode(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -145,6 +151,12 @@ class Book:
         """The model of that slug or alias."""
         return self._by_name.get(name)
 
+    def like(self, name: str) -> tuple[str, ...]:
+        """Slugs whose names are most like one that is not in the book, the likest first."""
+        meant = name[:_NAME_MAX].lower().rpartition("/")[2]
+        found = get_close_matches(meant, self._by_name, LIKE_MAX, _LIKENESS)
+        return tuple(dict.fromkeys(self._by_name[one].slug for one in found))
+
 
 def load(pricing: PricingSettings, day: date | None = None) -> Book:
     """The book that the settings name as it is in force on a day (UTC; today where it is left out).
@@ -172,6 +184,18 @@ def read(pricing: PricingSettings) -> list[dict[str, Any]]:
     if tree or not isinstance(rows, list):
         raise ConfigurationError("price book: it is a list of [[model]] and nothing else")
     return rows
+
+
+def stamp(pricing: PricingSettings) -> tuple[int, int]:
+    """Another pair for another state of the file that the settings name; the package's own never
+    changes. Raises ConfigurationError."""
+    if not pricing.book:
+        return (0, 0)
+    try:
+        found = Path(pricing.book).stat()
+    except OSError as error:
+        raise ConfigurationError(f"pricing.book: {pricing.book}: {error}") from None
+    return (found.st_mtime_ns, found.st_size)
 
 
 def periods(raw: dict[str, Any], factors: dict[str, str]) -> tuple[Period, ...]:

@@ -159,7 +159,8 @@ class Providers:
         try:
             await self._answer(exchange, served, secret)
         finally:
-            self._note(served)
+            if exchange.body != b"{}":  # that only asks whether its key may ask
+                self._note(served)
 
     async def _answer(self, exchange: Exchange, served: Served, secret: str) -> None:
         family, asked = served.family, Asked()
@@ -173,7 +174,7 @@ class Providers:
                 asked = faults.asked(
                     chat,
                     exchange.headers.get("x-simulate", ""),
-                    self.faults.take(family, served.credential),
+                    self.faults.take(family, served.credential) if body else {},
                 )
                 served.tag = asked.tag
                 refused = _judge(served, body, chat, asked)

@@ -132,13 +132,17 @@ def find_sold(book: Book, serves: Serves, name: str) -> Model:
     if model is None and name in book.unsold:
         raise Unpriced(f"{name} is not sold here at the moment.")
     if model is None:
-        raise NotFound(
-            f"The model {name!r} does not exist here; GET /v1/models lists those that do.",
-            param="model",
-        )
+        raise NotFound(unknown_model(book, name), param="model")
     if not any(asked_in(model, serves, dialect) for dialect in PATHS.values()):
         raise Unpriced(f"{model.slug} has no upstream here at the moment.")
     return model
+
+
+def unknown_model(book: Book, name: str) -> str:
+    """The sentence for a model that the book does not have."""
+    like = " or ".join(book.like(name))
+    meant = f" Did you mean {like}?" if like else ""
+    return f"The model {name!r} does not exist here.{meant} GET /v1/models lists those that do."
 
 
 def find_model(book: Book, serves: Serves, name: str, dialect: Dialect) -> Model:

@@ -18,8 +18,10 @@ from corvus_proxy.catalogue import lint
 from corvus_proxy.errors import ConfigurationError
 from corvus_proxy.ops import pricelist
 from corvus_proxy.service import demo, guard
+from corvus_proxy.service.status import Folder, State, is_stale
 from corvus_proxy.service.stores import Stores, open_stores
 from corvus_proxy.settings import Settings
+from corvus_proxy.settings.stating import TEXTS
 from corvus_proxy.till.checks import check_server
 from corvus_proxy.till.client import TillUnavailable
 from corvus_proxy.till.journal import file_system
@@ -88,7 +90,8 @@ async def _all(settings: Settings, *, production: bool) -> list[Finding]:
     if not settings.upstream:
         found.append(Finding("upstream", "error", "no upstream is configured"))
     found += _brand(settings, production=production)
-    return found
+    found += _stated(settings, production=production)
+    return found + _status(settings, production=production)
 
 
 async def _till(settings: Settings, stores: Stores) -> list[Finding]:
@@ -190,6 +193,28 @@ def _prices(settings: Settings, today: date) -> list[Finding]:
     ]
 
 
+def _status(settings: Settings, *, production: bool) -> list[Finding]:
+    """What the worker measures: whether it does, and what is not in order."""
+    if not settings.status.dir:
+        level = "error" if production else "warning"
+        text = "status.dir is not set: the site's status page has nothing to show"
+        return [Finding("status", level, text)]
+    document = Folder(settings.status.dir).document()
+    if document is None or is_stale(document, clock.wall_ms()):
+        last = "never" if document is None else f"last {document.generated_at}"
+        text = f"no worker measures into {settings.status.dir} ({last})"
+        return [Finding("status", "error", text)]
+    bad = [one for one in document.components if one.state in (State.DEGRADED, State.DOWN)]
+    if not bad:
+        return [
+            Finding("status", "ok", f"measured {document.generated_at}: {document.state.value}")
+        ]
+    return [
+        Finding("status", "warning", f"{one.title} is {one.state.value}: {one.detail}")
+        for one in bad
+    ]
+
+
 def _brand(settings: Settings, *, production: bool) -> list[Finding]:
     if not production:
         return []
@@ -201,4 +226,23 @@ def _brand(settings: Settings, *, production: bool) -> list[Finding]:
         for name in ("support", "independence", "refunds")
         if not getattr(settings.brand, name)
     ]
+    return found
+
+
+def _stated(settings: Settings, *, production: bool) -> list[Finding]:
+    """What the pages of trust and law show as missing, and texts that cannot be read."""
+    found = []
+    for name in TEXTS:
+        try:
+            settings.legal.text(name)
+        except ConfigurationError as error:
+            found.append(Finding("legal", "error", str(error)))
+    unset = [
+        f"trust.{name}"
+        for name in settings.trust.__struct_fields__
+        if getattr(settings.trust, name) in ("", [], {})
+    ]
+    if production and unset:
+        told = f"shown as not stated: {', '.join(unset)}"
+        found.append(Finding("trust", "warning", told))
     return found

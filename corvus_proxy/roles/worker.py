@@ -1,9 +1,8 @@
-"""The worker role: writer, coordinator, sweeper and outbox, and a port for health checks."""
+"""The worker role: writer, coordinator, sweeper, outbox and prober, and the port of the status."""
 
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 import structlog
 
@@ -14,7 +13,8 @@ from corvus_proxy.ledger.archive import Archive
 from corvus_proxy.ledger.coordinator import Coordinator
 from corvus_proxy.ledger.writer import Writer
 from corvus_proxy.roles.process import serve_until, set_up_logs, stop_event
-from corvus_proxy.service import budgets, demo, guard, orders
+from corvus_proxy.roles.statuses import Status
+from corvus_proxy.service import budgets, demo, guard, orders, proof
 from corvus_proxy.service.alarms import hooks, watch
 from corvus_proxy.service.stores import Stores, open_stores
 from corvus_proxy.settings import Settings, config_path
@@ -31,6 +31,8 @@ NOTICES_S = 1.0
 MAIL_S = 1.0
 ORDERS_S = 1.0
 BUDGETS_S = 1.0
+DAYS_S = 10.0
+CHECK_S = 20.0
 _log = structlog.get_logger()
 
 
@@ -51,6 +53,7 @@ async def main(settings: Settings) -> None:
     sweeper = Sweeper(stores.till, lease_s=settings.ledger.lease_s)
     mailer = mail.open_mailer(stores.books, stores.pepper, settings)
     desk = orders.open_desk(settings, stores, providers(settings))
+    status = Status(settings, stores.till, desk.providers)
     jobs = [
         writer.run(),
         coordinator.run(),
@@ -66,20 +69,23 @@ async def main(settings: Settings) -> None:
             NOTICES_S,
             lambda: hooks.tick(stores, private=settings.worker.private_webhooks),
         ),
+        _every("status", settings.status.probe_s, status.tick),
+        _every("days", DAYS_S, lambda: proof.count_days(stores)),
+        _every("check", CHECK_S, lambda: proof.check_daily(stores)),
         _refuse_simulated(settings, stores, stop),
         _check_credentials(settings),
     ]
     tasks = [asyncio.create_task(job) for job in jobs]
     try:
-        await serve_until(
-            stop, _health(coordinator, writer), settings.worker.host, settings.worker.status_port
-        )
+        app = status.app(lambda: [*coordinator.closed.values(), *writer.broken.values()])
+        await serve_until(stop, app, settings.worker.host, settings.worker.status_port)
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         with contextlib.suppress(Exception):  # what is left in the stream waits for the next start
             await writer.tick(block_ms=0)
+        await status.close()
         await desk.close()
         await reading.close()
         await stores.close()
@@ -124,26 +130,3 @@ async def _refuse_simulated(settings: Settings, stores: Stores, stop: asyncio.Ev
             _log.error("refused", why=str(error))
             stop.set()
             return
-
-
-def _health(coordinator: Coordinator, writer: Writer) -> Any:
-    """`/livez` and `/readyz`."""
-
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        status, text = 200, "ok"
-        if scope["path"] == "/readyz":
-            problems = [*coordinator.closed.values(), *writer.broken.values()]
-            if problems:
-                status, text = 503, problems[0]
-        elif scope["path"] != "/livez":
-            status, text = 404, "not found"
-        await send(
-            {
-                "type": "http.response.start",
-                "status": status,
-                "headers": [(b"content-type", b"text/plain; charset=utf-8")],
-            }
-        )
-        await send({"type": "http.response.body", "body": text.encode() + b"\n"})
-
-    return app

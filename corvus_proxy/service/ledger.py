@@ -7,9 +7,10 @@ from corvus_proxy import clock
 from corvus_proxy.books import entries, nodes, release, wallets
 from corvus_proxy.ledger import bridge as bridging
 from corvus_proxy.ledger import explain as telling
-from corvus_proxy.ledger import verify as proof
+from corvus_proxy.ledger import verify as comparing
 from corvus_proxy.ledger.verdict import judge
 from corvus_proxy.money.event import PARTITIONS, partition_of
+from corvus_proxy.service import proof
 from corvus_proxy.service.stores import Stores
 from corvus_proxy.till.recovery.report import read_reports
 
@@ -40,9 +41,10 @@ class ProcessRow(NamedTuple):
     retired: bool
 
 
-async def verify(stores: Stores) -> proof.VerifyReport:
-    """Compares Redis and the books. Raises TillUnavailable, BooksUnavailable."""
-    return await proof.verify(stores.till, stores.books)
+async def verify(stores: Stores) -> comparing.VerifyReport:
+    """Compares Redis and the books; the result is kept for the proof page. Raises TillUnavailable,
+    BooksUnavailable."""
+    return await proof.check(stores)
 
 
 async def explain(stores: Stores, key_id: str, *, limit: int = 20) -> telling.Explanation:
@@ -61,7 +63,7 @@ async def rebuild_plan(stores: Stores, parts: list[int]) -> list[PartitionPlan]:
     reports = [report for report in await read_reports(stores.till) if not report.left]
     async with stores.books.connection() as connection:
         cursors = await entries.cursors(connection)
-    by_part = await proof.drift_by_partition(stores.till, stores.books)
+    by_part = await comparing.drift_by_partition(stores.till, stores.books)
     plans = []
     for part in parts or range(PARTITIONS):
         state = states[part]

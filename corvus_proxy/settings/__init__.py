@@ -32,6 +32,7 @@ from corvus_proxy.settings.sections import (
     RelaySettings,
     SecretsSettings,
     SiteSettings,
+    StatusSettings,
     TimeoutSettings,
     WorkerSettings,
 )
@@ -42,6 +43,7 @@ from corvus_proxy.settings.selling import (
     ShopSettings,
     StripeSettings,
 )
+from corvus_proxy.settings.stating import CONTACTS, LegalSettings, TrustSettings
 
 __all__ = [
     "FAMILIES",
@@ -55,6 +57,7 @@ __all__ = [
     "GatewaySettings",
     "HoldSettings",
     "LedgerSettings",
+    "LegalSettings",
     "MailSettings",
     "MetricsSettings",
     "PoolSettings",
@@ -65,8 +68,10 @@ __all__ = [
     "Settings",
     "ShopSettings",
     "SiteSettings",
+    "StatusSettings",
     "StripeSettings",
     "TimeoutSettings",
+    "TrustSettings",
     "Upstream",
     "WorkerSettings",
     "config_path",
@@ -152,6 +157,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     site: SiteSettings = SiteSettings()
     console: ConsoleSettings = ConsoleSettings()
     worker: WorkerSettings = WorkerSettings()
+    status: StatusSettings = StatusSettings()
     relay: RelaySettings = RelaySettings()
     timeouts: TimeoutSettings = TimeoutSettings()
     pool: PoolSettings = PoolSettings()
@@ -164,6 +170,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stripe: StripeSettings = StripeSettings()
     btcpay: BtcpaySettings = BtcpaySettings()
     mail: MailSettings = MailSettings()
+    trust: TrustSettings = TrustSettings()
+    legal: LegalSettings = LegalSettings()
     demo: DemoSettings = DemoSettings()
     metrics: MetricsSettings = MetricsSettings()
     upstream: list[Upstream] = []
@@ -187,7 +195,7 @@ PLAIN_SECTIONS = tuple(
 """Sections that are one table each."""
 _ABOVE_ZERO = frozenset({
     "timeout_ms", "processes", "connect_s", "first_byte_s", "silence_s", "total_s", "lease_s",
-    "slice_tokens", "tries", "strikes",
+    "slice_tokens", "tries", "strikes", "probe_s", "failures",
     "cool_s", "letters_per_100_tokens", "symbols_per_100_tokens", "non_ascii_per_100_tokens",
 })  # fmt: skip
 """Options that are divided by, or without which nothing would ever be served."""
@@ -279,6 +287,14 @@ def _check(settings: Settings) -> None:
         if family not in FAMILIES:
             raise ConfigurationError(f"pricing.factor.{family}: {family!r} is none of {FAMILIES}")
         _check_share(f"pricing.factor.{family}", factor)
+    for family in settings.trust.capacity:
+        if family not in FAMILIES:
+            raise ConfigurationError(f"trust.capacity.{family}: {family!r} is none of {FAMILIES}")
+    contact = settings.trust.security_contact
+    if contact and (not contact.startswith(CONTACTS) or any(map(str.isspace, contact))):
+        raise ConfigurationError(
+            f"trust.security_contact: {contact!r} begins with none of {', '.join(CONTACTS)}"
+        )
     for upstream in settings.upstream:
         if upstream.family not in FAMILIES:
             raise ConfigurationError(f"upstream.family: {upstream.family!r} is none of {FAMILIES}")

@@ -77,6 +77,24 @@ class WorkerSettings(msgspec.Struct, frozen=True):
     customers are strangers: they would reach your network."""
 
 
+class StatusSettings(msgspec.Struct, frozen=True):
+    """The status page: what the worker measures, and where it keeps that; docs/status.md."""
+
+    dir: str = ""
+    """Folder of the status and its history, on a disk that the worker writes and the site reads.
+    Empty: the worker keeps it in memory, and its own port alone shows it."""
+    probe_s: float = 30.0
+    """Pause between two rounds of checks. They cost no tokens and no customer's balance."""
+    failures: int = 2
+    """Checks in a row that change a state: one lost packet opens no incident."""
+    timeout_s: float = 5.0
+    """Patience with one answer."""
+    site_url: str = ""
+    """Where the site is asked; empty: at `brand.site_url`, as customers reach it."""
+    api_url: str = ""
+    """Where the API is asked; empty: at `brand.api_url`."""
+
+
 class RelaySettings(msgspec.Struct, frozen=True):
     """The way of an answer to its client."""
 

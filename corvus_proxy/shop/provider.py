@@ -114,6 +114,11 @@ class Provider(Protocol):
         ProviderRefused."""
         ...
 
+    async def check(self) -> None:
+        """Whether the service answers, and answers us, by a call that changes nothing. Raises
+        ProviderUnavailable, ProviderRefused."""
+        ...
+
     async def standing(self, reference: str) -> Standing:
         """How a payment stands now, from the service itself. Raises ProviderUnavailable."""
         ...

@@ -27,8 +27,8 @@ from corvus_proxy.books.db import BooksUnavailable
 from corvus_proxy.service.stores import Stores
 from corvus_proxy.settings import Settings
 from corvus_proxy.shop.provider import Provider
-from corvus_proxy.site import account, demo, forms, login, render, shop
-from corvus_proxy.site.front import LATER, Front, error
+from corvus_proxy.site import account, demo, forms, login, public, render, shop
+from corvus_proxy.site.front import LATER, Front
 from corvus_proxy.till.client import TillUnavailable
 
 ORDERS_MAX, ORDERS_S = 30, 60
@@ -41,12 +41,14 @@ class Notices:
     """Answers to what no view can answer."""
 
     def __init__(self, front: Front) -> None:
+        self._front = front
         self._pages = front.pages
 
     async def no_till(self, request: Request, problem: Exception) -> Response:
         """Redis does not answer, so nothing about money can be said."""
         if request.url.path.endswith((".json", "/events")):
-            view = error("ledger_unavailable", "The ledger does not answer; balances are safe.")
+            message = "The ledger does not answer; balances are safe."
+            view = self._front.error("ledger_unavailable", message)
             return render.json(view, status=503, headers=LATER)
         return self._later(
             "The ledger does not answer",
@@ -57,7 +59,8 @@ class Notices:
     async def no_books(self, request: Request, problem: Exception) -> Response:
         """Postgres does not answer, and this page is made of nothing else."""
         if request.url.path.endswith((".json", "/events")):
-            view = error("books_unavailable", "The database does not answer; balances are safe.")
+            message = "The database does not answer; balances are safe."
+            view = self._front.error("books_unavailable", message)
             return render.json(view, status=503, headers=LATER)
         return self._later(
             "The database does not answer",
@@ -72,7 +75,7 @@ class Notices:
             headers=LATER,
             title=title,
             sentences=sentences,
-            action=("/", "Try again"),
+            action=("/dashboard", "Try again"),
         )
 
     async def refused(self, request: Request, problem: Exception) -> Response:
@@ -84,7 +87,7 @@ class Notices:
             status=status,
             title="This address takes forms only" if known else "There is no such page",
             sentences=["Use the form on its page." if known else "The address may be mistyped."],
-            action=("/", "To the dashboard"),
+            action=("/", "To the home page"),
         )
 
     async def failed(self, request: Request, problem: Exception) -> Response:
@@ -101,7 +104,7 @@ class Notices:
                 "The page could not be made. Your balance is not touched by this.",
                 f"If you ask for help, name the reference {reference}.",
             ],
-            action=("/", "To the dashboard"),
+            action=("/", "To the home page"),
         )
 
     def key_in_address(self) -> Response:
@@ -152,6 +155,7 @@ def create(
             *login.routes(front),
             *account.routes(front),
             *shop.routes(front),
+            *public.routes(front),
             *webhooks.routes(front.desk),
             *machines.routes(front.desk, lambda request: placed.take(front.address(request))),
             *demo.routes(settings),

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from starlette.requests import Request
 from starlette.responses import Response
 
+from corvus_proxy.account import orders
 from corvus_proxy.service import account, sessions
 from corvus_proxy.service.orders import open_desk
 from corvus_proxy.service.sessions import Session
@@ -115,7 +116,7 @@ class Front:
             session = await self.sessions.read(request)
             if session is None:
                 if request.url.path.endswith((".json", "/events")):
-                    return render.json(error("not_logged_in", "Log in first."), status=401)
+                    return render.json(self.error("not_logged_in", "Log in first."), status=401)
                 return render.redirect("/login")
             if session.status == "revoked" and not revoked:
                 return render.redirect(STATEMENT)
@@ -177,7 +178,6 @@ class Front:
             action=("/dashboard", "To the overview"),
         )
 
-
-def error(code: str, message: str) -> dict[str, Any]:
-    """A refusal as JSON."""
-    return {"error": {"code": code, "message": message}}
+    def error(self, code: str, message: str) -> dict[str, Any]:
+        """A refusal for JSON."""
+        return orders.error_object(code, message, self.site_url)

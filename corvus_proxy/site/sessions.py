@@ -36,6 +36,11 @@ _BROWSERS = (
 )
 
 
+def session_cookie(*, https: bool) -> str:
+    """The cookie's name."""
+    return "__Host-session" if https else "session"
+
+
 class Sessions:
     """Makes and reads session cookies."""
 
@@ -46,7 +51,7 @@ class Sessions:
         )
         self._stores = stores
         self._https = https
-        self.cookie = "__Host-session" if https else "session"
+        self.cookie = session_cookie(https=https)
 
     def start(self, response: Response, ticket: Ticket) -> None:
         """Logs in."""

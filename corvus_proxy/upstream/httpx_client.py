@@ -199,10 +199,15 @@ class Caller:
     Redirects are not followed: an answer elsewhere is not the answer of whom was asked.
     """
 
-    def __init__(self, *, timeout_s: float, bytes_max: int = 1024 * 1024) -> None:
+    def __init__(
+        self, *, timeout_s: float, bytes_max: int = 1024 * 1024, through_proxy: bool = True
+    ) -> None:
+        """`through_proxy`: by the environment's, if it names one."""
         self._timeout_s = timeout_s
         self._bytes_max = bytes_max
-        self._client = httpx.AsyncClient(follow_redirects=False, timeout=timeout_s)
+        self._client = httpx.AsyncClient(
+            follow_redirects=False, timeout=timeout_s, trust_env=through_proxy
+        )
 
     async def fetch(
         self, method: str, url: str, headers: dict[str, str], *, content: bytes | None = None
@@ -224,7 +229,7 @@ class Caller:
             raise TimedOut("silence") from None
         except httpx.HTTPError as error:
             raise _fault(error, sent=False) from None
-        except httpx.InvalidURL as error:
+        except (httpx.InvalidURL, ValueError) as error:  # of what the configuration says
             raise ConnectFailed(str(error)) from None
 
     async def close(self) -> None:

@@ -83,7 +83,7 @@ class Pool:
             (key, dialect): (*_target(url, allow_private=one.upstream.allow_private),
                              transports[one.upstream.client])
             for key, one in found.items()
-            for dialect, url in _bases(one.upstream)
+            for dialect, url in bases(one.upstream)
         }  # fmt: skip
         now_s = self._now_s()
         for key, one in found.items():
@@ -300,7 +300,7 @@ def _read(upstream: Upstream, credential: Credential) -> _Read:
     return _Read(upstream, credential, credential.secret().encode(), credential.budgets_nanos())
 
 
-def _bases(upstream: Upstream) -> Iterator[tuple[Dialect, str]]:
+def bases(upstream: Upstream) -> Iterator[tuple[Dialect, str]]:
     """The dialects that an upstream is asked in, and the base URL of each."""
     for family, dialect in PATHS:
         base_url = upstream.base_url

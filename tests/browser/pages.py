@@ -7,7 +7,10 @@ person gets there. The tests take it from there.
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
+from corvus_proxy.catalogue import book
 from corvus_proxy.service.orders import Placed
+from corvus_proxy.settings import Settings
+from corvus_proxy.site import public
 from tests.browser.people import People
 from tests.browser.watch import Visit
 
@@ -184,9 +187,29 @@ async def one_request(visit: Visit, people: People) -> None:
     await visit.settle()
 
 
+PUBLIC = public.pages(book.load(Settings().pricing).models)
+"""One template makes them all."""
+LOOKED_AT = {page.source if not page.listed else page.id: page for page in reversed(PUBLIC)}
+"""Of many alike, which no list has, the first."""
+IN_GATE = ("home", "docs-home", "docs-getting-started-before-you-buy", "status")
+"""Those that are looked at each time."""
 NOTHING = "Nobody-Has-This-Model"
 ROWS = (
     Row("nowhere", "", opened("/nowhere"), 404),
+    *(
+        Row(page.id, page.path, opened(page.path), rare=page.id not in IN_GATE)
+        for page in LOOKED_AT.values()
+    ),
+    Row("model-unknown", "/models/{slug}", opened("/models/claude-sonet-4-6"), 404),
+    Row("models-none", "/models", opened("/models?q=gpt5.5"), rare=True),
+    Row("tracker-openai", "/pricing/tracker", opened("/pricing/tracker?family=openai"), rare=True),
+    Row("calculator-pasted", "/pricing/calculator", opened(
+        '/pricing/calculator?model=gpt-5.5&model=glm-5.3&usage={"prompt_tokens":5000,'
+        '"completion_tokens":300,"prompt_tokens_details":{"cached_tokens":4096}}'), rare=True),
+    Row("calculator-mistaken", "/pricing/calculator", opened(
+        "/pricing/calculator?input=many&output=9&mode=flex&model=claude-haiku-4-5"), rare=True),
+    Row("calculator-own", "/pricing/calculator",
+        logged_in("regular", "/pricing/calculator?mine=on"), rare=True),
     # The counter.
     Row("checkout", "/checkout", opened("/checkout")),
     Row("checkout-top-up", "/checkout", opened("/checkout?key=key_000000000000"), rare=True),

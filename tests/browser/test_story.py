@@ -147,12 +147,13 @@ async def first_calls(buyer: Visit, folder: Path) -> int:
 async def test_from_a_visitor_to_a_program_that_goes_on(
     provider: str, browser: "Browser", people: People, tmp_path: Path
 ) -> None:
-    """Checkout, paid, key on the page; its snippets run and stream; the dashboard's cost is the
-    API's; spent to zero: one 429 for each client; topped up: the same clients go on, also one that
-    was asking all the time."""
+    """Home page, checkout, paid, key on the page; its snippets run and stream; the dashboard's cost
+    is the API's; spent to zero: one 429 for each client; topped up: the same clients go on, also
+    one that was asking all the time."""
     api, site = people.stack.api, people.stack.facts["site"]
     async with visit(browser, site) as buyer:
-        await buyer.goto("/checkout")
+        await buyer.goto("/")
+        await buyer.press("Buy balance")
         if provider != "stripe":
             await buyer.choose(WAYS[provider])
         await buyer.page.get_by_label("Or another amount, in US dollars").fill("1")
@@ -161,7 +162,7 @@ async def test_from_a_visitor_to_a_program_that_goes_on(
         assert (await look(api, "/v1/key", key))["balance_nanos"] == NANOS_PER_USD
         pasted = await buyer.copy("curl-chat")
         assert key in pasted
-        assert buyer.clicks <= 4, "from the checkout to what can be pasted"
+        assert buyer.clicks <= 5, "from the home page to what can be pasted"
         told = await first_calls(buyer, tmp_path)
         await buyer.press("Open the dashboard")
         await costs_agree(buyer, api, key, told)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from corvus_proxy.errors import ConfigurationError
-from corvus_proxy.settings import Credential, load
+from corvus_proxy.settings import Credential, LegalSettings, load
 
 
 @pytest.mark.parametrize(
@@ -47,6 +47,9 @@ from corvus_proxy.settings import Credential, load
         ("[ledger]\nlease_s = nan", "ledger.lease_s"),
         ("[gateway]\nport = 65536", "gateway.port"),
         ("[ledger]\nkeep = -1", "ledger.keep"),
+        ('[trust]\ncapacity = { mistral = "x" }', "trust.capacity.mistral"),
+        ('[trust]\nsecurity_contact = "me@example.com"', "trust.security_contact"),
+        ('[trust]\nsecurity_contact = "mailto:a b"', "trust.security_contact"),
     ],
 )
 def test_a_mistake_is_named_with_its_place(tmp_path: Path, text: str, place: str) -> None:
@@ -108,3 +111,21 @@ def test_a_credentials_secret_comes_from_one_place(tmp_path: Path) -> None:
     for bad in (Credential("a"), Credential("a", "X", "y"), Credential("a", secret_file="/no")):
         with pytest.raises(ConfigurationError, match="credential a"):
             bad.secret()
+
+
+def test_a_legal_text_comes_from_one_place(tmp_path: Path) -> None:
+    """As an option or as a file; both, a file that is missing or no text are named."""
+    file = tmp_path / "terms.md"
+    file.write_text("# Terms\n")
+    assert LegalSettings(terms=" Ours. ").text("terms") == "Ours."
+    assert LegalSettings(terms_file=str(file)).text("terms") == "# Terms"
+    assert LegalSettings().text("terms") == ""
+    broken = tmp_path / "broken"
+    broken.write_bytes(b"\xff")
+    for settings, name, said in (
+        (LegalSettings(terms="a", terms_file=str(file)), "terms", "not both"),
+        (LegalSettings(privacy_file=str(tmp_path / "none")), "privacy", "legal.privacy_file"),
+        (LegalSettings(notice_file=str(broken)), "notice", "not UTF-8"),
+    ):
+        with pytest.raises(ConfigurationError, match=said):
+            settings.text(name)

@@ -33,6 +33,10 @@ class Refused(Exception):
         self.answer: Answer = (status, {"error": {"type": kind, "message": message, **more}})
 
 
+def _list(rows: list[dict[str, Any]], path: str) -> dict[str, Any]:
+    return {"object": "list", "data": rows, "has_more": False, "url": f"/v1/{path}"}
+
+
 def _wrong(message: str, **more: str) -> Refused:
     return Refused(400, "invalid_request_error", message, **more)
 
@@ -108,6 +112,9 @@ class Cards:
     def _read(self, parts: list[str], query: dict[str, Any]) -> dict[str, Any]:
         expand = query.get("expand", [])
         match parts:
+            case ["checkout", "sessions"]:
+                newest = self._all("checkout.session")[: int(query.get("limit", 10))]
+                return _list([self._shown(one, expand) for one in newest], "checkout/sessions")
             case ["checkout", "sessions", name]:
                 return self._shown(self._get(name, "checkout.session"), expand)
             case ["payment_intents", name]:
@@ -115,14 +122,16 @@ class Cards:
             case ["charges", name]:
                 return self._shown(self._get(name, "charge"), expand)
             case ["refunds" | "disputes" as plural]:
-                kind, asked = plural[:-1], query.get("payment_intent")
-                found = [
-                    row
-                    for row in reversed(self.objects.values())
-                    if row["object"] == kind and asked in (None, row["payment_intent"])
-                ]
-                return {"object": "list", "data": found, "has_more": False, "url": f"/v1/{plural}"}
+                asked = query.get("payment_intent")
+                found = self._all(plural[:-1])
+                return _list(
+                    [row for row in found if asked in (None, row["payment_intent"])], plural
+                )
         raise Refused(404, "invalid_request_error", f"Unrecognized request URL ({parts}).")
+
+    def _all(self, kind: str) -> list[dict[str, Any]]:
+        """The newest first."""
+        return [row for row in reversed(self.objects.values()) if row["object"] == kind]
 
     def _write(self, parts: list[str], form: dict[str, Any]) -> dict[str, Any]:
         match parts:

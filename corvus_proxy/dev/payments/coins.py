@@ -113,12 +113,14 @@ class Coins:
             case ["invoices"]:
                 wanted = query.get("orderId", [])
                 states = query.get("status", [])
-                return [
-                    self._shown(found)
-                    for found in reversed(self.invoices.values())
-                    if (not wanted or found.metadata.get("orderId") in wanted)
-                    and (not states or found.status in states)
+                found = [
+                    invoice
+                    for invoice in reversed(self.invoices.values())
+                    if (not wanted or invoice.metadata.get("orderId") in wanted)
+                    and (not states or invoice.status in states)
                 ]
+                take = int(query.get("take", ["50"])[0])
+                return [self._shown(invoice) for invoice in found[:take]]
             case ["invoices", name]:
                 return self._shown(self._get(name))
             case ["invoices", name, "payment-methods"]:

@@ -44,11 +44,12 @@ class Control:
         self._coins = coins
         self._troubles: list[Trouble] = []
 
-    def take(self, service: str) -> Trouble:
-        """The trouble that the next call of a service meets; a `Trouble` without any otherwise."""
+    def take(self, service: str, *, used: bool = True) -> Trouble:
+        """The trouble that the next call of a service meets; a `Trouble` without any otherwise.
+        Where the call is not the one that it waits for, it is not `used` up."""
         for trouble in self._troubles:
             if trouble.service == service:
-                trouble.times -= 1
+                trouble.times -= used
                 if trouble.times <= 0:
                     self._troubles.remove(trouble)
                 return trouble

@@ -137,10 +137,7 @@ async def _count_with(lease: Lease, asked: _Asked, using: Resources) -> Reply:
 def _model(using: Resources, name: str) -> Model:
     model = using.book.find(name)
     if model is None:
-        raise NotFound(
-            f"The model {name!r} does not exist here; GET /v1/models lists those that do.",
-            param="model",
-        )
+        raise NotFound(admission.unknown_model(using.book, name), param="model")
     if model.embeddings:
         raise InvalidRequest(
             f"{model.slug} makes embeddings; its input is not counted here.", param="model"

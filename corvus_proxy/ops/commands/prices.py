@@ -1,8 +1,11 @@
 """`corvus prices …`: the price book."""
 
+import sys
 from datetime import date
+from pathlib import Path
+from typing import Annotated
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from corvus_proxy.ops.commands.common import Common, say, settings_of
 
@@ -75,3 +78,53 @@ def diff(*, at: date | None = None, common: Common | None = None) -> None:
     say(common, document, pricelist.compared(found))
     if not found.agree:
         raise SystemExit(3)
+
+
+@app.command
+def publish(*, out: Path | None = None, common: Common | None = None) -> None:
+    """The price book of what is sold, as the site publishes it at /data/price-book.json.
+
+    Parameters
+    ----------
+    out
+        The file to write; stdout where it is left out.
+    """
+    from corvus_proxy import clock
+    from corvus_proxy.catalogue import book
+    from corvus_proxy.site.public.page import Facts
+    from corvus_proxy.site.public.prices import offer
+
+    settings = settings_of(common or Common())
+    day = clock.utc_now().date()
+    facts = Facts(settings, book.load(settings.pricing, day), (), day)
+    _write(offer.publish(facts), out)
+
+
+@app.command
+def tracker(*, source: Annotated[Path, Parameter(name="--from")], out: Path | None = None) -> None:
+    """The price tracker that a published price book makes: the bytes of the site's
+    /data/pricing.json of the same day. Needs no installation.
+
+    Parameters
+    ----------
+    source
+        A published price book.
+    out
+        The file to write; stdout where it is left out.
+    """
+    from corvus_proxy.errors import ConfigurationError
+    from corvus_proxy.site.public.prices import documents
+
+    try:
+        data = source.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"{source}: {error.strerror}") from None
+    _write(documents.pricing(data), out)
+
+
+def _write(data: bytes, out: Path | None) -> None:
+    """To a file, or as it is to stdout."""
+    if out is None:
+        sys.stdout.buffer.write(data)
+    else:
+        out.write_bytes(data)

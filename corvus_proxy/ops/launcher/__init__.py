@@ -134,6 +134,7 @@ class Stack:
             "site": {"host": options.host, "port": options.site_port},
             "console": {"port": options.console_port},
             "worker": {"status_port": options.status_port},
+            "status": {"dir": str(state.folder / "status")},
             "ledger": {
                 "journal_dir": str(state.folder / "journal"),
                 "archive_dir": str(state.folder / "archive"),

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from corvus_proxy.errors import ConfigurationError
+from corvus_proxy.ops.launcher.facts import DEMO_LEGAL, DEMO_TRUST
 from corvus_proxy.ops.launcher.neighbours import DEMO_BRAND, Neighbour
 
 
@@ -29,6 +30,9 @@ def merged(
         tree[section] = {**values, **mine} if section == "brand" else {**mine, **values}
     if demo:
         tree["brand"] = {**DEMO_BRAND, **tree["brand"]}
+        # An operator who states something of his own states all of it: no example stands beside it.
+        tree.setdefault("trust", DEMO_TRUST)
+        tree.setdefault("legal", DEMO_LEGAL)
     for neighbour in neighbours:
         neighbour.configure(tree)
     return tree

@@ -133,6 +133,10 @@ class Btcpay:
                     return invoice
         return None
 
+    async def check(self) -> None:
+        """See `provider.Provider`."""
+        await self._list("/invoices?take=1")
+
     async def standing(self, reference: str) -> Standing:
         """See `provider.Provider`."""
         path = f"/invoices/{quote(reference)}"

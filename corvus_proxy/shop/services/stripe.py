@@ -121,6 +121,10 @@ class Stripe:
             )
         )
 
+    async def check(self) -> None:
+        """See `provider.Provider`."""
+        await self._call(lambda client: client.v1.checkout.sessions.list_async({"limit": 1}))
+
     async def standing(self, reference: str) -> Standing:
         """See `provider.Provider`."""
         try:

@@ -22,7 +22,7 @@ from corvus_proxy.service.sessions import Session
 from corvus_proxy.service.statements.explained import Explained
 from corvus_proxy.service.statements.exported import told
 from corvus_proxy.site import pictures, render
-from corvus_proxy.site.front import Front, error
+from corvus_proxy.site.front import Front
 
 PAGE_ROWS = 50
 AT = "/dashboard/requests"
@@ -96,14 +96,14 @@ class Requests:
         """`GET /dashboard/requests.json`."""
         wanted, problem = wanted_of(read(request.query_params))
         if problem:
-            return render.json(error("invalid_request", problem), status=400)
+            return render.json(self._front.error("invalid_request", problem), status=400)
         cursor = request.query_params.get("cursor", "")
         try:
             found = await statements.requests(
                 self._front.stores, scope_of(session), wanted, cursor=cursor, limit=PAGE_ROWS
             )
         except ValueError:
-            view = error("invalid_request", "The cursor is none of this list's.")
+            view = self._front.error("invalid_request", "The cursor is none of this list's.")
             return render.json(view, status=400)
         return render.json(
             {
@@ -121,7 +121,8 @@ class Requests:
         found = await statements.request(self._front.stores, scope_of(session), request_id)
         if name != request_id:
             if found is None:
-                return render.json(error("not_found", "There is no such request."), status=404)
+                view = self._front.error("not_found", "There is no such request.")
+                return render.json(view, status=404)
             if isinstance(found, Explained):
                 return render.json({"status": "ended", **document(found)})
             return render.json({"status": "running", **told(found)})

@@ -20,11 +20,6 @@ class LogIn:
         self._front = front
         self._sessions = front.sessions
 
-    async def home(self, request: Request) -> Response:
-        """`/`: to the dashboard or to the log-in."""
-        known = self._sessions.ticket(request) is not None
-        return render.redirect("/dashboard" if known else "/login")
-
     async def form(self, request: Request) -> Response:
         """`GET /login`."""
         if self._sessions.ticket(request) is None:
@@ -107,10 +102,9 @@ class LogIn:
 
 
 def routes(front: Front) -> list[Route]:
-    """`/`, `/login`, `/logout`."""
+    """`/login`, `/logout`."""
     views = LogIn(front)
     return [
-        Route("/", views.home),
         Route("/login", views.form, methods=["GET"]),
         Route("/login", views.log_in, methods=["POST"]),
         Route("/logout", views.log_out, methods=["POST"]),

@@ -16,12 +16,17 @@ from corvus_proxy.site import render
 COOKIE_S = 30 * 86_400
 
 
+def order_cookie(*, https: bool) -> str:
+    """The cookie's name."""
+    return "__Host-order" if https else "order"
+
+
 class Browsers:
     """Makes and reads the cookie of the browser that orders."""
 
     def __init__(self, *, https: bool) -> None:
         self._https = https
-        self.cookie = "__Host-order" if https else "order"
+        self.cookie = order_cookie(https=https)
 
     def read(self, request: Request) -> str:
         """The browser's token, or nothing; whether it means anything, the books say."""

@@ -3,7 +3,13 @@
 import pytest
 
 from corvus_proxy.ops import doctor
-from corvus_proxy.settings import BrandSettings, DemoSettings, Settings
+from corvus_proxy.settings import (
+    BrandSettings,
+    DemoSettings,
+    LegalSettings,
+    Settings,
+    TrustSettings,
+)
 
 FACTS = {"support": "help@example.com", "independence": "We are nobody's.", "refunds": "All of it."}
 
@@ -21,3 +27,18 @@ def test_the_demonstration_is_not_for_production() -> None:
     """However complete the facts are."""
     settings = Settings(brand=BrandSettings(**FACTS), demo=DemoSettings(enabled=True))
     assert [one.text for one in doctor._brand(settings, production=True)] == ["[demo] is on"]
+
+
+def test_what_is_not_stated_is_named_and_a_text_that_cannot_be_read_is_an_error() -> None:
+    """Before visitors see either."""
+    settings = Settings(
+        trust=TrustSettings(entity="Rook Ltd", capacity={"openai": "bought"}),
+        legal=LegalSettings(terms_file="/nowhere/terms.md"),
+    )
+    error, warning = doctor._stated(settings, production=True)
+    assert (error.level, error.text.partition(":")[0]) == ("error", "legal.terms_file")
+    assert warning.level == "warning"
+    assert "trust.address" in warning.text
+    assert "trust.entity" not in warning.text
+    assert "trust.capacity" not in warning.text
+    assert [one.level for one in doctor._stated(settings, production=False)] == ["error"]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from corvus_proxy.errors import ConfigurationError
-from corvus_proxy.ops.launcher import configuration, neighbours
+from corvus_proxy.ops.launcher import configuration, facts, neighbours
 from corvus_proxy.ops.state import State, to_toml
 from corvus_proxy.service import guard
 from corvus_proxy.settings import load
@@ -32,6 +32,11 @@ def test_a_demonstration_can_sell(tmp_path: Path) -> None:
     the site's origin, and the written file is one that can be read."""
     found = tree(tmp_path)
     assert all("demonstration" in found["brand"][name] for name in neighbours.DEMO_BRAND)
+    told = {**found["trust"], **found["legal"]}
+    assert "demonstration" in told.pop("security_contact")
+    stated = list(told.values())
+    assert all("This is a demonstration" in str(one) for one in stated)
+    assert len(stated) == len(facts.DEMO_TRUST) + len(facts.DEMO_LEGAL) - 1
     assert found["stripe"]["checkout_origin"] == BRAND["site_url"]
     secret = Path(found["stripe"]["secret_key_file"])
     assert secret.read_text().startswith("sk_test_")
@@ -55,8 +60,11 @@ support = "help@example.com"
 secret_key_env = "KEY"
 [mail]
 host = "mail.example.com"
+[trust]
+entity = "Rook & Co"
 """
     found = tree(tmp_path, own)
+    assert found["trust"] == {"entity": "Rook & Co"}
     assert found["brand"]["support"] == "help@example.com"
     assert found["stripe"] == {"secret_key_env": "KEY"}
     assert "btcpay" not in found

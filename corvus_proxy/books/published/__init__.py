@@ -1,0 +1,1 @@
+"""What of the books is published: sums over all wallets and results of checks, of nobody's own."""

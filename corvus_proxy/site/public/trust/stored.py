@@ -1,0 +1,186 @@
+"""What the software stores, where, and for how long: what the privacy page shows.
+
+Every table of the books stands in a row here; a test compares them with the migrations.
+"""
+
+from typing import NamedTuple
+
+from corvus_proxy.money.event import PARTITIONS
+from corvus_proxy.service import recovery, sessions
+from corvus_proxy.settings import Settings
+
+KEPT = "until the operator deletes the database; the software does not"
+
+
+class Stored(NamedTuple):
+    """One kind of record."""
+
+    what: str
+    content: str
+    why: str
+    how_long: str
+    tables: tuple[str, ...] = ()
+    """Of the books; none where it lies elsewhere."""
+
+
+def stored(settings: Settings) -> list[Stored]:
+    """All of it, with the times that are set here."""
+    return [*_of_people(settings), *_of_money(), *_of_machines(settings)]
+
+
+def _of_people(settings: Settings) -> list[Stored]:
+    shop = settings.shop
+    return [
+        Stored(
+            "Orders and payments",
+            "order number, amount, way of payment, mail address if one was given, references of the"
+            " payment service, address of a payment on chain, history; the order's own address, a"
+            " new key and its recovery code under seal",
+            "to match a payment with its order, and to prove it",
+            f"{KEPT}; the sealed copies are destroyed when the key is fetched, at the latest"
+            f" {shop.reveal_days} days after the payment",
+            ("shop_order", "payment", "order_step", "refund", "webhook"),
+        ),
+        Stored(
+            "Mail that was sent",
+            "address, kind, whether the mail server took it; what the mail says under seal",
+            "to send it again where it failed",
+            f"{KEPT}; what it says is destroyed once the mail is accepted or has failed for good",
+            ("mail",),
+        ),
+        Stored(
+            "Keys and who owns them",
+            "key ids, names, caps and limits; secrets and recovery codes as digests under a key"
+            " that is not in the database; the mail address of a wallet, if one was given",
+            "to know a key when it comes, and its owner when it is lost",
+            KEPT,
+            ("key", "key_secret"),
+        ),
+        Stored(
+            "Links and recoveries",
+            "digests of the links, mail address, when they were made and used",
+            "so that each link works once",
+            f"{KEPT}; a log-in link works for {sessions.LINK_S // 60} minutes, a recovery for"
+            f" {recovery.OPEN_DAYS} days",
+            ("link", "recovery"),
+        ),
+        Stored(
+            "Log-ins",
+            "kind of browser and system (such as `Firefox on Linux computer`), when it began and"
+            " was last seen; read-only tokens as digests. no address of a device",
+            "so that the owner sees and ends them",
+            f"{KEPT}; a log-in lasts at most {sessions.SESSION_S // 3600} hours",
+            ("session", "read_token"),
+        ),
+        Stored(
+            "Alarms",
+            "threshold, webhook address and its secret under seal, notices that were sent",
+            "to tell the owner",
+            "an alarm until it is removed; its notices " + KEPT,
+            ("alarm", "notice"),
+        ),
+    ]
+
+
+def _of_money() -> list[Stored]:
+    return [
+        Stored(
+            "Balances and their history",
+            "every change of a balance with its amount, time, key and reason",
+            "it is the account between customer and operator",
+            f"{KEPT}; the database refuses to change or delete an entry",
+            ("wallet", "event", "posting", "cash", "outbox", "quarantine", "gap"),
+        ),
+        Stored(
+            "Requests",
+            "model, counts of tokens, prices, charge, times, outcome, the vendor's own request id;"
+            " **no prompt and no answer**",
+            "each charge can be recomputed",
+            KEPT,
+            ("request",),
+        ),
+        Stored(
+            "Deeds of the operator",
+            "who changed what on which key or order, and why",
+            "so that nothing is done unseen",
+            KEPT,
+            ("audit",),
+        ),
+        Stored(
+            "Sums and states of the installation",
+            "totals of days, results of checks, the history of the status, cost by credential,"
+            " places in the ledger; nothing of one person",
+            "to run the service and to prove it",
+            KEPT,
+            (
+                "installation", "cursor", "node", "rebuild_request", "credential_cost",
+                "day_total", "day_cursor", "day_counted", "ledger_check", "status_day", "incident",
+                "incident_note",
+            ),
+        ),
+    ]  # fmt: skip
+
+
+def _of_machines(settings: Settings) -> list[Stored]:
+    ledger, pool = settings.ledger, settings.pool
+    archive = f" and an archive of {ledger.archive_days} days" if ledger.archive_dir else ""
+    return [
+        Stored(
+            "Prompts and answers",
+            "pass through the memory of a gateway process; no file, table or log has them",
+            "to relay them",
+            "as long as the request runs",
+        ),
+        Stored(
+            "Which conversation goes on where",
+            "a digest of the client's own word for the conversation, or of the first kilobyte of"
+            " its prompt, in memory alone",
+            "so that the vendor's prompt cache is hit",
+            f"{pool.pin_s:.0f} seconds after its last request",
+        ),
+        Stored(
+            "Running requests and recent changes",
+            "balances, holds and the last events in Redis; a gateway's journal of what it is about"
+            f" to charge{archive}",
+            "so that a crash loses no money",
+            f"the last {ledger.keep:,} events of each of {PARTITIONS} partitions; journals until"
+            " their charges are booked",
+        ),
+        Stored(
+            "Logs",
+            "facts with request ids, order numbers and wallet ids; no key, no mail address, no body"
+            " and no network address",
+            "to find faults",
+            "as long as the operator keeps them",
+        ),
+        Stored(
+            "Network addresses",
+            "in memory alone, to limit wrong log-ins, orders and forms",
+            "to stop guessing",
+            "minutes",
+        ),
+    ]
+
+
+class Cookie(NamedTuple):
+    """One cookie of the site."""
+
+    name: str
+    what: str
+    how_long: str
+
+
+def cookies(session: str, order: str, order_s: int) -> list[Cookie]:
+    """All cookies that the site sets; no page needs one to be read."""
+    return [
+        Cookie(
+            session,
+            "a log-in to the dashboard, signed, without a secret in it",
+            f"{sessions.SESSION_S // 3600} hours",
+        ),
+        Cookie(
+            order,
+            "tells the browser that ordered from others, so that it alone is shown the key",
+            f"{order_s // 86_400} days",
+        ),
+    ]
