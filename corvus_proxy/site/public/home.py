@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from corvus_proxy.catalogue.book import Model
 from corvus_proxy.money.amount import format_usd, parse_usd, per_million
 from corvus_proxy.site.public.page import Facts, Page
+from corvus_proxy.site.public.trust import status
 from corvus_proxy.site.shop.buys import shown
 
 STALE_DAYS = 7
@@ -55,12 +56,15 @@ def names(facts: Facts) -> str:
 def _view(facts: Facts) -> Mapping[str, Any]:
     rows = strip(facts)
     checked = min((row.checked for row in rows), default=facts.day)
+    measured = status.published(facts)
     return {
         "rows": rows,
         "checked": checked,
         "stale": (facts.day - checked).days > STALE_DAYS,
         "stale_days": STALE_DAYS,
         "names": names(facts),
+        "mark": status.WORDS[measured.state][0],
+        "standing": status.headline(measured, stale=False),
         "least": format_usd(parse_usd(facts.settings.shop.amount_min_usd)),
     }
 

@@ -13,8 +13,8 @@ from tests.unit.site.public.visitor import BRAND, SETTINGS, Reader, site
 
 pytestmark = pytest.mark.anyio
 PAGES = {page.path: page for page in public.pages(book.load(SETTINGS.pricing).models)}
-TO_THE_DOOR = {"/dashboard": "/login"}
-"""What leads those who are not logged in elsewhere."""
+GUARDED = "/dashboard"
+"""Pages below it lead those who are not logged in to the log-in."""
 
 
 class Crawl:
@@ -37,11 +37,11 @@ class Crawl:
         if not address.startswith("/") and (address or not anchor):
             return
         found = await self.get(address or page)
-        door = TO_THE_DOOR.get(address)
-        if door and found.status_code == 303 and found.headers["location"] == door:
-            return
-        if found.status_code != 200:
-            self.problems.add(f"{page}: {link}: {found.status_code}")
+        status = found.status_code
+        if address.startswith(GUARDED) and found.headers.get("location") == "/login":
+            status = (await self.get("/login")).status_code
+        if status != 200:
+            self.problems.add(f"{page}: {link}: {status}")
         elif anchor and anchor not in Reader(found.text).anchors:
             self.problems.add(f"{page}: {link}: there is no such place on that page")
 

@@ -281,6 +281,12 @@ async def test_home_shows_prices_that_bill() -> None:
     assert str(checked) in found["What it costs"]
 
 
+async def test_home_says_how_the_service_stands() -> None:
+    """As the status page does: nothing is measured here, so it is checking."""
+    async with site() as client:
+        assert "○</span> Checking.</a>" in (await client.get("/")).text
+
+
 async def test_home_says_when_official_prices_are_old() -> None:
     """More than a week after the last look it says so, with the day."""
     known, (page,) = facts(), home.PAGES
