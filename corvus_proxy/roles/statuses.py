@@ -25,7 +25,9 @@ from corvus_proxy.site.public.trust.showing import Showing
 from corvus_proxy.till.client import Till
 
 HASTE_S = 2.0
+"""Pause between rounds while a part has no state yet."""
 ROUNDS = 10
+"""Of such rounds; then the ordinary pause."""
 _log = structlog.get_logger()
 
 
@@ -42,6 +44,7 @@ class Status:
     def __init__(self, settings: Settings, till: Till, providers: Mapping[str, Provider]) -> None:
         """Raises ConfigurationError where the price book cannot be read."""
         self._site_url = settings.brand.site_url
+        self._haste_s = min(HASTE_S, settings.status.probe_s)
         folder = Folder(settings.status.dir)
         models = book.load(settings.pricing)
         self._prober = Prober(settings, till, providers, models)
@@ -62,7 +65,7 @@ class Status:
             self._print(document)
             if all(one.state is not State.UNKNOWN for one in document.components):
                 return
-            await asyncio.sleep(HASTE_S)
+            await asyncio.sleep(self._haste_s)
 
     def _print(self, document: Document) -> None:
         try:

@@ -83,7 +83,7 @@ class Part(msgspec.Struct, frozen=True):
     """Of the last check; none: there was none yet."""
     probe: Probe
     traffic: TrafficShown | None
-    """None where there are no requests, or they cannot be asked for."""
+    """None where the books could not be asked, and for parts that no request goes to."""
     uptime_ppm: int | None
     """Measured time in which it was not down."""
     days: list[DayShown]

@@ -95,6 +95,8 @@ class Page(NamedTuple):
     """When its text was changed last; figures are of the moment."""
     data: str = ""
     """Path of the machine document that has the same figures."""
+    contents: bool = True
+    """Whether "on this page" stands before its text; not where the first sentence is the answer."""
     listed: bool = True
     """Whether it stands in navigation and indexes; one page of many alike does not."""
     lasting: bool = False

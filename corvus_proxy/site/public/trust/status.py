@@ -191,4 +191,5 @@ PAGE = Page(
         "You want to see how often something was down before you buy.",
     ),
     data="/data/status.json",
+    contents=False,
 )

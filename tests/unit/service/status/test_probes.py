@@ -1,13 +1,22 @@
 """What a round of probes found, told by component: whose trouble turns which rows red."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
 from corvus_proxy.catalogue import book
 from corvus_proxy.service.status.parts import components
 from corvus_proxy.service.status.probes import FAILED, Round, Said, reading, within
-from corvus_proxy.service.status.types import Component, State, Traffic
+from corvus_proxy.service.status.types import (
+    DAYS,
+    TRAFFIC_FAILED_PERCENT,
+    TRAFFIC_MIN,
+    TRAFFIC_S,
+    Component,
+    State,
+    Traffic,
+)
 from corvus_proxy.settings import Settings, Upstream
 from corvus_proxy.wire.dialect import PATHS
 
@@ -132,6 +141,17 @@ def test_what_a_client_did_is_no_failure_of_ours() -> None:
     assert not {one.value for one in FAILED} & {
         "client_cancelled_midstream", "upstream_refused", "out_of_balance_midstream", "completed",
     }  # fmt: skip
+
+
+def test_the_document_tells_what_is_counted() -> None:
+    """Outcomes, thresholds and days as they are in the code."""
+    text = (Path(__file__).parents[4] / "docs" / "status.md").read_text()
+    for outcome in FAILED:
+        assert f"`{outcome.value}`" in text
+    assert f"{TRAFFIC_FAILED_PERCENT} % of at least {TRAFFIC_MIN} requests" in text
+    assert f"for {DAYS} days" in text
+    assert TRAFFIC_S == 120
+    assert "in the last two minutes" in text
 
 
 @pytest.mark.anyio
