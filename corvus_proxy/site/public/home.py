@@ -79,7 +79,6 @@ PAGES = (
         kind="landing",
         view=_view,
         use_when=("You want to know what this service is, and where to go on.",),
-        related=("/docs/getting-started/before-you-buy", "/docs/getting-started/quickstart"),
         contents=False,
     ),
 )

@@ -8,7 +8,7 @@ view; the Markdown twin leaves it out, for what it shows stands in a table besid
 
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -61,11 +61,12 @@ class Sources:
             lstrip_blocks=True,
             keep_trailing_newline=True,
         )
-        self._markdown.filters |= {
+        filters: dict[str, Callable[..., str]] = {
             "usd": format_usd,
             "grouped": lambda number: f"{number:,}",
             "ticked": lambda name: f"`{name}`",
         }
+        self._markdown.filters |= filters
         self._markdown.globals |= names
         self._html = self._markdown.overlay(autoescape=True)
 

@@ -37,8 +37,8 @@ class Route(NamedTuple):
 
     title: str
     vendor: str
-    count: int
-    """Models of it that are sold."""
+    models: int
+    """How many of it are sold."""
     example: str
     """The slug of one."""
     native: tuple[str, ...]
@@ -133,7 +133,8 @@ def _quickstart(facts: Facts) -> Mapping[str, Any]:
     calls = {one.name: one.text for one in snippets(facts.api, found, KEY)}
     if found.chat:
         call, slug = calls["curl-chat"], found.chat
-        url, headers = f"{facts.api_v1}/chat/completions", (f"Authorization: Bearer {KEY}",)
+        url = f"{facts.api_v1}/chat/completions"
+        headers: tuple[str, ...] = (f"Authorization: Bearer {KEY}",)
     else:
         call, slug = calls.get("curl-messages", ""), found.messages
         url = f"{facts.api_v1}/messages"

@@ -165,9 +165,9 @@ async def test_routing_is_the_configurations(
     found = {row[0]: row for row in table(text)[1:]}
     assert {name: (row[3], row[4]) for name, row in found.items()} == rows
     for route in start.routing(facts(settings)):
-        assert f"{route.count} models" in found[route.title][1]
+        assert f"{route.models} models" in found[route.title][1]
         assert route.example in [model.slug for model in sold(settings)]
-    assert sum(route.count for route in start.routing(facts(settings))) == len(sold(settings))
+    assert sum(route.models for route in start.routing(facts(settings))) == len(sold(settings))
 
 
 async def test_the_worked_example_is_the_billers() -> None:
@@ -304,9 +304,9 @@ async def test_home_says_when_official_prices_are_old() -> None:
         ("How it works", "3. **Point your client here.**"),
         ("What happens at zero", "Requests stop, and nothing is owed."),
         ("What it does not do", "It hosts no model."),
-        ("Check it before you pay", "(/trust/verify)"),
-        ("Check it before you pay", "(/trust/proof)"),
-        ("Check it before you pay", "(/pricing/tracker)"),
+        ("Check it, then begin", "(/trust/verify)"),
+        ("Check it, then begin", "(/trust/proof)"),
+        ("Check it, then begin", "(/pricing/tracker)"),
     ],
 )
 async def test_home_says(section: str, said: str) -> None:
