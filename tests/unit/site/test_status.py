@@ -100,8 +100,8 @@ async def test_what_is_down_is_said_first_in_word_and_sign(published: Published)
     published.history.incidents[0].notes = [Note(clock.wall_ms(), "We | *look* <b>into</b> it.")]
     published.measure("checkout", rounds=1)
     page = words((await published.get("/status")).text)
-    assert "Not available: Checkout." in page
-    assert "■ down It is gone." in page
+    assert "■ Not available: Checkout." in page
+    assert "■ down: It is gone." in page
     assert published.history.incidents[0].id in page
     assert "from the operator: We | *look* <b>into</b> it." in page
     assert page.count("● works") == 2 * (len(published.parts) - 1)  # picture and table

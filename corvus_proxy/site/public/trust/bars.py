@@ -14,7 +14,8 @@ from corvus_proxy.service.status.document import Part
 
 STEP, WIDTH, HEIGHT = 10, 8, 40
 """Of a day, of its bar, and of the picture."""
-HEIGHTS = {State.OK: HEIGHT, State.DEGRADED: 28, State.DOWN: 16, State.UNKNOWN: 4}
+HEIGHTS = {State.UNKNOWN: 4, State.OK: 22, State.DEGRADED: 32, State.DOWN: HEIGHT}
+"""Trouble stands out above what is in order."""
 
 
 def bars(part: Part, today: date) -> Markup:

@@ -79,6 +79,7 @@ def shown(document: Document, today: date) -> dict[str, Any]:
     measured = any(one.checked_at for one in document.components)
     stale = measured and all(one.since is None for one in document.components)
     return {
+        "sign": WORDS[document.state][0],
         "headline": headline(document, stale=stale),
         "stale": stale,
         "at": moment(document.generated_at),
