@@ -51,14 +51,14 @@ class Status:
         self._keeper = Keeper(settings, self._prober, folder)
         self._showing = Showing(public.shelf(Press(settings, render.Pages(settings))), folder)
         self._seen = stamp_of(config_path())
-
-    def publish(self) -> None:
-        """What is known before the first round: what was known when the last one ended."""
-        self._print(self._keeper.document())
+        self._begun = False
 
     async def tick(self) -> None:
         """One round, and its page. While a part has no state yet, some more: who has just started
-        is not left waiting."""
+        is not left waiting. Before the first one, what was known when the last one ended."""
+        if not self._begun:
+            self._begun = True
+            self._print(self._keeper.document())
         self._follow()
         for _ in range(ROUNDS):
             document = await self._keeper.tick()

@@ -54,7 +54,6 @@ async def main(settings: Settings) -> None:
     mailer = mail.open_mailer(stores.books, stores.pepper, settings)
     desk = orders.open_desk(settings, stores, providers(settings))
     status = Status(settings, stores.till, desk.providers)
-    status.publish()
     jobs = [
         writer.run(),
         coordinator.run(),

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from corvus_proxy.settings import Credential, Upstream
-from corvus_proxy.upstream.check import check_credential
+from corvus_proxy.upstream.check import Question, check_credential
 from tests.unit.upstream.test_transport import OK, replies, serving
 
 pytestmark = pytest.mark.anyio
@@ -40,3 +40,33 @@ async def test_what_cannot_be_asked_is_a_refusal(tmp_path: Path, base: str, key:
         found = await check_credential(Upstream("openai", base), credential)
         assert not found.ok
         assert found.detail
+
+
+@pytest.mark.parametrize(
+    ("family", "messages", "asked"),
+    [
+        ("anthropic", False, ("GET", "/v1/models", "x-api-key")),
+        ("openai", False, ("GET", "/v1/models", "authorization")),
+        ("glm", False, ("POST", "/chat/completions", "authorization")),
+        ("glm", True, ("POST", "/m/v1/messages", "authorization")),
+    ],
+)
+async def test_what_is_asked_costs_nothing(
+    tmp_path: Path, family: str, messages: bool, asked: tuple[str, str, str]
+) -> None:
+    """A list, or an empty request that is refused to who may ask; each where its requests go."""
+    (tmp_path / "s").write_text("k")
+    seen: list[Question] = []
+
+    async def ask(question: Question, through_proxy: bool) -> int:
+        seen.append(question)
+        return 400 if question.method == "POST" else 200
+
+    upstream = Upstream(family, "http://h/", messages_base_url="http://h/m/")
+    credential = Credential("a", secret_file=str(tmp_path / "s"))
+    found = await check_credential(upstream, credential, messages=messages, ask=ask)
+    assert found.ok
+    (question,) = seen
+    assert (question.method, question.url.removeprefix("http://h")) == asked[:2]
+    assert asked[2] in question.headers
+    assert question.content in (None, b"{}")
