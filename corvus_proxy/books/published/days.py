@@ -101,7 +101,7 @@ with fresh as (
         and (e.epoch, e.seq) in (select * from unnest($2::bigint[], $3::bigint[])))
 {_ADD}
 """  # noqa: S608
-LOCK = "select from day_cursor order by part for update"
+LOCK = "select pg_advisory_xact_lock($1, 0)"
 UPTO = """
 insert into day_counted (upto) values (now())
 on conflict (one) do update set upto = greatest(day_counted.upto, excluded.upto)
@@ -113,7 +113,7 @@ AT_ONCE = 2_000
 async def count(connection: Any, *, at_once: int = AT_ONCE) -> bool:
     """Counts what has been booked since the last time, in the caller's transaction; whether that
     was all."""
-    await connection.execute(LOCK)
+    await connection.fetchval(LOCK, _COUNTING)
     most = await connection.fetchval(COUNT, at_once) or 0
     done = bool(most < at_once)
     if done:
@@ -124,7 +124,7 @@ async def count(connection: Any, *, at_once: int = AT_ONCE) -> bool:
 async def count_released(connection: Any, part: int, events: Sequence[Event]) -> None:
     """Counts events that were booked out of their order, in the transaction that booked them;
     those that `count` has yet to come to are left to it."""
-    await connection.execute(LOCK)
+    await connection.fetchval(LOCK, _COUNTING)
     epochs, seqs = [one.epoch for one in events], [one.seq for one in events]
     await connection.execute(COUNT_RELEASED, part, epochs, seqs)
 
@@ -142,3 +142,7 @@ async def counted(connection: Any) -> datetime | None:
     """Until when everything that had been booked is counted; None before the first count."""
     found: datetime | None = await connection.fetchval("select upto from day_counted")
     return found
+
+
+_COUNTING = 0x64617973
+"""First half of the advisory lock of whoever counts days."""

@@ -22,7 +22,7 @@ from corvus_proxy.ledger.verify import VerifyReport
 from corvus_proxy.service.stores import Stores
 
 SHOWN_DAYS = 90
-ROUNDS_MAX = 50
+ROUNDS_MAX = 5
 """Transactions of one tick in which days are counted; the rest is left to the next."""
 AGAIN_S = 600
 """How soon a check that has found something is repeated."""
