@@ -71,7 +71,6 @@ async def customer(visit: Visit, people: People) -> None:
 PICTURES = (
     Picture("order", ordered("stripe", "pay"), until='[data-snippet="curl-chat"]'),
     Picture("dashboard", customer, height=900),
-    Picture("checkout", opened("/checkout")),
     Picture("tracker", opened("/pricing/tracker"), height=900),
     Picture("status", opened("/status"), waits="text=checking", height=900),
 )
