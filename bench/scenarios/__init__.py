@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from bench.scenarios import holding, money, plain, streaming
 from bench.scenarios.base import QUICK, Bench, Plan
+from bench.scenarios.quiet import quiet
 
 SCENARIOS: dict[str, Callable[[Bench], None]] = {
     "plain": plain.saturation,
@@ -23,6 +24,7 @@ SCENARIOS: dict[str, Callable[[Bench], None]] = {
     "wallets": money.wallets,
     "killed": money.killed,
     "million": money.million,
+    "quiet": quiet,
 }
 
 __all__ = ["QUICK", "SCENARIOS", "Bench", "Plan"]

@@ -1,7 +1,5 @@
 """One Chromium for all tests of pages: Debian's own, driven through Playwright."""
 
-import os
-import shutil
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
@@ -11,7 +9,7 @@ from corvus_proxy.books.db import Books
 from corvus_proxy.service.stores import Stores
 from corvus_proxy.till.client import Till
 from tests.browser.people import People
-from tests.browser.watch import Windows
+from tests.browser.watch import MISSING, Windows, chromium, program
 from tests.stack import RunningStack
 
 if TYPE_CHECKING:
@@ -21,17 +19,11 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 async def browser() -> "AsyncIterator[Browser]":
     """A running browser; each test opens windows of its own in it."""
-    from playwright.async_api import async_playwright
-
-    program = shutil.which("chromium") or shutil.which("chromium-browser")
-    if program is None:
-        pytest.skip("apt-get install -y --no-install-recommends chromium fonts-dejavu-core")
-    # Chromium's sandbox needs a user that is not root, as containers' tests are.
-    flags = ["--no-sandbox"] if os.geteuid() == 0 else []
-    async with async_playwright() as playwright:
-        opened = await playwright.chromium.launch(executable_path=program, args=flags)
+    path = program()
+    if path is None:
+        pytest.skip(MISSING)
+    async with chromium(path) as opened:
         yield opened
-        await opened.close()
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ file.
 
 import os
 import re
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from playwright.async_api import Browser, ConsoleMessage, Page, Request
 
 WAIT_MS = 20_000
+MISSING = "apt-get install -y --no-install-recommends chromium fonts-dejavu-core"
+"""Installs the browser."""
 BYTES_MAX = 60_000
 SCRIPT_BYTES_MAX = 12_000
 REQUESTS_MAX = 6
@@ -280,6 +283,24 @@ async def visit(browser: "Browser", site: str) -> AsyncIterator[Visit]:
         yield Visit(page, site, scripted=True)
     finally:
         await page.context.close()
+
+
+def program() -> str | None:
+    """Debian's Chromium, where it is installed."""
+    return shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+@asynccontextmanager
+async def chromium(path: str) -> "AsyncIterator[Browser]":
+    """That program, running."""
+    from playwright.async_api import async_playwright
+
+    # Its sandbox needs a user that is not root, as containers' tests are.
+    flags = ["--no-sandbox"] if os.geteuid() == 0 else []
+    async with async_playwright() as playwright:
+        opened = await playwright.chromium.launch(executable_path=path, args=flags)
+        yield opened
+        await opened.close()
 
 
 class Windows:
