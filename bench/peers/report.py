@@ -189,11 +189,13 @@ def _demands(found: dict[str, dict[str, Rounds]]) -> list[str]:
 
 
 def _part(values: Sequence[float]) -> str:
-    """A ratio as a part of one: `1/83 (1/79–1/90)`."""
+    """A ratio as a part of one: `1/83 (1/79–1/90)`, `1/1.9 (1/1.6–1/2.1)`."""
     if not values:
         return "–"
-    middle, low, high = statistics.median(values), min(values), max(values)
-    return f"1/{middle:.0f} (1/{low:.0f}–1/{high:.0f})"
+    middle = statistics.median(values)
+    digits = 0 if middle >= 10 else 1
+    low, high = min(values), max(values)
+    return f"1/{middle:.{digits}f} (1/{low:.{digits}f}–1/{high:.{digits}f})"
 
 
 def _about(attempt: Attempt) -> list[str]:

@@ -17,6 +17,7 @@ pytestmark = pytest.mark.anyio
 DAY_USD = "0.002"
 
 
+@pytest.mark.slow
 async def test_a_budget_is_one_for_all_gateways_and_outlives_them(
     postgres_server: embedded.Postgres, tmp_path: Path
 ) -> None:

@@ -27,6 +27,7 @@ def bought(stack: RunningStack) -> dict[str, Any]:
     raise AssertionError(found)
 
 
+@pytest.mark.slow
 def test_an_order_from_the_programs_door_to_the_operators_refund(stack: RunningStack) -> None:
     """The key works at once; the doctor finds nothing; unspent money goes back, no more than that;
     a credit by hand needs words; the ledger agrees in the end."""

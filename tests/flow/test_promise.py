@@ -388,6 +388,7 @@ async def until(what: Any, *, timeout_s: float = 20) -> None:
         await asyncio.sleep(0.05)
 
 
+@pytest.mark.slow
 async def test_a_replica_200_settles_behind_takes_over(roles: Roles, tmp_path: Path) -> None:
     """Through two gateways: every charge that a client was told of is in the books once, and so is
     what was running meanwhile. Keep it the last of this module: the replica stays."""

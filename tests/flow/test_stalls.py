@@ -89,7 +89,8 @@ def test_neither_side_waits_for_an_acknowledgment(end: Far, measured: Stack) -> 
                 near.append(delays)
             elif one.getpeername()[1] == end.port:
                 up.append(delays)
-    assert near == [False] * ACTIVE
+    assert len(near) >= ACTIVE  # the status asks now and then, too
+    assert not any(near)
     assert len(up) >= ACTIVE
     assert not any(up)
 

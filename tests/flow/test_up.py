@@ -76,6 +76,7 @@ def test_no_process_survives_the_launcher(tmp_path: Path, number: signal.Signals
     launcher.stdout.close()
 
 
+@pytest.mark.slow
 def test_what_up_prints_runs_as_pasted(tmp_path: Path) -> None:
     """Addresses, the key, and one curl per dialect that stream; the second start has the same
     key."""

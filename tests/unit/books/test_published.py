@@ -137,7 +137,7 @@ async def test_what_is_released_from_quarantine_is_counted(books: Books) -> None
         await connection.execute(
             "insert into wallet (wallet, part) values ('w_neighbour', $1)", wallet.part
         )
-        await entries.insert(connection, wallet.part, [Event(
+        await entries.insert(connection, [Event(
             partition=wallet.part, epoch=1, seq=3, type="C", id="c", wallet="w_neighbour",
             delta_nanos=1, balance_nanos=1, wallet_seq=1, actual_nanos=1, shortfall_nanos=0,
             outcome="", counter="grants")])  # fmt: skip
