@@ -46,13 +46,16 @@ class Patience:
             raise TimeoutError from error
 
     def end_in(self, limit_s: float) -> None:
-        """The time is over so many seconds from now; at once with 0. Harmless after the block."""
+        """The time is over so many seconds from now; with 0, when the block waits next. Harmless
+        after the block."""
         if self._task is None or self._ended:
             return
         loop = asyncio.get_running_loop()
         self._due_s = loop.time() + limit_s
         if limit_s <= 0:
-            self._end()
+            # Not now: a task that is cancelled while it runs is so at its next wait, which may lie
+            # behind the block.
+            loop.call_soon(self._end)
         else:
             _waiting.add(self, loop)
 

@@ -49,6 +49,24 @@ def test_a_block_that_is_over_cannot_be_ended():
     assert asyncio.run(block()) == 0
 
 
+@pytest.mark.parametrize("error", [None, KeyError])
+def test_what_ends_before_it_waits_is_not_cancelled_later(error):
+    """The time may be over at once, and the block end without a wait: in what comes after, there is
+    nobody to make a timeout of a cancelling."""
+
+    async def block():
+        try:
+            with Patience(0):
+                if error:
+                    raise error
+        except KeyError:
+            pass
+        await asyncio.sleep(0.01)
+        return True
+
+    assert asyncio.run(block())
+
+
 def test_another_s_cancelling_goes_before():
     async def block():
         with Patience(0):
