@@ -21,7 +21,7 @@ from corvus_proxy.errors import (
     Unpriced,
     WrongDialect,
 )
-from corvus_proxy.gateway.front.client import Client, Headers
+from corvus_proxy.gateway.front.client import LARGE_BYTES, Client, Headers
 from corvus_proxy.gateway.quoting import input_estimate
 from corvus_proxy.money.price import Price
 from corvus_proxy.settings import GatewaySettings
@@ -34,9 +34,6 @@ from corvus_proxy.wire.translate.reply import Reply
 
 OFF_LOOP_BYTES = 32_768
 """Compressed bodies from this size on are decoded beside the loop: other requests go on."""
-
-LARGE_BYTES = 256 * 1024
-"""Bodies from this size on are read beside the loop: the scan of one lets other threads run."""
 
 Serves = Callable[[str, Dialect], bool]
 """Whether an upstream speaks a dialect for a family."""

@@ -4,6 +4,9 @@ from collections.abc import Callable
 from typing import Protocol
 
 Headers = list[tuple[bytes, bytes]]
+LARGE_BYTES = 256 * 1024
+"""Bodies from this size on are put together and read beside the loop: 20 MB of new memory alone
+take 3 to 17 ms, and the scan of a body lets other threads run."""
 
 
 class Client(Protocol):
