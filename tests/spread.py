@@ -8,7 +8,7 @@ with its servers, is gone: what it measures is the product, not its neighbours.
 from xdist.scheduler import LoadScopeScheduling
 from xdist.workermanage import WorkerController
 
-PROCESSES = 4
+PROCESSES = 3
 """At once, whatever the machine: most tests wait for servers and for time, not for a core."""
 
 ALONE = (
