@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+import pytest
+
 from bench import results
 from tests.stack import corvus
 
 
+@pytest.mark.slow
 def test_a_scenario_is_measured_and_shown(tmp_path: Path) -> None:
     """Raw runs of every subject in one file, nothing failed; what was quick is no result."""
     folder = tmp_path / "results"

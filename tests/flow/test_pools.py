@@ -220,7 +220,8 @@ TROUBLES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("client", ["httptools", pytest.param("httpx", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("client", ["httptools", "httpx"])
 async def test_one_of_three_credentials_in_every_trouble_under_load(
     postgres_server: embedded.Postgres, tmp_path: Path, client: str
 ) -> None:

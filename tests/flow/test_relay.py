@@ -147,6 +147,7 @@ def test_streams_finish_on_a_stop_and_nothing_is_left(tmp_path: Path) -> None:
     assert {path.name for path in journals.iterdir()} == {"node", "speaker.lock"}
 
 
+@pytest.mark.slow
 def test_after_a_kill_of_everything_the_next_start_serves(tmp_path: Path) -> None:
     """kill -9 of the launcher in the middle of streams: up again, drift 0, no hold left."""
     stack = RunningStack(tmp_path)
