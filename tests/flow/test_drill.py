@@ -34,7 +34,7 @@ def drill(*words: str) -> dict[str, Any]:
 
 def test_a_few_faults_leave_no_money_wrong() -> None:
     """A gateway, Redis and the writer killed; Redis emptied."""
-    numbers = [2, 5, 9, 14, 24]
+    numbers = [5, 9, 14, 24]
     found = drill(*map(str, numbers), "--seed", SEED)
     assert (found["ok"], found["seed"]) == (True, int(SEED))
     assert [row["fault"] for row in found["faults"]] == numbers
