@@ -1,4 +1,4 @@
-"""Images and containers without a daemon and without a registry: buildah, and a base by debootstrap.
+"""Images and containers without a daemon or a registry: buildah, and a base by debootstrap.
 
 chroot isolation shows that the image builds and that what is in it runs as its user. It has the
 host's network and processes, no seccomp and a root that can be written to. `Box` is a container by
