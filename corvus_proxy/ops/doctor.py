@@ -21,6 +21,7 @@ from corvus_proxy.service import demo, guard
 from corvus_proxy.service.status import Folder, State, is_stale
 from corvus_proxy.service.stores import Stores, open_stores
 from corvus_proxy.settings import Settings
+from corvus_proxy.settings.secrets import without_password
 from corvus_proxy.settings.stating import TEXTS
 from corvus_proxy.till.checks import check_server
 from corvus_proxy.till.client import TillUnavailable
@@ -104,7 +105,7 @@ async def _till(settings: Settings, stores: Stores) -> list[Finding]:
             for state in await stores.till.partitions()
         )
     except TillUnavailable as error:
-        return [Finding("redis", "error", f"{settings.redis.url}: {error}")]
+        return [Finding("redis", "error", f"{without_password(settings.redis.url)}: {error}")]
     except ConfigurationError as error:
         return [Finding("redis", "error", str(error))]
     found = [Finding("redis", "ok", f"{name} {version}, appendfsync always")]

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any, cast
 
 import msgspec
+from msgspec.structs import replace
 
 from corvus_proxy.errors import ConfigurationError
-from corvus_proxy.settings.secrets import Named, read_file, read_secret
+from corvus_proxy.settings.secrets import Named, read_file, read_secret, with_password
 from corvus_proxy.settings.sections import (
     ConsoleSettings,
     DatabaseSettings,
@@ -228,7 +229,19 @@ def load(path: Path | None, environ: Mapping[str, str] | None = None) -> Setting
     except msgspec.ValidationError as error:
         raise ConfigurationError(f"{path or 'settings'}: {error}") from None
     _check(settings)
-    return settings
+    return _with_passwords(settings)
+
+
+def _with_passwords(settings: Settings) -> Settings:
+    """Both stores' URLs as their clients need them."""
+    redis, database = settings.redis, settings.database
+    return replace(
+        settings,
+        redis=replace(redis, url=with_password(redis.url, redis.password_file, "redis")),
+        database=replace(
+            database, url=with_password(database.url, database.password_file, "database")
+        ),
+    )
 
 
 def config_path() -> Path | None:

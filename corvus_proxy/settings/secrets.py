@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from corvus_proxy.errors import ConfigurationError
 
@@ -37,3 +38,26 @@ def read_file(path: Path, option: str) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise ConfigurationError(f"{option}: {path}: {error.strerror}") from None
+
+
+def with_password(url: str, file: str, section: str) -> str:
+    """A store's URL with the password that a file has, if one is named. Raises ConfigurationError
+    where the URL has a password, too, or the file has none."""
+    if not file:
+        return url
+    option = f"{section}.password_file"
+    parts = urlsplit(url)
+    user, at, place = parts.netloc.rpartition("@")
+    if ":" in user:
+        raise ConfigurationError(f"{option}: {section}.url has a password, too; leave one out")
+    text = read_secret(Named(option, "", file))
+    if not at and parts.scheme.startswith("postgres"):
+        raise ConfigurationError(f"{option}: {section}.url names no user whose password it is")
+    return urlunsplit(parts._replace(netloc=f"{user}:{quote(text, safe='')}@{place}"))
+
+
+def without_password(url: str) -> str:
+    """A store's URL as it may be shown."""
+    parts = urlsplit(url)
+    user, at, place = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}{at}{place}"))

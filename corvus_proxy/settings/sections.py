@@ -8,6 +8,8 @@ class RedisSettings(msgspec.Struct, frozen=True):
 
     url: str = "redis://127.0.0.1:6379/0"
     """Where Redis or Valkey (7.0 or newer) listens; `unix://PATH` works too."""
+    password_file: str = ""
+    """File with the password of the user in `url`, which then has none."""
     timeout_ms: int = 250
     """Silence of Redis that makes a call a refusal: better a quick 503 than a client that hangs.
     While it answers others a call waits up to eight times as long: busy is not away."""
@@ -20,6 +22,8 @@ class DatabaseSettings(msgspec.Struct, frozen=True):
 
     url: str = ""
     """`postgresql://…`. The gateway never needs it."""
+    password_file: str = ""
+    """File with the password of the user in `url`, which then has none."""
 
 
 class GatewaySettings(msgspec.Struct, frozen=True):

@@ -15,13 +15,16 @@ from cyclopts import Parameter
 from corvus_proxy.errors import ConfigurationError
 from corvus_proxy.ops.state import State
 
+StateFolder = Annotated[Path, Parameter(env_var="CORVUS_STATE")]
+"""`--state`, or what the variable names: an image sets it, so that its commands find what runs."""
+
 
 @Parameter(name="*")
 @dataclass
 class Common:
     """What every command about a running installation takes."""
 
-    state: Path = Path(".corvus")
+    state: StateFolder = Path(".corvus")
     "State folder of `corvus up`."
     config: Path | None = None
     "Configuration of an installation that runs without `up`."

@@ -124,8 +124,8 @@ class Stack:
     def _configuration(self) -> dict[str, Any]:
         options, state = self.options, self.state
         given: dict[str, dict[str, Any]] = {
-            "redis": {"url": self._redis.url},
-            "database": {"url": self._postgres.url},
+            "redis": {"url": self._redis.url, "password_file": ""},
+            "database": {"url": self._postgres.url, "password_file": ""},
             "gateway": {
                 "host": options.host,
                 "port": options.api_port,
