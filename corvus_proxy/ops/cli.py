@@ -1,12 +1,13 @@
 """`corvus`: noun, verb, options; each command is one call of a service function.
 
-Exit codes: 0 ok · 1 error · 2 usage · 3 drift found. With `--json`, stdout is one JSON document.
+Exit codes: 0 ok · 1 error · 2 usage · 3 drift found · 4 needs approval · 5 partly done.
+With `--json`, stdout is one JSON document.
 Imports stand inside the commands, so that each starts as quickly as it can.
 """
 
 import sys
 import time
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
@@ -14,6 +15,16 @@ from corvus_proxy import __version__
 from corvus_proxy.errors import CorvusError
 from corvus_proxy.ops.commands import drill, keys, ledger, orders, prices, stack, status
 from corvus_proxy.ops.commands.common import Common, settings_of
+from corvus_proxy.ops.commands.desk import (
+    audit,
+    mail,
+    models,
+    operators,
+    pools,
+    refunds,
+    sales,
+    today,
+)
 
 app = App(name="corvus", help="A prepaid gateway for LLM APIs.", version=__version__)
 db = App(name="db", help="The database.")
@@ -21,6 +32,9 @@ dev = App(name="dev", help="Simulated neighbours.")
 app.command(stack.app, name="*")
 for sub in (keys.app, orders.app, ledger.app, db, dev, prices.app, drill.app, status.app):
     app.command(sub)
+for module in (audit, mail, models, operators, pools, refunds, sales):
+    app.command(module.app)
+app.command(today.today)
 
 
 @app.command
@@ -48,12 +62,23 @@ def payments(*arguments: Annotated[str, Parameter(allow_leading_hyphen=True)]) -
     simulated.main(list(arguments))
 
 
-@dev.command
-def mail(*arguments: Annotated[str, Parameter(allow_leading_hyphen=True)]) -> None:
+@dev.command(name="mail")
+def dev_mail(*arguments: Annotated[str, Parameter(allow_leading_hyphen=True)]) -> None:
     """A mail server that shows what it received."""
     from corvus_proxy.dev.mail import server
 
     server.main(list(arguments))
+
+
+@app.command(name="completion")
+def complete(shell: Literal["bash", "zsh", "fish"]) -> None:
+    """A script on stdout that makes a shell complete commands and options.
+
+    Parameters
+    ----------
+    shell: For bash `eval "$(corvus completion bash)"` in ~/.bashrc; others alike.
+    """
+    sys.stdout.write(app.generate_completion(prog_name="corvus", shell=shell))
 
 
 @db.command(name="migrate")
@@ -69,7 +94,7 @@ def main() -> None:
     """The entry point: errors of ours are one sentence, not a traceback."""
     began = time.monotonic()
     try:
-        app(exit_on_error=False)
+        app(sys.argv[1:], exit_on_error=False)
     except CycloptsError:
         sys.exit(2)  # cyclopts has said what was wrong with the words
     except (CorvusError, ValueError, LookupError) as error:

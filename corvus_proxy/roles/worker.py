@@ -16,6 +16,7 @@ from corvus_proxy.roles.process import serve_until, set_up_logs, stop_event
 from corvus_proxy.roles.statuses import Status
 from corvus_proxy.service import budgets, demo, guard, orders, proof
 from corvus_proxy.service.alarms import hooks, watch
+from corvus_proxy.service.operating import stopping
 from corvus_proxy.service.stores import Stores, open_stores
 from corvus_proxy.settings import Settings, config_path
 from corvus_proxy.shop import mail
@@ -61,6 +62,7 @@ async def main(settings: Settings) -> None:
         _every("outbox", OUTBOX_S, lambda: outbox.tick(stores.till, stores.books)),
         _every("lag", LAG_S, lambda: _measure_lag(writer)),
         _every("budgets", BUDGETS_S, lambda: budgets.tick(stores)),
+        _every("stops", BUDGETS_S, lambda: stopping.tick(stores)),
         _every("orders", ORDERS_S, lambda: orders.tick(desk)),
         _every("mail", MAIL_S, lambda: mail.tick(mailer)),
         _every("alarms", ALARMS_S, lambda: watch.tick(stores, site_url=settings.brand.site_url)),

@@ -175,6 +175,16 @@ async def due(
     return [(row["order_id"], row["provider"]) for row in rows]
 
 
+async def watched(connection: Any, *, limit: int) -> list[OrderRow]:
+    """Orders that are still asked about, the oldest first."""
+    rows = await connection.fetch(
+        f"{SELECT} where next_check_at is not null and provider_ref is not null"
+        " order by created_at limit $1",
+        limit,
+    )
+    return [OrderRow(*row) for row in rows]
+
+
 async def change(connection: Any, order_id: str, **columns: object) -> OrderRow:
     """Sets columns of an order (their names are the callers' own words); the order after it."""
     places = ", ".join(f"{name} = ${at}" for at, name in enumerate(columns, start=2))

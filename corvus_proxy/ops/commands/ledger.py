@@ -5,7 +5,7 @@ from typing import Any
 from cyclopts import App
 
 from corvus_proxy.money.amount import format_usd
-from corvus_proxy.ops.commands.common import Common, on_stores, say
+from corvus_proxy.ops.commands.common import Common, Deed, actor, on_stores, say, would
 
 app = App(name="ledger", help="Redis against the books.")
 
@@ -125,7 +125,9 @@ def rebuild(
         chosen = list(range(64))
     if not chosen or not reason:
         raise ValueError("name the partitions (or --all-partitions) and a --reason")
-    on_stores(common, lambda stores: service.ask_rebuild(stores, chosen, reason=reason))
+    on_stores(
+        common, lambda stores: service.ask_rebuild(stores, chosen, reason=reason, actor=actor())
+    )
     say(common, {"partitions": chosen}, f"{len(chosen)} partitions are being rebuilt")
 
 
@@ -152,22 +154,32 @@ def nodes(*, common: Common | None = None) -> None:
 
 
 @app.command
-def forget(name: str, *, reason: str, common: Common | None = None) -> None:
+def forget(name: str, *, reason: str, deed: Deed | None = None) -> None:
     """Stops waiting for a process, or for all of a node, whose journal is lost for good."""
     from corvus_proxy.service import ledger as service
 
-    common = common or Common()
-    found = on_stores(common, lambda stores: service.forget(stores, name, reason=reason))
+    common = deed or Deed()
+    if common.dry_run:
+        would(common, f"stop waiting for {name}", name=name)
+        return
+    found = on_stores(
+        common, lambda stores: service.forget(stores, name, reason=reason, actor=actor())
+    )
     say(common, {"processes": found}, "forgotten: " + ", ".join(found))
 
 
 @app.command
-def release(wallet: str, *, reason: str, common: Common | None = None) -> None:
+def release(wallet: str, *, reason: str, deed: Deed | None = None) -> None:
     """Books a wallet's events in quarantine, unfreezes it, and rebuilds its partition."""
     from corvus_proxy.service import ledger as service
 
-    common = common or Common()
-    done = on_stores(common, lambda stores: service.release_wallet(stores, wallet, reason=reason))
+    common = deed or Deed()
+    if common.dry_run:
+        would(common, f"release {wallet}", wallet=wallet)
+        return
+    done = on_stores(
+        common, lambda stores: service.release_wallet(stores, wallet, reason=reason, actor=actor())
+    )
     text = (
         f"{wallet}: {done.booked} events booked, {done.dropped} unreadable or repeated; balance"
         f" {format_usd(done.balance_nanos)} USD"
@@ -176,14 +188,19 @@ def release(wallet: str, *, reason: str, common: Common | None = None) -> None:
 
 
 @app.command
-def bridge(partition: int, *, reason: str, common: Common | None = None) -> None:
+def bridge(partition: int, *, reason: str, deed: Deed | None = None) -> None:
     """Takes the books over events that nobody has any more; balances are as Redis has them."""
     from corvus_proxy.service import ledger as service
 
-    common = common or Common()
+    common = deed or Deed()
+    if common.dry_run:
+        would(common, f"bridge partition {partition}", partition=partition)
+        return
     if not 0 <= partition < 64:
         raise ValueError("partitions are numbered from 0 to 63")
-    done = on_stores(common, lambda stores: service.bridge(stores, partition, reason=reason))
+    done = on_stores(
+        common, lambda stores: service.bridge(stores, partition, reason=reason, actor=actor())
+    )
     text = (
         f"p{partition:02d}: {done.lost} events are lost, {done.booked} stand in their place for"
         f" {done.wallets} wallets; {format_usd(done.unknown_nanos)} USD of it unknown"

@@ -70,7 +70,7 @@ class Checkout:
         """`GET /checkout`; `?key=key_…` fills in an existing key, `?amount=` an amount."""
         if (closed := self._closed()) is not None:
             return closed
-        offer = orders.offer(self._desk)
+        offer = await orders.offer(self._desk)
         key = request.query_params.get("key", "")
         key = key if _KEY_ID.fullmatch(key) else ""
         amount = request.query_params.get("amount", "")[:20]
@@ -95,7 +95,7 @@ class Checkout:
         """`POST /checkout`: makes the order and leads to its payment."""
         if (closed := self._closed()) is not None:
             return closed
-        offer = orders.offer(self._desk)
+        offer = await orders.offer(self._desk)
         try:
             fields = await forms.read(request)
         except forms.FormTooLarge:
@@ -111,7 +111,8 @@ class Checkout:
         )
         problem = self._refusal(request, offer)
         if problem is not None:
-            return await self._page(request, offer, typed, problem, status=429)
+            status = 503 if offer.paused else 429
+            return await self._page(request, offer, typed, problem, status=status)
         try:
             placed = await orders.place(
                 self._desk,
