@@ -7,6 +7,7 @@ system for the process's id, and a request has a dozen.
 """
 
 import asyncio
+import shutil
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -143,6 +144,95 @@ STATUS = Gauge(
     ["component"],
     multiprocess_mode="livemax",
 )
+UPSTREAM_COST = Counter(
+    "corvus_upstream_cost_nanos_total",
+    "What booked requests have cost the operator, in nano-dollars.",
+    ["credential"],
+)
+LOGIN_FAILURES = Counter(
+    "corvus_login_failures_total", "Log-ins that were refused, by what was entered.", ["by"]
+)
+SSE_CLIENTS = Gauge(
+    "corvus_sse_clients",
+    "Dashboards that are told of changes by a stream.",
+    multiprocess_mode="livesum",
+)
+MEASURED = Gauge(
+    "corvus_measured_timestamp_seconds",
+    "When a worker last measured what stands below, in Unix time.",
+    multiprocess_mode="livemax",
+)
+LIABILITY = Gauge(
+    "corvus_liability_nanos",
+    "The sum of all balances in the books, in nano-dollars.",
+    multiprocess_mode="livemax",
+)
+HELD = Gauge(
+    "corvus_held_nanos",
+    "What running requests hold of balances, in nano-dollars.",
+    multiprocess_mode="livemax",
+)
+RECEIVABLE = Gauge(
+    "corvus_receivable_nanos",
+    "What customers owe of payments that were taken back, in nano-dollars.",
+    multiprocess_mode="livemax",
+)
+LEDGER_PROBLEMS = Gauge(
+    "corvus_ledger_problems",
+    "Findings of the last comparison of Redis with the books.",
+    multiprocess_mode="livemax",
+)
+LEDGER_VERIFIED = Gauge(
+    "corvus_ledger_verified_timestamp_seconds",
+    "When Redis and the books were last compared, in Unix time.",
+    multiprocess_mode="livemax",
+)
+PAID_NOT_CREDITED = Gauge(
+    "corvus_paid_not_credited",
+    "Confirmed payments that have not been on a balance for a minute or longer.",
+    multiprocess_mode="livemax",
+)
+MOVES_WAITING = Gauge(
+    "corvus_moves_waiting",
+    "Credits, debits and changes of keys that Redis does not have yet.",
+    ["kind"],
+    multiprocess_mode="livemax",
+)
+MAIL_WAITING = Gauge(
+    "corvus_mail_waiting",
+    "Mails that have not been accepted or given up yet.",
+    ["state"],
+    multiprocess_mode="livemax",
+)
+REFUNDS_OPEN = Gauge(
+    "corvus_refunds_open",
+    "Refunds that have a step to go.",
+    ["state"],
+    multiprocess_mode="livemax",
+)
+REFUND_AGE = Gauge(
+    "corvus_refund_age_seconds",
+    "The age of the oldest open refund; 0: there is none.",
+    multiprocess_mode="livemax",
+)
+PRICE_CHECKED = Gauge(
+    "corvus_price_checked_timestamp_seconds",
+    "When the vendor's price that was compared longest ago was compared, in Unix time.",
+    ["family"],
+    multiprocess_mode="livemax",
+)
+CLOCK_SKEW = Gauge(
+    "corvus_clock_skew_seconds",
+    "How far a store's clock is from the worker's.",
+    ["store"],
+    multiprocess_mode="livemax",
+)
+DISK_USED = Gauge(
+    "corvus_disk_used_ratio",
+    "Share of a disk that is used, by the folder of ours on it.",
+    ["folder"],
+    multiprocess_mode="livemax",
+)
 
 
 FLUSH_S = 0.2
@@ -219,6 +309,16 @@ def flush() -> None:
     children, _Waiting.children, _Waiting.loop = _Waiting.children, [], None
     for one in children:
         one.flush()
+
+
+def disk_used(name: str, folder: str) -> None:
+    """Measures how full the disk of a folder is, as `df` reckons: what only root may fill is not
+    free. A folder that is not there has none."""
+    try:
+        usage = shutil.disk_usage(folder)
+    except OSError:
+        return
+    DISK_USED.labels(name).set(usage.used / max(1, usage.used + usage.free))
 
 
 def refused(dialect: str, code: str) -> None:

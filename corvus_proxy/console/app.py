@@ -3,16 +3,13 @@
 import asyncio
 import platform
 from html import escape
-from pathlib import Path
 
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from corvus_proxy import __version__
+from corvus_proxy import __version__, exposing
 from corvus_proxy.books.db import BooksUnavailable
 from corvus_proxy.service.stores import Stores
 from corvus_proxy.settings import Settings
@@ -32,12 +29,8 @@ def create(stores: Stores, settings: Settings) -> Starlette:
     """The console as an ASGI application. Neither store needs to be there yet."""
 
     async def metrics(request: Request) -> Response:
-        registry = REGISTRY
-        if settings.metrics.dir:
-            _forget_dead(Path(settings.metrics.dir))
-            registry = CollectorRegistry()
-            MultiProcessCollector(registry, path=settings.metrics.dir)  # type: ignore[no-untyped-call]
-        return Response(generate_latest(registry), headers=_HEADERS, media_type=CONTENT_TYPE_LATEST)
+        body = await asyncio.to_thread(exposing.text, settings.metrics.dir)
+        return Response(body, headers=_HEADERS, media_type=exposing.CONTENT_TYPE_LATEST)
 
     async def ready(request: Request) -> Response:
         try:
@@ -101,10 +94,3 @@ def _page(settings: Settings, state: list[str]) -> str:
         f"<main><h1>Console</h1>\n<ul>\n{links}</ul>\n<h2>Versions</h2>\n<ul>\n{versions}</ul>"
         "</main></html>\n"
     )
-
-
-def _forget_dead(folder: Path) -> None:
-    """Takes the live gauges of processes that have ended out of the sums."""
-    for path in folder.glob("gauge_live*_*.db"):
-        if not Path(f"/proc/{path.stem.rpartition('_')[2]}").exists():
-            path.unlink(missing_ok=True)

@@ -20,7 +20,7 @@ from corvus_proxy.books import entries, nodes
 from corvus_proxy.books.db import Books, BooksUnavailable
 from corvus_proxy.ledger import behind
 from corvus_proxy.ledger.archive import Archive
-from corvus_proxy.money.event import Event, Mark, Poison
+from corvus_proxy.money.event import Event, Mark, Poison, decode_meta
 from corvus_proxy.till.client import Till, TillUnavailable
 from corvus_proxy.till.reply import Fenced
 
@@ -200,6 +200,8 @@ class Writer:
         self._cursors[part] = self._unacked[part] = Mark(last.epoch, last.seq)
         for kind, count in Counter(event.type for event in written.sound).items():
             metrics.LEDGER_EVENTS.labels(kind).inc(count)
+        for credential, nanos in _costs(written.sound).items():
+            metrics.UPSTREAM_COST.labels(credential).inc(nanos)
         for bad in written.quarantined:
             metrics.QUARANTINED.inc()
             at = str(Mark(bad.epoch, bad.seq))
@@ -327,3 +329,13 @@ class Writer:
         """Events that the books do not have yet, over all partitions."""
         states = await self._till.partitions()
         return sum(max(0, state.seq - state.committed) for state in states)
+
+
+def _costs(events: Sequence[Event]) -> Counter[str]:
+    """What booked requests have cost the operator, in nanos, by credential."""
+    found: Counter[str] = Counter()
+    for event in events:
+        if event.type in "SXL":
+            meta = decode_meta(event.meta)
+            found[meta.credential] += meta.cost_nanos
+    return +found

@@ -4,11 +4,14 @@ import asyncio
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 from corvus_proxy.errors import ConfigurationError
-from corvus_proxy.service import guard
-from corvus_proxy.settings import Settings, config_path, load
+from corvus_proxy.settings import Settings, config_path, load, share_metrics
+
+OWN_PORT = 1000
+"""How far the port of a role's own figures is from the role's."""
 
 
 def run_gateway(settings: Settings) -> None:
@@ -16,6 +19,8 @@ def run_gateway(settings: Settings) -> None:
     from granian import Granian
     from granian.constants import HTTPModes, Interfaces, Loops
     from granian.log import LogLevels
+
+    from corvus_proxy.service import guard
 
     guard.refuse_demo(settings, str(config_path() or "settings"))
     _let_the_young_die()
@@ -60,6 +65,7 @@ def main(name: str) -> None:
     """Runs a role until it is told to stop. Exits with 1 and one sentence when it may not start."""
     try:
         settings = load(config_path())
+        _expose(name, settings)
         if name == "gateway":
             run_gateway(settings)
             return
@@ -68,6 +74,27 @@ def main(name: str) -> None:
         sys.stderr.write(f"{error}\n")
         _leave(1)
     _leave(0)
+
+
+def _expose(name: str, settings: Settings) -> None:
+    """Serves the role's figures where Prometheus is to find each role itself. Before anything
+    counts: the library looks for the folder once, when it is imported. Raises
+    ConfigurationError."""
+    chosen = settings.metrics
+    if chosen.dir:
+        Path(chosen.dir).mkdir(parents=True, exist_ok=True)
+        share_metrics(chosen.dir)
+    from corvus_proxy import exposing
+
+    address = exposing.private_address(chosen.listen)
+    if exposing.is_loopback(address):
+        return  # the console collects
+    if not chosen.dir:
+        raise ConfigurationError(
+            "metrics.dir: name a folder, in which the processes of this role keep their figures"
+        )
+    own = settings.worker.status_port if name == "worker" else getattr(settings, name).port
+    exposing.serve(address, chosen.port or own + OWN_PORT, chosen.dir)
 
 
 def _leave(code: int) -> NoReturn:

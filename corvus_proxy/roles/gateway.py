@@ -110,7 +110,7 @@ class Process:
         )
         self.engine = Gateway(using, self._till, ready=self._ready, account=self._account)
         self._checking = asyncio.create_task(self._check())
-        self._reloading = asyncio.create_task(self._reloader.run(self._pool.forget))
+        self._reloading = asyncio.create_task(self._reloader.run(self._look_around))
         self._budgeting = asyncio.create_task(self._keep_budgets())
         self._holds.start()
         self._reporter.start()
@@ -140,6 +140,10 @@ class Process:
             else:
                 self.engine.closed = None
                 return
+
+    def _look_around(self) -> None:
+        self._pool.forget()
+        metrics.disk_used("journal", self._settings.ledger.journal_dir)
 
     async def _keep_budgets(self) -> None:
         """Holds credentials to their budgets; while Redis is away, to what it said last."""

@@ -17,6 +17,7 @@ from corvus_proxy.roles.statuses import Status
 from corvus_proxy.service import budgets, demo, guard, orders, proof
 from corvus_proxy.service.alarms import hooks, watch
 from corvus_proxy.service.operating import stopping
+from corvus_proxy.service.gauges import MEASURE_S, Gauges
 from corvus_proxy.service.stores import Stores, open_stores
 from corvus_proxy.settings import Settings, config_path
 from corvus_proxy.shop import mail
@@ -55,6 +56,7 @@ async def main(settings: Settings) -> None:
     mailer = mail.open_mailer(stores.books, stores.pepper, settings)
     desk = orders.open_desk(settings, stores, providers(settings))
     status = Status(settings, stores.till, desk.providers)
+    gauges = Gauges(settings)
     jobs = [
         writer.run(),
         coordinator.run(),
@@ -74,6 +76,7 @@ async def main(settings: Settings) -> None:
         _every("status", settings.status.probe_s, status.tick),
         _every("days", DAYS_S, lambda: proof.count_days(stores)),
         _every("check", CHECK_S, lambda: proof.check_daily(stores)),
+        _every("gauges", MEASURE_S, lambda: gauges.tick(stores)),
         _refuse_simulated(settings, stores, stop),
         _check_credentials(settings),
     ]

@@ -250,6 +250,12 @@ def config_path() -> Path | None:
     return Path(named) if named else None
 
 
+def share_metrics(folder: str) -> None:
+    """Has this process, and those that it starts, keep their figures in a folder, unless the
+    environment names one; to be called before `prometheus_client` is imported."""
+    os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", folder)
+
+
 def struct_of(section: str) -> type[msgspec.Struct]:
     """The options of a plain section."""
     return cast(type[msgspec.Struct], type(getattr(Settings(), section)))

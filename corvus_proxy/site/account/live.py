@@ -15,6 +15,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from corvus_proxy import metrics
 from corvus_proxy.books.db import BooksUnavailable
 from corvus_proxy.service.account import Overview
 from corvus_proxy.service.sessions import Session
@@ -115,9 +116,11 @@ class Live:
             old.news.set()
         if watch.task is None:
             watch.task = asyncio.create_task(self._poll(session.wallet, watch))
+        metrics.SSE_CLIENTS.inc()
         try:
             yield watch, listener
         finally:
+            metrics.SSE_CLIENTS.dec()
             watch.listeners.remove(listener)
             if not watch.listeners:
                 watch.task.cancel()

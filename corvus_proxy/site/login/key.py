@@ -4,6 +4,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from corvus_proxy import metrics
 from corvus_proxy.books.db import BooksUnavailable
 from corvus_proxy.service import sessions
 from corvus_proxy.service.sessions import TOKEN_PREFIX, Ticket
@@ -39,6 +40,7 @@ class LogIn:
         address = self._front.address(request)
         wait_s = self._front.tries.take(address)
         if wait_s:
+            metrics.LOGIN_FAILURES.labels("throttled").inc()
             return self._page(
                 429,
                 f"Too many wrong keys from your address. Try again in {wait_s} seconds.",
@@ -55,6 +57,7 @@ class LogIn:
             self._front.tries.give_back(address)
             raise
         if isinstance(ticket, str):
+            metrics.LOGIN_FAILURES.labels("token" if text.startswith(TOKEN_PREFIX) else "key").inc()
             return self._page(401, ticket)
         self._front.tries.give_back(address)
         answer = render.redirect("/dashboard")
