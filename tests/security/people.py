@@ -32,8 +32,8 @@ API = (
 """Who calls the API port. `stopped`: the main key of another wallet that its owner has frozen;
 `other`: the main key of another wallet; `operator`: who has the console's port and no key."""
 SITE = (
-    "none", "forged", "stale", "bearer", "ended", "replaced", "revoked", "expired", "frozen",
-    "stopped", "other", "sub", "token", "untokened", "elsewhere", "main",
+    "none", "forged", "stale", "bearer", "ended", "replaced", "untokened", "revoked", "expired",
+    "frozen", "stopped", "other", "sub", "token", "elsewhere", "main",
 )  # fmt: skip
 """Whose browser calls the site. `untokened`: opened by a read-only token that was revoked;
 `elsewhere`: the main key's browser, sent by a page of another site; `bearer`: no cookie, but the
@@ -149,7 +149,7 @@ class People:
             stores, found.owner.wallet, label="", cap_nanos=None, actor=found.owner.key_id
         )
         found.secrets = {"main": found.owner.secret, "sub": sub.secret, "other": other.secret}
-        for name in ("main", "sub"):
+        for name in ("main", "sub", "other"):
             found.tickets[name] = await self._log_in(found.secrets[name])
         who = Session(found.owner.wallet, found.owner.key_id, "key", "", main=True, read_only=False)
         await sessions.set_email(stores, who, "spare@rook.example")
@@ -194,6 +194,19 @@ class People:
             ("sec-fetch-site", "same-origin" if own else "cross-site"),
             ("origin", "http://site" if own else "https://evil.example"),
         ]
+
+    async def renewed(self, name: str) -> "People":
+        """The same people with another log-in of one of them, which a test may end."""
+        found = People(self.stores, self.port)
+        found.owner, found.secrets = self.owner, self.secrets
+        found.tickets = dict(self.tickets)
+        text = self.secrets.get("main" if name == "elsewhere" else name, "")
+        ticket = await sessions.by_key(self.stores, text)
+        if name == "token":
+            ticket = await sessions.by_token(self.stores, text)
+        if ticket is not None:
+            found.tickets["main" if name == "elsewhere" else name] = ticket
+        return found
 
     def cookie(self, name: str) -> str:
         """A browser's cookie: sound, of somebody else's making, or too old."""

@@ -215,7 +215,7 @@ def chunks() -> Iterator[Case]:
         "chunked": lambda n, m: m.chunked,
         "a byte a chunk": lambda n, m: b"".join(chunk(bytes([one])) for one in m.body) + end,
         "trailers": lambda n, m: chunk(m.body) + b"0\r\nx-sum: 1\r\n\r\n",
-        "a trailer that is a length": lambda n, m: chunk(m.body) + b"0\r\ncontent-length: 9\r\n\r\n",
+        "a trailer that is a host": lambda n, m: chunk(m.body) + b"0\r\nhost: 9\r\n\r\n",
         "a trailer that is a key": lambda n, m: chunk(m.body) + b"0\r\nauthorization: x\r\n\r\n",
         "size in capitals": lambda n, m: n.upper() + b"\r\n" + m.body + b"\r\n" + end,
     }  # fmt: skip
@@ -381,9 +381,9 @@ def behind() -> Iterator[Case]:
         "of a log-out": ("POST / HTTP/1.1", (), True),
     }
     for name, (line, more, key) in inside.items():
-        yield Case(f"a request as the body {name}", lambda m, line=line, more=more, key=key: request(
+        yield Case(f"a request as body {name}", lambda m, line=line, more=more, key=key: request(
             m, length(m.hidden), *more, line=line, key=key, body=m.hidden), NO)  # fmt: skip
-        yield Case(f"a request in chunks as the body {name}",
+        yield Case(f"a request in chunks as body {name}",
                    lambda m, line=line, more=more, key=key: request(
                        m, CHUNKED, *more, line=line, key=key,
                        body=chunk(m.hidden) + b"0\r\n\r\n"), NO)  # fmt: skip

@@ -116,7 +116,7 @@ def judge(case: Case, becomes: str, told: Told, served: Counter[str], seen: Made
         return f"the hidden request was served {hidden} times: {told.text[:300]!r}"
     if shown not in SERVED[becomes]:
         return f"served {shown} times: {told.text[:300]!r}"
-    if becomes == NO and any(status < 300 for status in finals) and "as the body" not in case.name:
+    if becomes == NO and any(status < 300 for status in finals) and "as body" not in case.name:
         return f"not refused: {told.text[:200]!r}"
     if becomes == NO and not told.closed and not finals:
         return "neither refused nor closed"
