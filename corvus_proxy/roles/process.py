@@ -10,6 +10,8 @@ import structlog
 from granian.constants import Interfaces
 from granian.server.embed import Server
 
+from corvus_proxy.gateway.front import framing
+
 
 def set_up_logs() -> None:
     """One JSON line a fact, on stderr."""
@@ -38,7 +40,7 @@ def stop_event() -> asyncio.Event:
 async def serve_until(stop: asyncio.Event, app: Any, host: str, port: int) -> None:
     """Serves an ASGI application until `stop` is set, then lets running requests finish."""
     server = Server(
-        app,
+        framing.guarded(app),
         address=host,
         port=port,
         interface=Interfaces.ASGINL,

@@ -8,8 +8,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from corvus_proxy import metrics
 from corvus_proxy._fast import join_pieces
 from corvus_proxy.errors import BodyTimeout, BodyTooLarge
+from corvus_proxy.gateway.front import framing
 from corvus_proxy.gateway.front.client import LARGE_BYTES, Client, ClientGone, Headers
 from corvus_proxy.gateway.front.later import Later
 from corvus_proxy.gateway.front.patience import Patience
@@ -139,9 +141,17 @@ def application(engine: Engine, start: Hook, stop: Hook) -> Any:
         if scope["type"] == "lifespan":
             await lifespan(receive, send)
             return
+        if why := framing.problem(scope):
+            metrics.refused("other", "invalid_request")
+            await framing.refuse(send, why)
+            return
         client = AsgiClient(scope, receive, send)
         try:
             await engine(client)
+            if not client.head_sent:
+                # A body that is damaged looks as one whose client has gone. Without an answer of
+                # ours the server would call it a fault of its own.
+                await framing.refuse(send, framing.BROKEN)
         finally:
             client.close()
 

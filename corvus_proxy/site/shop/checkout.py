@@ -109,6 +109,9 @@ class Checkout:
             form.key if _KEY_LIKE.fullmatch(form.key) else "",
             form.email,
         )
+        if not self._front.is_own(request):
+            problem = Problem("", "This form was sent from another site. Send it again from here.")
+            return await self._page(request, offer, typed, problem, status=403)
         problem = self._refusal(request, offer)
         if problem is not None:
             status = 503 if offer.paused else 429
@@ -133,8 +136,6 @@ class Checkout:
     def _refusal(self, request: Request, offer: Offer) -> Problem | None:
         if offer.paused:
             return Problem("", offer.paused)
-        if not self._front.is_own(request):
-            return Problem("", "This form was sent from another site. Send it again from here.")
         wait_s = self._tries.take(self._front.address(request))
         if wait_s:
             return Problem(
