@@ -138,6 +138,11 @@ PROVIDER_FAILURES = Counter(
     ["provider", "call"],
 )
 HOLDS_EXPIRED = Counter("corvus_holds_expired_total", "Holds ended by the sweeper.")
+FORGOTTEN = Counter(
+    "corvus_forgotten_rows_total",
+    "Rows whose detail was deleted because it was older than the settings keep it.",
+    ["kind"],
+)
 STATUS = Gauge(
     "corvus_status",
     "How a part of the service stands: 0 not known, 1 ok, 2 degraded, 3 down.",

@@ -18,6 +18,7 @@ import msgspec
 from msgspec.structs import replace
 
 from corvus_proxy.errors import ConfigurationError
+from corvus_proxy.settings.retention import RetentionSettings, too_short
 from corvus_proxy.settings.secrets import Named, read_file, read_secret, with_password
 from corvus_proxy.settings.sections import (
     ConsoleSettings,
@@ -65,6 +66,7 @@ __all__ = [
     "PricingSettings",
     "RedisSettings",
     "RelaySettings",
+    "RetentionSettings",
     "SecretsSettings",
     "Settings",
     "ShopSettings",
@@ -173,6 +175,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mail: MailSettings = MailSettings()
     trust: TrustSettings = TrustSettings()
     legal: LegalSettings = LegalSettings()
+    retention: RetentionSettings = RetentionSettings()
     demo: DemoSettings = DemoSettings()
     metrics: MetricsSettings = MetricsSettings()
     upstream: list[Upstream] = []
@@ -323,6 +326,8 @@ def _check(settings: Settings) -> None:
             raise ConfigurationError(f"upstream {upstream.base_url}: it has no credential")
         for one in upstream.credential:
             _check_share(f"credential {one.name}: cost_factor", one.cost_factor)
+    for sentence in too_short(settings.retention):
+        raise ConfigurationError(sentence)
     _check_budgets([one for upstream in settings.upstream for one in upstream.credential])
 
 
