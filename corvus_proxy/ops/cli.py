@@ -12,14 +12,15 @@ from cyclopts import App, CycloptsError, Parameter
 
 from corvus_proxy import __version__
 from corvus_proxy.errors import CorvusError
-from corvus_proxy.ops.commands import drill, keys, ledger, orders, prices, stack, status
+from corvus_proxy.ops.commands import drill, keys, ledger, orders, prices, stack, status, upkeep
 from corvus_proxy.ops.commands.common import Common, settings_of
 
 app = App(name="corvus", help="A prepaid gateway for LLM APIs.", version=__version__)
-db = App(name="db", help="The database.")
 dev = App(name="dev", help="Simulated neighbours.")
 app.command(stack.app, name="*")
-for sub in (keys.app, orders.app, ledger.app, db, dev, prices.app, drill.app, status.app):
+for sub in (keys.app, orders.app, ledger.app, dev, prices.app, drill.app, status.app):
+    app.command(sub)
+for sub in (upkeep.db, upkeep.backup):
     app.command(sub)
 
 
@@ -54,15 +55,6 @@ def mail(*arguments: Annotated[str, Parameter(allow_leading_hyphen=True)]) -> No
     from corvus_proxy.dev.mail import server
 
     server.main(list(arguments))
-
-
-@db.command(name="migrate")
-def db_migrate(*, status: bool = False, common: Common | None = None) -> None:
-    """Applies migrations to the database of the settings."""
-    from corvus_proxy.ops import migrate
-
-    url = settings_of(common or Common()).database.url
-    sys.stdout.write(migrate.status(url) if status else migrate.migrate(url))
 
 
 def main() -> None:

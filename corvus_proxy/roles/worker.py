@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import json
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import structlog
 
-from corvus_proxy import metrics
+from corvus_proxy import clock, metrics
 from corvus_proxy.books.db import BooksUnavailable
 from corvus_proxy.ledger import outbox
 from corvus_proxy.ledger.archive import Archive
@@ -33,6 +35,7 @@ ORDERS_S = 1.0
 BUDGETS_S = 1.0
 DAYS_S = 10.0
 CHECK_S = 20.0
+BACKUP_S = 60.0
 _log = structlog.get_logger()
 
 
@@ -72,6 +75,7 @@ async def main(settings: Settings) -> None:
         _every("status", settings.status.probe_s, status.tick),
         _every("days", DAYS_S, lambda: proof.count_days(stores)),
         _every("check", CHECK_S, lambda: proof.check_daily(stores)),
+        _every("backup", BACKUP_S, lambda: _measure_backup(settings.backup.dir)),
         _refuse_simulated(settings, stores, stop),
         _check_credentials(settings),
     ]
@@ -116,6 +120,17 @@ async def _sweep(sweeper: Sweeper) -> None:
 
 async def _measure_lag(writer: Writer) -> None:
     metrics.LEDGER_LAG.set(await writer.lag())
+
+
+async def _measure_backup(folder: str) -> None:
+    """A backup has its manifest once it is whole; names begin with the time."""
+    if not folder:
+        return
+    found = sorted(Path(folder).glob("[!.]*/manifest.json"))
+    age_s = float("inf")
+    if found:
+        age_s = clock.wall_s() - json.loads(found[-1].read_bytes())["taken_at_ms"] / 1000
+    metrics.BACKUP_AGE.set(age_s)
 
 
 async def _refuse_simulated(settings: Settings, stores: Stores, stop: asyncio.Event) -> None:
