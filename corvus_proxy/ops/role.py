@@ -106,6 +106,9 @@ def _leave(code: int) -> NoReturn:
 
 
 async def _main(name: str, settings: Settings) -> None:
+    from corvus_proxy.ops import migrate
+
+    await migrate.refuse_unknown(settings.database.url)
     if name == "worker":
         from corvus_proxy.roles import worker
 

@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import json
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import structlog
 
-from corvus_proxy import metrics
+from corvus_proxy import clock, metrics
 from corvus_proxy.books.db import BooksUnavailable
 from corvus_proxy.ledger import outbox
 from corvus_proxy.ledger.archive import Archive
@@ -16,8 +18,8 @@ from corvus_proxy.roles.process import serve_until, set_up_logs, stop_event
 from corvus_proxy.roles.statuses import Status
 from corvus_proxy.service import budgets, demo, guard, orders, proof, retention
 from corvus_proxy.service.alarms import hooks, watch
-from corvus_proxy.service.operating import stopping
 from corvus_proxy.service.gauges import MEASURE_S, Gauges
+from corvus_proxy.service.operating import stopping
 from corvus_proxy.service.stores import Stores, open_stores
 from corvus_proxy.settings import Settings, config_path
 from corvus_proxy.shop import mail
@@ -36,6 +38,7 @@ BUDGETS_S = 1.0
 DAYS_S = 10.0
 CHECK_S = 20.0
 RETENTION_S = 10.0
+BACKUP_S = 60.0
 _log = structlog.get_logger()
 
 
@@ -79,6 +82,7 @@ async def main(settings: Settings) -> None:
         _every("check", CHECK_S, lambda: proof.check_daily(stores)),
         _every("gauges", MEASURE_S, lambda: gauges.tick(stores)),
         _every("retention", RETENTION_S, lambda: retention.tick(stores.books, settings.retention)),
+        _every("backup", BACKUP_S, lambda: _measure_backup(settings.backup.dir)),
         _refuse_simulated(settings, stores, stop),
         _check_credentials(settings),
     ]
@@ -123,6 +127,17 @@ async def _sweep(sweeper: Sweeper) -> None:
 
 async def _measure_lag(writer: Writer) -> None:
     metrics.LEDGER_LAG.set(await writer.lag())
+
+
+async def _measure_backup(folder: str) -> None:
+    """A backup has its manifest once it is whole; names begin with the time."""
+    if not folder:
+        return
+    found = sorted(Path(folder).glob("[!.]*/manifest.json"))
+    age_s = float("inf")
+    if found:
+        age_s = clock.wall_s() - json.loads(found[-1].read_bytes())["taken_at_ms"] / 1000
+    metrics.BACKUP_AGE.set(age_s)
 
 
 async def _refuse_simulated(settings: Settings, stores: Stores, stop: asyncio.Event) -> None:

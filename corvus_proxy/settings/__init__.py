@@ -18,9 +18,11 @@ import msgspec
 from msgspec.structs import replace
 
 from corvus_proxy.errors import ConfigurationError
+from corvus_proxy.pepper import Pepper
 from corvus_proxy.settings.retention import RetentionSettings, too_short
 from corvus_proxy.settings.secrets import Named, read_file, read_secret, with_password
 from corvus_proxy.settings.sections import (
+    BackupSettings,
     ConsoleSettings,
     DatabaseSettings,
     DemoSettings,
@@ -50,6 +52,7 @@ from corvus_proxy.settings.stating import CONTACTS, LegalSettings, TrustSettings
 __all__ = [
     "FAMILIES",
     "PLAIN_SECTIONS",
+    "BackupSettings",
     "BrandSettings",
     "BtcpaySettings",
     "ConsoleSettings",
@@ -167,6 +170,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hold: HoldSettings = HoldSettings()
     ledger: LedgerSettings = LedgerSettings()
     secrets: SecretsSettings = SecretsSettings()
+    backup: BackupSettings = BackupSettings()
     pricing: PricingSettings = PricingSettings()
     brand: BrandSettings = BrandSettings()
     shop: ShopSettings = ShopSettings()
@@ -180,18 +184,25 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     metrics: MetricsSettings = MetricsSettings()
     upstream: list[Upstream] = []
 
-    def pepper(self) -> bytes:
-        """The pepper, at least 32 bytes. Raises ConfigurationError."""
+    def pepper(self) -> Pepper:
+        """The pepper, at least 32 bytes, and those before it. Raises ConfigurationError."""
         text = os.environ.get("CORVUS_PEPPER", "").encode()
         if not text and self.secrets.pepper_file:
             text = read_file(Path(self.secrets.pepper_file), "secrets.pepper_file")
-        if len(text.strip()) < 32:
-            raise ConfigurationError(
-                "secrets.pepper_file: name a file with at least 32 random characters"
-            )
-        return text.strip()
+        previous = [
+            _long_enough(read_file(Path(name), _PREVIOUS), _PREVIOUS)
+            for name in self.secrets.previous_pepper_files
+        ]
+        return Pepper(_long_enough(text, "secrets.pepper_file"), previous)
 
 
+def _long_enough(pepper: bytes, option: str) -> bytes:
+    if len(pepper.strip()) < 32:
+        raise ConfigurationError(f"{option}: name a file with at least 32 random characters")
+    return pepper.strip()
+
+
+_PREVIOUS = "secrets.previous_pepper_files"
 FAMILIES = ("anthropic", "openai", "glm")
 PLAIN_SECTIONS = tuple(
     name for name in Settings.__struct_fields__ if name not in ("production", "upstream")

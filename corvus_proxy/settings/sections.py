@@ -210,8 +210,29 @@ class SecretsSettings(msgspec.Struct, frozen=True):
     """Secrets of the installation itself."""
 
     pepper_file: str = ""
-    """File with the pepper that customers' secrets are hashed under; or CORVUS_PEPPER. Never
-    change it: every key would be lost."""
+    """File with the pepper that customers' secrets are hashed under; or CORVUS_PEPPER. Lose it,
+    and every key is lost; docs/secrets.md says how it is changed."""
+    previous_pepper_files: list[str] = []
+    """Files with the peppers before it, the newest first: what was hashed or sealed under them
+    still holds. `corvus secrets status` tells when one of them is no longer needed."""
+
+
+class BackupSettings(msgspec.Struct, frozen=True):
+    """Backups of the books; docs/backup.md."""
+
+    dir: str = ""
+    """Folder that `corvus backup run` writes to and whose newest backup `doctor` and the worker's
+    metric look at; on another disk, better on another machine. Empty: named on each call."""
+    key_file: str = ""
+    """File with at least 32 random characters that dump and secrets are encrypted with. Keep a copy
+    where the backups are not. Empty: the dump is as readable as the database."""
+    secrets_dir: str = ""
+    """Folder for the secrets where there is no `key_file`, apart from the dumps. Empty: they are
+    in no backup."""
+    keep: int = 14
+    """Backups that are kept; older ones go once a newer one is whole. 0: all."""
+    max_age_h: float = 26.0
+    """Hours after which the newest backup is too old for `corvus doctor`."""
 
 
 class PricingSettings(msgspec.Struct, frozen=True):
