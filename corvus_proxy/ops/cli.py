@@ -82,15 +82,6 @@ def complete(shell: Literal["bash", "zsh", "fish"]) -> None:
     sys.stdout.write(app.generate_completion(prog_name="corvus", shell=shell))
 
 
-@db.command(name="migrate")
-def db_migrate(*, status: bool = False, common: Common | None = None) -> None:
-    """Applies migrations to the database of the settings."""
-    from corvus_proxy.ops import migrate
-
-    url = settings_of(common or Common()).database.url
-    sys.stdout.write(migrate.status(url) if status else migrate.migrate(url))
-
-
 def main() -> None:
     """The entry point: errors of ours are one sentence, not a traceback."""
     began = time.monotonic()

@@ -6,6 +6,7 @@ import threading
 import time
 from typing import Any
 
+import pytest
 import redis as sync_redis
 
 from corvus_proxy.money.event import partition_of
