@@ -15,7 +15,7 @@ TAKES_AWAY = (
     r"\balter\s+column\s+\w+\s+(set\s+data\s+)?type\b",
     r"\bset\s+not\s+null\b",
     r"\btruncate\s+(table\s+)?\w+\s*;",
-    r"\brevoke\b",
+    r"\brevoke\b(?!\s+execute\s+on\s+function)",
 )
 """What code of the release before would trip over."""
 CHECKED_SINCE = "0013"
