@@ -17,7 +17,8 @@ FILES_MAX = 10
 PARAMETERS_MAX = 8
 SUFFIXES = {
     "", ".c", ".cff", ".conf", ".css", ".h", ".html", ".js", ".json", ".lock", ".lua", ".md",
-    ".pxd", ".py", ".pyi", ".pyx", ".sql", ".svg", ".toml", ".png", ".txt", ".yaml", ".yml", ".typed",
+    ".pxd", ".py", ".pyi", ".pyx", ".sql", ".svg", ".toml", ".png", ".txt", ".yaml", ".yml",
+    ".typed",
 }  # fmt: skip
 BROAD_EXCEPT = {
     "dev/http.py", "gateway/front/app.py", "gateway/front/asgi.py", "gateway/streaming/ticker.py",
