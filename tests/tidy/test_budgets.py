@@ -16,7 +16,7 @@ MODULE_LINES_MAX = 500
 FILES_MAX = 10
 PARAMETERS_MAX = 8
 SUFFIXES = {
-    "", ".c", ".cff", ".css", ".h", ".html", ".js", ".json", ".lock", ".lua", ".md", ".pxd",
+    "", ".c", ".cff", ".conf", ".css", ".h", ".html", ".js", ".json", ".lock", ".lua", ".md", ".pxd",
     ".py", ".pyi", ".pyx", ".sql", ".svg", ".toml", ".png", ".txt", ".yaml", ".yml", ".typed",
 }  # fmt: skip
 BROAD_EXCEPT = {
