@@ -233,14 +233,15 @@ async def exchange(port: int, request: bytes) -> Answer:
         lines = [line.partition(": ") for line in head.split("\r\n")[1:] if line]
         headers = {name.lower(): value for name, _, value in lines}
         if headers.get("transfer-encoding") == "chunked":
-            return Answer(status, headers, await _chunks(reader), took_s)
+            return Answer(status, headers, await chunks(reader), took_s)
         body = await reader.readexactly(int(headers.get("content-length", 0)))
         return Answer(status, headers, body, took_s)
     finally:
         writer.close()
 
 
-async def _chunks(reader: asyncio.StreamReader) -> bytes:
+async def chunks(reader: asyncio.StreamReader) -> bytes:
+    """A chunked body to its end."""
     found = b""
     while size := int(await reader.readuntil(b"\r\n"), 16):
         found += (await reader.readexactly(size + 2))[:-2]

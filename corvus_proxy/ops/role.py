@@ -1,6 +1,7 @@
 """`python -m corvus_proxy.ops.role NAME`: one role alone, with no more imports than it needs."""
 
 import asyncio
+import math
 import os
 import signal
 import sys
@@ -38,7 +39,7 @@ def run_gateway(settings: Settings) -> None:
         runtime_threads=1,
         backpressure=8192,
         respawn_failed_workers=True,
-        workers_kill_timeout=gateway.drain_s + 5,
+        workers_kill_timeout=math.ceil(gateway.leave_s) + gateway.drain_s + 5,
         log_level=LogLevels.warning,
     ).serve()
 

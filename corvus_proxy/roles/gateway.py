@@ -27,6 +27,7 @@ from corvus_proxy.gateway.front.asgi import application
 from corvus_proxy.gateway.lifecycle import Resources
 from corvus_proxy.gateway.stopping import Stopping
 from corvus_proxy.gateway.streaming.ticker import Ticker
+from corvus_proxy.roles.leaving import Leaving
 from corvus_proxy.roles.parent import die_with_parent
 from corvus_proxy.roles.process import set_up_logs
 from corvus_proxy.roles.reloading import Reloader, Stamp, stamp_of
@@ -79,6 +80,7 @@ class Process:
             self._pepper,
             Sold(settings, lambda: self._prices.book, self._pool.serves),
         )
+        self.leaving = Leaving(settings.gateway.leave_s)
         self.engine: Gateway
 
     async def start(self) -> None:
@@ -96,7 +98,7 @@ class Process:
         )
         self._reporter = Reporter(self._till, self._holds, node)
         self._stopping = Stopping()
-        self._told_to_stop = False
+        self._going: asyncio.Task[None] | None = None
         self._simulated = False
         using = Resources(
             settings,
@@ -185,15 +187,16 @@ class Process:
         self._prices.take(without(prices, self._stops.models))
 
     def _on_stop(self) -> None:
-        """SIGTERM: running requests have `drain_s`; the server takes no new ones.
+        """SIGTERM: the front is left, then running requests have `drain_s`; the server takes no new
+        ones."""
+        if self._going is None:
+            self._going = asyncio.create_task(self._go())
 
-        The server has no hook for it, but treats SIGINT alike: it is told by that.
-        """
-        if self._told_to_stop:
-            return
-        self._told_to_stop = True
-        patience_s = self._settings.gateway.drain_s
-        asyncio.get_running_loop().call_later(patience_s, self._stopping.end)
+    async def _go(self) -> None:
+        """The server has no hook for it, but treats SIGINT alike: it is told by that."""
+        gateway = self._settings.gateway
+        await self.leaving.run(gateway.port)
+        asyncio.get_running_loop().call_later(gateway.drain_s, self._stopping.end)
         os.kill(os.getpid(), signal.SIGINT)
 
     async def stop(self) -> None:
@@ -217,7 +220,7 @@ class Process:
         metrics.flush()
 
     def _ready(self) -> str | None:
-        if self._told_to_stop:
+        if self.leaving.begun:
             return "the process is stopping"
         if self.engine.closed is not None:
             return self.engine.closed
@@ -295,4 +298,4 @@ def create() -> Any:
     async def engine(client: Any) -> None:
         await process.engine(client)
 
-    return application(engine, process.start, process.stop)
+    return application(engine, process.start, process.stop, lambda: process.leaving.begun)

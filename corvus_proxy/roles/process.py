@@ -11,6 +11,7 @@ from granian.constants import Interfaces
 from granian.server.embed import Server
 
 from corvus_proxy.gateway.front import framing
+from corvus_proxy.roles.leaving import Leaving
 
 
 def set_up_logs() -> None:
@@ -37,10 +38,14 @@ def stop_event() -> asyncio.Event:
     return stop
 
 
-async def serve_until(stop: asyncio.Event, app: Any, host: str, port: int) -> None:
-    """Serves an ASGI application until `stop` is set, then lets running requests finish."""
+async def serve_until(
+    stop: asyncio.Event, app: Any, host: str, port: int, *, leave_s: float = 0.0
+) -> None:
+    """Serves an ASGI application until `stop` is set, then leaves the front before it, if there is
+    one (`leave_s`), and lets running requests finish."""
+    leaving = Leaving(leave_s)
     server = Server(
-        framing.guarded(app),
+        leaving.wrapped(framing.guarded(app)) if leave_s else framing.guarded(app),
         address=host,
         port=port,
         interface=Interfaces.ASGINL,
@@ -50,6 +55,8 @@ async def serve_until(stop: asyncio.Event, app: Any, host: str, port: int) -> No
     serving = asyncio.create_task(server.serve())
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if not serving.done():
+        await leaving.run(port)
     server.stop()  # type: ignore[no-untyped-call]
     stopping.cancel()
     await serving

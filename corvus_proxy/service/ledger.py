@@ -1,6 +1,7 @@
 """The operator's questions to the ledger, and what may be asked of its recovery."""
 
 import json
+from pathlib import Path
 from typing import NamedTuple
 
 from corvus_proxy import clock
@@ -12,6 +13,7 @@ from corvus_proxy.ledger.verdict import judge
 from corvus_proxy.money.event import PARTITIONS, partition_of
 from corvus_proxy.service import proof
 from corvus_proxy.service.stores import Stores
+from corvus_proxy.till.recovery import finishing
 from corvus_proxy.till.recovery.report import read_reports
 
 
@@ -110,6 +112,12 @@ async def processes(stores: Stores) -> list[ProcessRow]:
         )
         for row in rows
     ]
+
+
+async def finish(stores: Stores, folder: Path, *, timeout_s: float) -> finishing.Finished:
+    """Settles what a node that will not come back left in its journal folder. Raises ValueError
+    where that is none, or a gateway runs on it."""
+    return await finishing.finish(stores.till, folder, stores.pepper, timeout_s=timeout_s)
 
 
 async def forget(stores: Stores, name: str, *, reason: str, actor: str = "cli") -> list[str]:

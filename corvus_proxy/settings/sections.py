@@ -45,7 +45,11 @@ class GatewaySettings(msgspec.Struct, frozen=True):
     """Free counts of tokens that one wallet may ask of one gateway process in a minute; more are
     answered with 429. They cost nothing and use up limits of the upstream account."""
     drain_s: int = 600
-    """How long running streams may go on after SIGTERM."""
+    """How long running streams may go on after SIGTERM, and `leave_s`."""
+    leave_s: float = 0.0
+    """How long a process that is told to stop goes on before that, not ready, ending each
+    connection with its answer: longer than the front keeps idle connections (2 s in
+    `config/nginx.conf`), so that no request meets one that closes. 0: there is no front."""
 
 
 class SiteSettings(msgspec.Struct, frozen=True):
@@ -58,6 +62,8 @@ class SiteSettings(msgspec.Struct, frozen=True):
     trusted_proxies: list[str] = []
     """Addresses or networks of proxies of yours before the site: from them alone
     `X-Forwarded-For` is believed, for the limit on wrong log-ins."""
+    leave_s: float = 0.0
+    """As `gateway.leave_s`, for the front before the site."""
 
 
 class ConsoleSettings(msgspec.Struct, frozen=True):

@@ -124,12 +124,13 @@ def test_container_survives_deletion(workshop: Workshop, volume: Path) -> None:
         demo_key = one.facts["demo_key"]
         one.kill()
         assert one.health().returncode == 1
+        root = workshop.mounted(one.name)
     finally:
         one.delete()
+    assert not root.exists()
     two = Container(workshop, volume)
     try:
         second_s = two.start()
-        assert two.name != one.name or not one.name
         assert standing(two.api, key)["balance_nanos"] == before["balance_nanos"]
         assert two.facts["demo_key"] == demo_key
         _books_agree(two)
@@ -186,9 +187,10 @@ def test_the_image_has_no_compiler_and_is_small(workshop: Workshop, volume: Path
         found = one.inside("sh", "-c", f"command -v {COMPILERS}; true").stdout
         assert found == ""
         assert one.inside("id", "-un").stdout.strip() == config.user == "corvus"
-        assert (
-            one.inside("find", "/opt", "/usr", "/etc", "-writable", "!", "-type", "l").stdout == ""
-        )
+        places = ("/opt", "/usr", "/etc")
+        # It ends with 1 where a folder is not even open to be looked into.
+        found = one.inside("find", *places, "-writable", "!", "-type", "l", check=False).stdout
+        assert found == ""
         assert one.inside("corvus", "--version").stdout.strip()
     finally:
         one.delete()

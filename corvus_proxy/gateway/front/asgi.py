@@ -32,6 +32,7 @@ class AsgiClient:
     __slots__ = (
         "_callbacks",
         "_closed",
+        "_leaves",
         "_receive",
         "_send",
         "_watching",
@@ -43,13 +44,17 @@ class AsgiClient:
         "query",
     )
 
-    def __init__(self, scope: Message, receive: Receive, send: Send) -> None:
+    def __init__(
+        self, scope: Message, receive: Receive, send: Send, leaves: Callable[[], bool]
+    ) -> None:
+        """`leaves`: whether the process is about to go, and connections have to end."""
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.query: bytes = scope["query_string"]
         self.headers: Headers = list(scope["headers"])
         self.head_sent = False
         self.gone = False
+        self._leaves = leaves
         self._receive = receive
         self._send = send
         self._watching: asyncio.Task[None] | None = None
@@ -86,6 +91,8 @@ class AsgiClient:
 
     async def head(self, status: int, headers: Headers) -> None:
         self.head_sent = True
+        if self._leaves():
+            headers = [*headers, (b"connection", b"close")]
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def write(self, chunk: bytes) -> None:
@@ -122,8 +129,15 @@ class AsgiClient:
             callback()
 
 
-def application(engine: Engine, start: Hook, stop: Hook) -> Any:
-    """The ASGI callable: `engine` answers requests, `start` and `stop` frame the process's life."""
+def _stays() -> bool:
+    return False
+
+
+def application(
+    engine: Engine, start: Hook, stop: Hook, leaves: Callable[[], bool] = _stays
+) -> Any:
+    """The ASGI callable: `engine` answers requests, `start` and `stop` frame the process's life,
+    `leaves` tells that connections have to end with their answers."""
 
     async def lifespan(receive: Receive, send: Send) -> None:
         await receive()
@@ -145,7 +159,7 @@ def application(engine: Engine, start: Hook, stop: Hook) -> Any:
             metrics.refused("other", "invalid_request")
             await framing.refuse(send, why)
             return
-        client = AsgiClient(scope, receive, send)
+        client = AsgiClient(scope, receive, send, leaves)
         try:
             await engine(client)
             if not client.head_sent:

@@ -1,5 +1,6 @@
 """`corvus ledger …`: Redis against the books, and the operator's part in recovery."""
 
+from pathlib import Path
 from typing import Any
 
 from cyclopts import App
@@ -166,6 +167,35 @@ def forget(name: str, *, reason: str, deed: Deed | None = None) -> None:
         common, lambda stores: service.forget(stores, name, reason=reason, actor=actor())
     )
     say(common, {"processes": found}, "forgotten: " + ", ".join(found))
+
+
+@app.command
+def finish(folder: Path, *, timeout_s: float = 60, deed: Deed | None = None) -> None:
+    """Settles what the gateway processes of a journal folder left, where none will run there again.
+
+    Ends with 0 when the books have all of it: the folder may be deleted then. With 5 when they do
+    not have it yet: ask again.
+
+    Parameters
+    ----------
+    folder: `ledger.journal_dir` of the node that left.
+    timeout_s: Patience with Redis and the books.
+    """
+    from corvus_proxy.service import ledger as service
+
+    common = deed or Deed()
+    if common.dry_run:
+        would(common, f"settle what is left in {folder}", folder=str(folder))
+        return
+    done = on_stores(common, lambda stores: service.finish(stores, folder, timeout_s=timeout_s))
+    text = f"{folder}: {done.processes} processes had left {done.charges} charges; " + (
+        f"the books do not have all of {done.waiting} yet, ask again"
+        if done.waiting
+        else "all of it is in the books, and the folder may be deleted"
+    )
+    say(common, {"ok": not done.waiting, **done._asdict()}, text)
+    if done.waiting:
+        raise SystemExit(5)
 
 
 @app.command

@@ -161,8 +161,8 @@ class Stack:
         # A real port is bound by Granian's master: it drains as long as the settings allow.
         for name, stop_s in (
             ("worker", 15.0),
-            ("gateway", self.settings.gateway.drain_s + 10.0),
-            ("site", 15.0),
+            ("gateway", self.settings.gateway.leave_s + self.settings.gateway.drain_s + 10.0),
+            ("site", self.settings.site.leave_s + 15.0),
             ("console", 15.0),
         ):
             self.children.append(
