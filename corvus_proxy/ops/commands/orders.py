@@ -78,10 +78,10 @@ def show(order_id: str, *, common: Common | None = None) -> None:
 def check(order_id: str, *, common: Common | None = None) -> None:
     """Asks the payment service now, and credits what has come."""
     from corvus_proxy.money.amount import format_usd
-    from corvus_proxy.service import orders as service
+    from corvus_proxy.service.operating import parcels
 
     common = common or Common()
-    done = on_desk(common, lambda desk: service.check(desk, order_id))
+    done = on_desk(common, lambda desk: parcels.check(desk, order_id, actor=actor()))
     words = "" if done.answered else "; the payment service does not answer"
     text = f"{order_id}  {done.status}  {format_usd(done.credited_nanos)} USD credited now{words}"
     say(common, {"order_id": order_id, **done._asdict()}, text)
@@ -90,10 +90,10 @@ def check(order_id: str, *, common: Common | None = None) -> None:
 @app.command
 def doctor(order_id: str, *, common: Common | None = None) -> None:
     """Says which link from the payment to the key is broken; exit code 3 where one is."""
-    from corvus_proxy.service import orders as service
+    from corvus_proxy.service.operating import parcels
 
     common = common or Common()
-    found = on_desk(common, lambda desk: service.doctor(desk, order_id))
+    found = on_desk(common, lambda desk: parcels.doctor(desk, order_id, actor=actor()))
     lines = [
         f"{'ok    ' if one.holds else 'BROKEN'}  {one.link}: {one.sentence}"
         for one in found.findings
