@@ -50,7 +50,7 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._environment.filters |= {"usd": format_usd, "moment": moment}
+        self._environment.filters |= {"usd": format_usd, "moment": moment, "told": told}
         self._environment.globals |= {
             "brand": settings.brand,
             "demo": settings.demo.enabled,
@@ -93,3 +93,14 @@ def sheet(headers: Mapping[str, str] = HEADERS) -> Response:
 def moment(instant: datetime | None) -> str:
     """An instant in UTC, to the second."""
     return "–" if instant is None else instant.strftime("%Y-%m-%d %H:%M:%S")
+
+
+def told(details: Mapping[str, object]) -> str:
+    """The details of a step or a deed on a line: amounts in USD, nothing of what is empty."""
+    said = []
+    for name, value in details.items():
+        if name.endswith("nanos") and isinstance(value, int):
+            said.append(f"{name.removesuffix('nanos').strip('_')} {format_usd(value)} USD".strip())
+        elif value not in ("", None):
+            said.append(f"{name.replace('_', ' ')} {value}")
+    return ", ".join(said)

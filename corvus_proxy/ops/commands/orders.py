@@ -147,7 +147,7 @@ def settle(*order_ids: str, reason: str, limit: int = 1000, deed: Deed | None = 
     limit: How many at most.
     """
     from corvus_proxy.money.amount import format_usd
-    from corvus_proxy.ops.commands.desk.progress import steps
+    from corvus_proxy.ops.commands.desk.progress import watched
     from corvus_proxy.service.operating import parcels
 
     deed = deed or Deed()
@@ -160,12 +160,12 @@ def settle(*order_ids: str, reason: str, limit: int = 1000, deed: Deed | None = 
             would(deed, f"ask about {len(chosen)} orders", orders=chosen)
             return []
         rows = []
-        with steps("orders", len(chosen)) as step:
+        with watched("orders") as tell:
             async for order_id, done in parcels.settle_all(
                 desk, chosen, reason=reason, actor=actor()
             ):
                 rows.append({"order_id": order_id, **done._asdict()})
-                step()
+                tell(len(rows), len(chosen))
         return rows
 
     rows = on_desk(deed, run)
