@@ -43,10 +43,12 @@ class ProcessRow(NamedTuple):
     retired: bool
 
 
-async def verify(stores: Stores) -> comparing.VerifyReport:
+async def verify(
+    stores: Stores, *, told: comparing.Told = comparing.untold
+) -> comparing.VerifyReport:
     """Compares Redis and the books; the result is kept for the proof page. Raises TillUnavailable,
     BooksUnavailable."""
-    return await proof.check(stores)
+    return await proof.check(stores, told=told)
 
 
 async def explain(stores: Stores, key_id: str, *, limit: int = 20) -> telling.Explanation:

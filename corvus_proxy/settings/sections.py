@@ -67,7 +67,7 @@ class SiteSettings(msgspec.Struct, frozen=True):
 
 
 class ConsoleSettings(msgspec.Struct, frozen=True):
-    """The operator's port: metrics. Keep it on loopback or a private address."""
+    """The operator's port: the desk and metrics. Keep it on loopback or a private address."""
 
     host: str = "127.0.0.1"
     """Address to listen on."""

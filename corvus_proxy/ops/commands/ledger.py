@@ -7,6 +7,7 @@ from cyclopts import App
 
 from corvus_proxy.money.amount import format_usd
 from corvus_proxy.ops.commands.common import Common, Deed, actor, on_stores, say, would
+from corvus_proxy.ops.commands.desk.progress import watched
 
 app = App(name="ledger", help="Redis against the books.")
 
@@ -17,7 +18,8 @@ def verify(*, common: Common | None = None) -> None:
     from corvus_proxy.service import ledger as service
 
     common = common or Common()
-    report = on_stores(common, service.verify)
+    with watched("wallets") as told:
+        report = on_stores(common, lambda stores: service.verify(stores, told=told))
     lines = [
         f"{'ok' if report.ok else 'DRIFT'}: {report.wallets} wallets, {report.events} events,"
         f" drift {report.drift_nanos} nanos, {report.undrained} not yet in the books",

@@ -78,10 +78,10 @@ def show(order_id: str, *, common: Common | None = None) -> None:
 def check(order_id: str, *, common: Common | None = None) -> None:
     """Asks the payment service now, and credits what has come."""
     from corvus_proxy.money.amount import format_usd
-    from corvus_proxy.service import orders as service
+    from corvus_proxy.service.operating import parcels
 
     common = common or Common()
-    done = on_desk(common, lambda desk: service.check(desk, order_id))
+    done = on_desk(common, lambda desk: parcels.check(desk, order_id, actor=actor()))
     words = "" if done.answered else "; the payment service does not answer"
     text = f"{order_id}  {done.status}  {format_usd(done.credited_nanos)} USD credited now{words}"
     say(common, {"order_id": order_id, **done._asdict()}, text)
@@ -90,10 +90,10 @@ def check(order_id: str, *, common: Common | None = None) -> None:
 @app.command
 def doctor(order_id: str, *, common: Common | None = None) -> None:
     """Says which link from the payment to the key is broken; exit code 3 where one is."""
-    from corvus_proxy.service import orders as service
+    from corvus_proxy.service.operating import parcels
 
     common = common or Common()
-    found = on_desk(common, lambda desk: service.doctor(desk, order_id))
+    found = on_desk(common, lambda desk: parcels.doctor(desk, order_id, actor=actor()))
     lines = [
         f"{'ok    ' if one.holds else 'BROKEN'}  {one.link}: {one.sentence}"
         for one in found.findings
@@ -147,7 +147,7 @@ def settle(*order_ids: str, reason: str, limit: int = 1000, deed: Deed | None = 
     limit: How many at most.
     """
     from corvus_proxy.money.amount import format_usd
-    from corvus_proxy.ops.commands.desk.progress import steps
+    from corvus_proxy.ops.commands.desk.progress import watched
     from corvus_proxy.service.operating import parcels
 
     deed = deed or Deed()
@@ -160,12 +160,12 @@ def settle(*order_ids: str, reason: str, limit: int = 1000, deed: Deed | None = 
             would(deed, f"ask about {len(chosen)} orders", orders=chosen)
             return []
         rows = []
-        with steps("orders", len(chosen)) as step:
+        with watched("orders") as tell:
             async for order_id, done in parcels.settle_all(
                 desk, chosen, reason=reason, actor=actor()
             ):
                 rows.append({"order_id": order_id, **done._asdict()})
-                step()
+                tell(len(rows), len(chosen))
         return rows
 
     rows = on_desk(deed, run)

@@ -10,7 +10,8 @@ from corvus_proxy.books.shop.orders import OrderRow
 from corvus_proxy.sealing import new_token, token_digest, unseal
 from corvus_proxy.service.operating.deeds import record
 from corvus_proxy.service.operating.stopping import why
-from corvus_proxy.service.orders import Desk, Problem
+from corvus_proxy.service.orders import Desk, Diagnosis, Problem
+from corvus_proxy.service.orders import doctor as diagnose
 from corvus_proxy.shop import delivering
 from corvus_proxy.shop.delivering import SECRET
 from corvus_proxy.shop.settle import Settled, settle
@@ -110,3 +111,22 @@ async def settle_all(
         )
     for order_id in order_ids:
         yield order_id, await settle(desk.means, order_id, via="operator")
+
+
+async def doctor(desk: Desk, order_id: str, *, actor: str) -> Diagnosis:
+    """`orders.doctor`, which also credits what has come: with its row in the audit. Raises
+    LookupError, BooksUnavailable."""
+    found = await diagnose(desk, order_id)
+    async with desk.stores.books.transaction() as connection:
+        await record(connection, actor, "orders.doctor", order_id, broken=found.broken)
+    return found
+
+
+async def check(desk: Desk, order_id: str, *, actor: str) -> Settled:
+    """Asks the payment service now and credits what has come, with a row in the audit where it has.
+    Raises LookupError, BooksUnavailable."""
+    done = await settle(desk.means, order_id, via="operator")
+    if done.credited_nanos:
+        async with desk.stores.books.transaction() as connection:
+            await record(connection, actor, "orders.check", order_id, nanos=done.credited_nanos)
+    return done

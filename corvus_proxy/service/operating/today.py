@@ -50,6 +50,8 @@ class Today(NamedTuple):
     """One UTC day as it stands. Amounts in nanos."""
 
     at: datetime
+    counted: datetime | None
+    """Until when what was booked is in the day's totals; None: nothing is counted yet."""
     today: DayTotal
     yesterday: DayTotal
     cost_nanos: int
@@ -81,6 +83,7 @@ async def read(stores: Stores, settings: Settings) -> Today:
     rows = await pools.listing(stores, settings)
     async with stores.books.connection() as connection:
         totals = {one.day: one for one in await days.read(connection, day - timedelta(days=1))}
+        counted = await days.counted(connection)
         owed = await figures.owed(connection)
         uncredited = await figures.uncredited(connection)
         queues = await figures.queues(connection)
@@ -91,6 +94,7 @@ async def read(stores: Stores, settings: Settings) -> Today:
     yesterday = day - timedelta(days=1)
     return Today(
         now,
+        counted,
         totals.get(day) or DayTotal(day, *none),
         totals.get(yesterday) or DayTotal(yesterday, *none),
         sum(costs.values()),

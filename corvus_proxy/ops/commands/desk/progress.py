@@ -4,13 +4,16 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+Told = Callable[[int, int], None]
+"""Takes how much is done, and of how much."""
+
 
 @contextmanager
-def steps(what: str, total: int) -> Iterator[Callable[[], None]]:
-    """A bar of so many steps while the block runs; the block calls what it is given after each.
-    Where stderr is no terminal nothing is written."""
-    if not sys.stderr.isatty() or not total:
-        yield lambda: None
+def watched(what: str) -> Iterator[Told]:
+    """A bar while the block runs, which tells it how far it is. Where stderr is no terminal nothing
+    is written."""
+    if not sys.stderr.isatty():
+        yield _unseen
         return
     from rich.console import Console
     from rich.progress import (
@@ -23,5 +26,9 @@ def steps(what: str, total: int) -> Iterator[Callable[[], None]]:
 
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda: bar.advance(task)
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _unseen(done: int, total: int) -> None:
+    """Nobody watches."""

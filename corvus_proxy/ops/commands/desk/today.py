@@ -22,7 +22,7 @@ def _lines(found: Any) -> list[str]:
     day, before = found.today, found.yesterday
     margin = _margin(day.charged_nanos, found.cost_nanos)
     lines = [
-        f"{found.at:%Y-%m-%d %H:%M} UTC",
+        f"{found.at:%Y-%m-%d %H:%M} UTC, counted until {_clock(found.counted)}",
         "",
         f"in            {_usd(day.bought_nanos)}  yesterday {_usd(before.bought_nanos)}",
         f"charges       {_usd(day.charged_nanos)}  yesterday {_usd(before.charged_nanos)}"
@@ -51,6 +51,10 @@ def _lines(found: Any) -> list[str]:
     if not found.problems:
         return [*lines, "Nothing waits for you."]
     return [*lines, *(f"! {problem}" for problem in found.problems)]
+
+
+def _clock(counted: Any) -> str:
+    return "no time yet" if counted is None else f"{counted:%H:%M:%S}"
 
 
 def _usd(nanos: int) -> str:
