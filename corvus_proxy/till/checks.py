@@ -31,3 +31,15 @@ async def check_server(till: Till, *, durability_confirmed: bool) -> None:
                 f"Redis has {option} = {found}; it must be {wanted}, or acknowledged charges can be"
                 f" lost. Set it in redis.conf (or `CONFIG SET {option} {wanted}`)."
             )
+
+
+async def server_ms(till: Till) -> int:
+    """The server's clock, in milliseconds since 1970. Raises TillUnavailable."""
+    seconds, micros = await till.wait(till._redis.time())
+    return int(seconds) * 1000 + int(micros) // 1000
+
+
+async def replicas(till: Till) -> int:
+    """How many replicas are connected. Raises TillUnavailable."""
+    info = await till.wait(till._redis.info("replication"))
+    return int(info.get("connected_slaves", 0))

@@ -4,19 +4,19 @@ import asyncio
 import json
 import os
 import platform
-import shutil
 import sys
 import time
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
-from typing import NamedTuple
 
 from corvus_proxy import __version__, clock
 from corvus_proxy.books.db import BooksUnavailable
 from corvus_proxy.catalogue import lint
 from corvus_proxy.errors import ConfigurationError
 from corvus_proxy.ops import pricelist
+from corvus_proxy.ops.doctor import files, gaps, servers
+from corvus_proxy.ops.doctor.finding import Finding
 from corvus_proxy.service import demo, guard
 from corvus_proxy.service.status import Folder, State, is_stale
 from corvus_proxy.service.stores import Stores, open_stores
@@ -27,6 +27,7 @@ from corvus_proxy.till.client import TillUnavailable
 from corvus_proxy.till.journal import file_system
 from corvus_proxy.upstream.check import check_credentials
 
+JOURNAL = "ledger.journal_dir: "
 SUSPICIOUS_SYNC_S = 0.00002
 REDIS_ADVICE: dict[str, tuple[Callable[[str], bool], str]] = {
     "no-appendfsync-on-rewrite": (
@@ -41,17 +42,12 @@ REDIS_ADVICE: dict[str, tuple[Callable[[str], bool], str]] = {
 """Settings that lose nothing by themselves: a warning, and an error in production."""
 
 
-class Finding(NamedTuple):
-    """One check. `level`: ok, warning or error."""
-
-    check: str
-    level: str
-    text: str
-
-
-def run(settings: Settings, *, production: bool, as_json: bool) -> int:
-    """Prints all findings; 0 when nothing is an error, else 1."""
-    found = asyncio.run(_all(settings, production=production or settings.production))
+def run(settings: Settings, *, production: bool, as_json: bool, config: Path | None = None) -> int:
+    """Prints all findings; 0 when nothing is an error, else 1. `config`: the file that the
+    settings were read from."""
+    found = asyncio.run(
+        examine(settings, production=production or settings.production, config=config)
+    )
     if as_json:
         sys.stdout.write(
             json.dumps(
@@ -68,30 +64,47 @@ def run(settings: Settings, *, production: bool, as_json: bool) -> int:
     return 1 if any(one.level == "error" for one in found) else 0
 
 
-async def _all(settings: Settings, *, production: bool) -> list[Finding]:
+async def examine(
+    settings: Settings, *, production: bool, config: Path | None = None
+) -> list[Finding]:
+    """Every finding; what only customers would mind is asked for with `production`."""
     versions = f"corvus {__version__}, Python {platform.python_version()}"
     found = [Finding("version", "ok", versions)]
     try:
         stores = open_stores(settings)
     except ConfigurationError as error:
-        return [*found, Finding("pepper", "error", str(error))]
-    try:
-        found += await _till(settings, stores)
-        found += await _redis_advice(stores, production=production)
-        found += await _books(settings, stores)
-    finally:
-        await stores.close()
+        found.append(Finding("pepper", "error", str(error)))
+    else:
+        try:
+            found += await _till(settings, stores)
+            found += await _redis_advice(stores, production=production)
+            found += await _books(settings, stores, production=production)
+        finally:
+            await stores.close()
     found += _journal(settings, production=production)
     found += _prices(settings, clock.utc_now().date())
-    found += [
-        Finding("credential", "ok" if one.ok else "error", f"{one.family} {one.name}: {one.detail}")
-        for one in await check_credentials(settings.upstream)
-    ]
-    if not settings.upstream:
-        found.append(Finding("upstream", "error", "no upstream is configured"))
-    found += _brand(settings, production=production)
+    found += await _credentials(settings)
+    if production:
+        found += gaps.findings(settings)
+        found += files.secrets(settings, config)
+        found += files.disks(settings)
     found += _stated(settings, production=production)
-    return found + _status(settings, production=production)
+    found += _status(settings, production=production)
+    return list(dict.fromkeys(found))  # two checks that read one file say the same of it
+
+
+async def _credentials(settings: Settings) -> list[Finding]:
+    """What each provider says to the operator's key."""
+    if not settings.upstream:
+        text = "upstream: none is configured; add an [[upstream]] with a credential"
+        return [Finding("upstream", "error", text)]
+    found = []
+    for one in await check_credentials(settings.upstream):
+        text = f"{one.family} {one.name}: {one.detail}"
+        if not one.ok:
+            text += "; give it a key that its provider accepts, or take it out"
+        found.append(Finding("credential", "ok" if one.ok else "error", text))
+    return found
 
 
 async def _till(settings: Settings, stores: Stores) -> list[Finding]:
@@ -131,33 +144,46 @@ async def _redis_advice(stores: Stores, *, production: bool) -> list[Finding]:
             if value is not None and not good(value):
                 found.append(Finding("redis", bad, f"{option} = {value}: {advice}"))
         folder = await stores.till.config("dir")
+        if production:
+            found += await servers.replication(stores)
     except TillUnavailable:
         return []  # said already
     # A path of another machine says nothing here.
     if folder and Path(folder).is_dir() and file_system(Path(folder)) == "tmpfs":
         found.append(Finding("redis", bad, f"{folder} is on tmpfs and dies with the machine"))
+    if production and folder and Path(folder).is_dir() and files.is_full(Path(folder)):
+        found.append(Finding("redis", bad, f"less than a fifth of the disk of {folder} is free"))
     return found
 
 
-async def _books(settings: Settings, stores: Stores) -> list[Finding]:
+async def _books(settings: Settings, stores: Stores, *, production: bool) -> list[Finding]:
+    bad = "error" if production else "warning"
     try:
         async with stores.books.connection() as connection:
             version = await connection.fetchval("show server_version")
-            synchronous = await connection.fetchval("show synchronous_commit")
-        guard.refuse_simulated(settings, marked=await demo.marked(stores))
-    except (BooksUnavailable, TillUnavailable) as error:
-        return [Finding("postgres", "error", str(error))]
+            found = await servers.durability(connection, bad=bad)
+            found += await servers.clocks(stores, connection, bad=bad)
+            schema = await servers.migrations(connection)
+        if schema[-1].level != "error":
+            guard.refuse_simulated(settings, marked=await demo.marked(stores))
+            schema += await servers.simulated_money(stores) if production else []
+    except BooksUnavailable as error:
+        return [
+            Finding("postgres", "error", f"database.url: {error}; start it, or correct the URL")
+        ]
+    except TillUnavailable:
+        return []  # said already
     except ConfigurationError as error:
         return [Finding("money", "error", str(error))]
-    level = "ok" if synchronous == "on" else "warning"
-    return [Finding("postgres", level, f"{version}, synchronous_commit {synchronous}")]
+    return [Finding("postgres", "ok", version), *found, *schema]
 
 
 def _journal(settings: Settings, *, production: bool) -> list[Finding]:
     folder = Path(settings.ledger.journal_dir or ".")
     bad = "error" if production else "warning"
     if not settings.ledger.journal_dir:
-        return [Finding("journal", "error", "ledger.journal_dir is not set")]
+        text = "ledger.journal_dir is not set; name a folder on a disk that outlives the process"
+        return [Finding("journal", "error", text)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f"doctor-{os.getpid()}"
@@ -169,15 +195,24 @@ def _journal(settings: Settings, *, production: bool) -> list[Finding]:
             took_s = time.perf_counter() - began
         probe.unlink()
     except OSError as error:
-        return [Finding("journal", "error", f"{folder}: {error.strerror}")]
-    usage = shutil.disk_usage(folder)
+        text = f"ledger.journal_dir: {folder}: {error.strerror}; gateways must be able to write it"
+        return [Finding("journal", "error", text)]
     found = [Finding("journal", "ok", f"{folder}: fdatasync took {took_s * 1000:.2f} ms")]
     if took_s < SUSPICIOUS_SYNC_S:
-        found.append(Finding("journal", bad, "fdatasync is too quick to have reached a disk"))
-    if usage.free < usage.total // 5:
-        found.append(Finding("journal", bad, "less than a fifth of its disk is free"))
+        found.append(
+            Finding(
+                "journal",
+                bad,
+                JOURNAL + "fdatasync is too quick to have reached a disk; name another",
+            )
+        )
+    if files.is_full(folder):
+        found.append(
+            Finding("journal", bad, JOURNAL + "less than a fifth of its disk is free; make room")
+        )
     if file_system(folder) == "tmpfs":
-        found.append(Finding("journal", bad, f"{folder} is on tmpfs and dies with the machine"))
+        text = f"{folder} is on tmpfs and dies with the machine; name a folder on a disk"
+        found.append(Finding("journal", bad, JOURNAL + text))
     return found
 
 
@@ -197,7 +232,10 @@ def _status(settings: Settings, *, production: bool) -> list[Finding]:
     """What the worker measures: whether it does, and what is not in order."""
     if not settings.status.dir:
         level = "error" if production else "warning"
-        text = "status.dir is not set: the site's status page has nothing to show"
+        text = (
+            "status.dir is not set: the site's status page has nothing to show; name a folder that"
+            " the worker writes and the site reads"
+        )
         return [Finding("status", level, text)]
     document = Folder(settings.status.dir).document()
     if document is None or is_stale(document, clock.wall_ms()):
@@ -213,20 +251,6 @@ def _status(settings: Settings, *, production: bool) -> list[Finding]:
         Finding("status", "warning", f"{one.title} is {one.state.value}: {one.detail}")
         for one in bad
     ]
-
-
-def _brand(settings: Settings, *, production: bool) -> list[Finding]:
-    if not production:
-        return []
-    found = []
-    if settings.demo.enabled:
-        found.append(Finding("demo", "error", "[demo] is on"))
-    found += [
-        Finding("brand", "error", f"brand.{name} is not set")
-        for name in ("support", "independence", "refunds")
-        if not getattr(settings.brand, name)
-    ]
-    return found
 
 
 def _stated(settings: Settings, *, production: bool) -> list[Finding]:
