@@ -74,6 +74,7 @@ async def main(settings: Settings) -> None:
         _every("days", DAYS_S, lambda: proof.count_days(stores)),
         _every("check", CHECK_S, lambda: proof.check_daily(stores)),
         _every("retention", RETENTION_S, lambda: retention.tick(stores.books, settings.retention)),
+        _every("trim", RETENTION_S, lambda: retention.trim(stores, settings.retention)),
         _refuse_simulated(settings, stores, stop),
         _check_credentials(settings),
     ]
