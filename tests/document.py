@@ -14,9 +14,14 @@ class Block(NamedTuple):
     text: str
 
 
+def document(name: str) -> str:
+    """The text of one of `docs/`."""
+    return (DOCS / name).read_text()
+
+
 def blocks(name: str) -> list[Block]:
     """All of a document, in their order."""
-    found = re.finditer(r"^```([^\n]+)\n(.*?)^```$", (DOCS / name).read_text(), re.M | re.S)
+    found = re.finditer(r"^```([^\n]+)\n(.*?)^```$", document(name), re.M | re.S)
     return [Block(one[1].strip(), one[2]) for one in found]
 
 

@@ -5,6 +5,7 @@ mail are simulated over their real protocols. All else is as the document has it
 unit's own command, production on, nginx before them with TLS.
 """
 
+import asyncio
 import json
 import os
 import re
@@ -17,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 
@@ -188,6 +190,25 @@ class Machine:
         }
         self.start("nginx", "nginx", *(str(word) for pair in words.items() for word in pair))
 
+    def database(self, statement: str) -> str:
+        """One statement as the database's owner; its first value."""
+
+        async def ask() -> object:
+            connection = await asyncpg.connect(self.database_url)
+            try:
+                return await connection.fetchval(statement)
+            finally:
+                await connection.close()
+
+        return str(asyncio.run(ask()))
+
+    def plant_old_log_in(self) -> None:
+        """Something that the worker finds to delete."""
+        self.database(
+            "insert into session (session_id, wallet, key_id, kind, seen_at)"
+            " values ('old', 'w', 'k', 'key', now() - interval '99 days')"
+        )
+
     def start_roles(self) -> None:
         """By the unit's own command, each as a process."""
         unit = self.here(joined(NAME, "ini"))
@@ -256,6 +277,7 @@ def test_from_nothing_to_a_first_sale_and_its_refund(machine: Machine) -> None:
     machine.start_redis()
     machine.start_neighbours()
     machine.pasted(next(run).text)  # migrations
+    machine.plant_old_log_in()
     assert "margin" in machine.pasted(next(run).text)
     machine.start_front()
     machine.start_roles()
@@ -277,6 +299,7 @@ def test_from_nothing_to_a_first_sale_and_its_refund(machine: Machine) -> None:
     mails = machine.mails()
     assert {tuple(one["recipients"]) for one in mails} == {("you@rook.example",)}
     assert all("Rook" in dict(one["headers"])["From"] for one in mails)
+    check_retention(machine)
     told = machine.told()
     assert "Traceback" not in told, told
 
@@ -298,3 +321,15 @@ def check_doctor(machine: Machine, text: str) -> None:
     assert {one.partition(": ")[0] for one in errors} == set(DOMAIN), errors
     for one in errors:
         assert DOMAIN[one.partition(": ")[0]] in one
+
+
+def check_retention(machine: Machine) -> None:
+    """The worker has deleted what was old, and counts and logs it."""
+    deadline_s = time.monotonic() + 30
+    while machine.database("select count(*) from session where session_id = 'old'") != "0":
+        assert time.monotonic() < deadline_s, machine.told()
+        time.sleep(0.5)
+    metrics = httpx.get(f"http://127.0.0.1:{machine.console}/metrics", trust_env=False).text
+    assert 'corvus_forgotten_rows_total{kind="session"} 1.0' in metrics
+    log = (machine.folder.parent / "worker.log").read_text()
+    assert re.search(r'"kind": "session".*"event": "forgotten"', log)

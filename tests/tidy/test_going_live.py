@@ -7,7 +7,7 @@ from pathlib import Path
 from corvus_proxy.catalogue import book
 from corvus_proxy.ops.doctor import files, gaps
 from corvus_proxy.settings import load
-from tests.document import blocks, joined
+from tests.document import blocks, document, joined
 
 NAME = "going-live.md"
 PLACE = "/srv/corvus"
@@ -30,6 +30,12 @@ def test_its_configuration_loads_and_leaves_no_gap(tmp_path: Path) -> None:
     assert {path.name for _, path in files.secret_files(settings)} == {
         "pepper", "anthropic", "stripe", "stripe-webhook", "mail"}  # fmt: skip
     assert settings.legal.text("terms")
+
+
+def test_its_table_is_the_doctors() -> None:
+    """Each gap of the settings, in the doctor's own words."""
+    told = re.findall(r"^\| `([\w.]+)` \| (error|warning) \| (.+) \|$", document(NAME), re.M)
+    assert told == [(gap.option, gap.level, gap.do) for gap in gaps.GAPS]
 
 
 def test_each_block_is_of_a_kind_that_is_run() -> None:

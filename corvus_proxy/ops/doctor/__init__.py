@@ -166,7 +166,10 @@ async def _books(settings: Settings, stores: Stores, *, production: bool) -> lis
             schema = await servers.migrations(connection)
         if schema[-1].level != "error":
             guard.refuse_simulated(settings, marked=await demo.marked(stores))
-            schema += await servers.simulated_money(stores) if production else []
+            if production:
+                schema += await servers.simulated_money(stores)
+                async with stores.books.connection() as connection:
+                    schema += await servers.forgetting(connection, settings.retention)
     except BooksUnavailable as error:
         return [
             Finding("postgres", "error", f"database.url: {error}; start it, or correct the URL")

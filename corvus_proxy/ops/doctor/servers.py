@@ -1,19 +1,22 @@
 """Redis and Postgres beyond what they must be: replicas, clocks, migrations, simulated money."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
 
 from corvus_proxy import clock
+from corvus_proxy.books import retention
 from corvus_proxy.ops import migrate
 from corvus_proxy.ops.doctor.finding import Finding
 from corvus_proxy.service import demo
 from corvus_proxy.service.stores import Stores
+from corvus_proxy.settings.retention import KINDS, RetentionSettings
 from corvus_proxy.till.checks import replicas, server_ms
 
 SKEW_MS = 1000
 """Clocks may differ by so much: leases and days of caps follow Redis's, books Postgres's."""
+LATE = timedelta(days=1)
 DURABLE = {
     "synchronous_commit": "a commit that was told may be lost with the machine",
     "fsync": "the database may be lost with the machine",
@@ -86,6 +89,26 @@ async def migrations(connection: Any) -> list[Finding]:
         text = f"migrations {', '.join(missing)} are not applied; run `corvus db migrate`"
         return [Finding("schema", "error", text)]
     return [Finding("schema", "ok", f"{len(here)} migrations are applied")]
+
+
+async def forgetting(connection: Any, settings: RetentionSettings) -> list[Finding]:
+    """Whether what is older than it is kept is deleted: a worker's deed, which takes time."""
+    done = await retention.read(connection)
+    late = []
+    for kind in KINDS:
+        cut = kind.cut(settings, clock.utc_now())
+        if cut is None:
+            continue
+        found = done.get(kind.name)
+        if found is None or found.cut < cut - LATE:
+            late.append(kind.name)
+    if not late:
+        return [Finding("retention", "ok", "what is older than it is kept is deleted")]
+    text = (
+        f"retention: {', '.join(late)}: older detail than the settings keep is still there; let a"
+        " worker run, and see `forgotten` and `job_failed` in its log"
+    )
+    return [Finding("retention", "warning", text)]
 
 
 async def simulated_money(stores: Stores) -> list[Finding]:

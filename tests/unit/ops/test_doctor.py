@@ -15,7 +15,7 @@ from corvus_proxy import clock
 from corvus_proxy.books.db import Books
 from corvus_proxy.ops import doctor, embedded, migrate
 from corvus_proxy.ops.doctor import Finding, files, gaps, servers
-from corvus_proxy.service import demo
+from corvus_proxy.service import demo, retention
 from corvus_proxy.service.stores import Stores
 from corvus_proxy.settings import (
     BrandSettings,
@@ -34,6 +34,7 @@ from corvus_proxy.settings import (
     TrustSettings,
     Upstream,
 )
+from corvus_proxy.settings.retention import KINDS
 from corvus_proxy.till.client import Till
 from corvus_proxy.till.journal import file_system
 
@@ -286,13 +287,19 @@ async def errors(settings: Settings, *, production: bool = True) -> set[str]:
     return {one.text for one in found if one.level == "error" and one.check != "status"}
 
 
-async def test_a_whole_installation_without_a_gap(asked: Settings) -> None:
-    """Also of the servers; that there is no replica is a warning."""
+async def test_a_whole_installation_without_a_gap(asked: Settings, stores: Stores) -> None:
+    """Also of the servers; that there is no replica is a warning, and so is that no worker
+    deletes what is old, until one has."""
+    found = await doctor.examine(asked, production=True)
+    [late] = [one for one in found if one.check == "retention"]
+    assert (late.level, "let a worker run" in late.text) == ("warning", True)
+    assert all(kind.name in late.text for kind in KINDS)
+    await retention.tick(stores.books, asked.retention)
     found = await doctor.examine(asked, production=True)
     told = {one.text for one in bad(found) if one.check not in ("status", "journal")}
     assert {one.partition(",")[0].partition(":")[0] for one in told} == {
         "has no replica", "shown as not stated"}  # fmt: skip
-    assert {"clock", "schema", "postgres", "redis"} <= {one.check for one in found}
+    assert {"clock", "schema", "postgres", "redis", "retention"} <= {one.check for one in found}
 
 
 REDIS = {
