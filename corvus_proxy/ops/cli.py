@@ -42,9 +42,18 @@ app.command(today.today)
 def doctor(*, production: bool = False, common: Common | None = None) -> None:
     """Checks this installation and says what to do."""
     from corvus_proxy.ops import doctor as checks
+    from corvus_proxy.ops.state import State
+    from corvus_proxy.settings import config_path
 
     common = common or Common()
-    raise SystemExit(checks.run(settings_of(common), production=production, as_json=common.json))
+    raise SystemExit(
+        checks.run(
+            settings_of(common),
+            production=production,
+            as_json=common.json,
+            config=common.config or config_path() or State(common.state).config,
+        )
+    )
 
 
 @dev.command

@@ -83,6 +83,7 @@ async def main(settings: Settings) -> None:
         _every("gauges", MEASURE_S, lambda: gauges.tick(stores)),
         _every("retention", RETENTION_S, lambda: retention.tick(stores.books, settings.retention)),
         _every("backup", BACKUP_S, lambda: _measure_backup(settings.backup.dir)),
+        _every("trim", RETENTION_S, lambda: retention.trim(stores, settings.retention)),
         _refuse_simulated(settings, stores, stop),
         _check_credentials(settings),
     ]

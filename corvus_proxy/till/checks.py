@@ -1,8 +1,11 @@
-"""What a Redis must be to hold money; anything else is refused at start."""
+"""What a Redis must be to hold money (anything else is refused at start), and what it says of
+itself."""
 
 import structlog
 
 from corvus_proxy.errors import ConfigurationError
+from corvus_proxy.money.event import Mark
+from corvus_proxy.till import scripts
 from corvus_proxy.till.client import Till
 
 REQUIRED = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"}
@@ -31,3 +34,21 @@ async def check_server(till: Till, *, durability_confirmed: bool) -> None:
                 f"Redis has {option} = {found}; it must be {wanted}, or acknowledged charges can be"
                 f" lost. Set it in redis.conf (or `CONFIG SET {option} {wanted}`)."
             )
+
+
+async def server_ms(till: Till) -> int:
+    """The server's clock, in milliseconds since 1970. Raises TillUnavailable."""
+    seconds, micros = await till.wait(till._redis.time())
+    return int(seconds) * 1000 + int(micros) // 1000
+
+
+async def replicas(till: Till) -> int:
+    """How many replicas are connected. Raises TillUnavailable."""
+    info = await till.wait(till._redis.info("replication"))
+    return int(info.get("connected_slaves", 0))
+
+
+async def oldest_event(till: Till, partition: int) -> Mark | None:
+    """The beginning of a partition's stream. Raises TillUnavailable."""
+    rows = await till.wait(till._redis.xrange(scripts.key(partition, "l"), count=1))
+    return Mark(*map(int, rows[0][0].split(b"-"))) if rows else None

@@ -7,6 +7,8 @@ Rule 2: how far each kind has come stands in the books, so whoever goes on begin
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from corvus_proxy.money.event import Mark
+
 LOCK = "select pg_try_advisory_xact_lock($1, 0)"
 FORGET = "select gone, upto from forget($1, $2, $3, $4)"
 BEGIN = """
@@ -18,6 +20,12 @@ READ = "select kind, cut, place, done, gone, at from retention"
 MOVE = """
 update retention set place = coalesce($2, ''), done = $2 is null, gone = gone + $3, at = now()
 where kind = $1
+"""
+LAST_OLD = """
+select c.epoch, c.seq, (
+    select max(e.seq) from event e where e.part = c.part and e.epoch = c.epoch
+        and e.seq between $2 and $2 + $3 and e.written_at < $4)
+from cursor c where c.part = $1
 """
 
 
@@ -52,6 +60,20 @@ async def forget(connection: Any, at: Progress, *, most: int) -> tuple[int, bool
     gone, upto = await connection.fetchrow(FORGET, at.kind, at.cut, at.place, most)
     await connection.execute(MOVE, at.kind, upto, gone)
     return int(gone), upto is not None and (gone > 0 or upto != at.place)
+
+
+async def last_old(
+    connection: Any, part: int, first: Mark, cut: datetime, *, most: int
+) -> tuple[Mark, int | None]:
+    """The last booked event of a partition, and of the `most` ones from `first` on the seq of the
+    last that was booked before `cut`."""
+    epoch, seq, old = await connection.fetchrow(LAST_OLD, part, first.seq, most, cut)
+    return Mark(epoch, seq), old
+
+
+async def finish(connection: Any, kind: str) -> None:
+    """A kind whose work is not the database's is done up to its cut."""
+    await connection.execute(MOVE, kind, None, 0)
 
 
 async def read(connection: Any) -> dict[str, Progress]:

@@ -11,11 +11,18 @@ import structlog
 from corvus_proxy import clock, metrics
 from corvus_proxy.books import retention
 from corvus_proxy.books.db import Books
+from corvus_proxy.money.event import PARTITIONS
+from corvus_proxy.service.stores import Stores
 from corvus_proxy.settings.retention import KINDS, Kind, RetentionSettings
+from corvus_proxy.till.checks import oldest_event
 
 AT_ONCE = 500
 """Rows of one transaction: some ten milliseconds."""
 WORK_S = 1.0
+STREAM = "stream"
+"""In Redis the same detail stands in the last events of each partition."""
+STREAM_AT_ONCE = 5_000
+REQUEST = next(kind for kind in KINDS if kind.name == "request")
 _log = structlog.get_logger()
 
 
@@ -24,7 +31,7 @@ async def tick(books: Books, settings: RetentionSettings) -> int:
     BooksUnavailable."""
     deadline_s = clock.monotonic_s() + WORK_S
     total = 0
-    for kind in KINDS:
+    for kind in reversed(KINDS):  # requests last: of them there are most
         total += await _forget(books, kind, settings, deadline_s)
     return total
 
@@ -46,3 +53,29 @@ async def _forget(books: Books, kind: Kind, settings: RetentionSettings, deadlin
     if total:
         _log.info("forgotten", kind=kind.name, rows=total, before=str(cut), more=more)
     return total
+
+
+async def trim(stores: Stores, settings: RetentionSettings) -> None:
+    """Takes from Redis's streams the booked events whose detail is older than requests' is kept,
+    but for each partition's last one, which tells where it stands; once for each day. Raises
+    TillUnavailable, BooksUnavailable."""
+    cut = REQUEST.cut(settings, clock.utc_now())
+    if cut is None:
+        return
+    async with stores.books.connection() as connection:
+        at = await retention.begin(connection, STREAM, cut)
+        if at.done or at.cut > cut:
+            return
+        whole = True
+        for part in range(PARTITIONS):
+            first = await oldest_event(stores.till, part)
+            if first is None:
+                continue
+            end, old = await retention.last_old(connection, part, first, cut, most=STREAM_AT_ONCE)
+            if old is None:
+                continue
+            answer = await stores.till.ack(part, end.seq, keep=max(1, end.seq - old))
+            # One that is rebuilt at the moment, or has more that is old, is looked at again.
+            whole &= answer[0] == "OK" and old < first.seq + STREAM_AT_ONCE
+        if whole:
+            await retention.finish(connection, STREAM)

@@ -159,8 +159,9 @@ def _of_machines(settings: Settings) -> list[Stored]:
             "balances, holds and the last events in Redis; a gateway's journal of what it is about"
             f" to charge{archive}",
             "so that a crash loses no money",
-            f"the last {ledger.keep:,} events of each of {PARTITIONS} partitions; journals until"
-            " their charges are booked",
+            f"the last {ledger.keep:,} events of each of {PARTITIONS} partitions, and none but the"
+            " very last for longer than the detail of requests; journals until their charges are"
+            " booked",
         ),
         Stored(
             "Logs",

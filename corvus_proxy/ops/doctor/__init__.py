@@ -4,20 +4,20 @@ import asyncio
 import json
 import os
 import platform
-import shutil
 import sys
 import time
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
-from typing import NamedTuple
 
 from corvus_proxy import __version__, clock
 from corvus_proxy.books.db import BooksUnavailable
 from corvus_proxy.catalogue import lint
 from corvus_proxy.errors import ConfigurationError
 from corvus_proxy.ops import pricelist
-from corvus_proxy.ops.backup import folder
+from corvus_proxy.ops.backup import folder as backups
+from corvus_proxy.ops.doctor import files, gaps, servers
+from corvus_proxy.ops.doctor.finding import Finding
 from corvus_proxy.service import demo, guard
 from corvus_proxy.service.status import Folder, State, is_stale
 from corvus_proxy.service.stores import Stores, open_stores
@@ -29,6 +29,7 @@ from corvus_proxy.till.client import TillUnavailable
 from corvus_proxy.till.journal import file_system
 from corvus_proxy.upstream.check import check_credentials
 
+JOURNAL = "ledger.journal_dir: "
 SUSPICIOUS_SYNC_S = 0.00002
 REDIS_ADVICE: dict[str, tuple[Callable[[str], bool], str]] = {
     "no-appendfsync-on-rewrite": (
@@ -43,17 +44,12 @@ REDIS_ADVICE: dict[str, tuple[Callable[[str], bool], str]] = {
 """Settings that lose nothing by themselves: a warning, and an error in production."""
 
 
-class Finding(NamedTuple):
-    """One check. `level`: ok, warning or error."""
-
-    check: str
-    level: str
-    text: str
-
-
-def run(settings: Settings, *, production: bool, as_json: bool) -> int:
-    """Prints all findings; 0 when nothing is an error, else 1."""
-    found = asyncio.run(_all(settings, production=production or settings.production))
+def run(settings: Settings, *, production: bool, as_json: bool, config: Path | None = None) -> int:
+    """Prints all findings; 0 when nothing is an error, else 1. `config`: the file that the
+    settings were read from."""
+    found = asyncio.run(
+        examine(settings, production=production or settings.production, config=config)
+    )
     if as_json:
         sys.stdout.write(
             json.dumps(
@@ -70,31 +66,48 @@ def run(settings: Settings, *, production: bool, as_json: bool) -> int:
     return 1 if any(one.level == "error" for one in found) else 0
 
 
-async def _all(settings: Settings, *, production: bool) -> list[Finding]:
+async def examine(
+    settings: Settings, *, production: bool, config: Path | None = None
+) -> list[Finding]:
+    """Every finding; what only customers would mind is asked for with `production`."""
     versions = f"corvus {__version__}, Python {platform.python_version()}"
     found = [Finding("version", "ok", versions)]
     try:
         stores = open_stores(settings)
     except ConfigurationError as error:
-        return [*found, Finding("pepper", "error", str(error))]
-    try:
-        found += await _till(settings, stores)
-        found += await _redis_advice(stores, production=production)
-        found += await _books(settings, stores)
-    finally:
-        await stores.close()
+        found.append(Finding("pepper", "error", str(error)))
+    else:
+        try:
+            found += await _till(settings, stores)
+            found += await _redis_advice(stores, production=production)
+            found += await _books(settings, stores, production=production)
+        finally:
+            await stores.close()
     found += _journal(settings, production=production)
     found += _prices(settings, clock.utc_now().date())
-    found += [
-        Finding("credential", "ok" if one.ok else "error", f"{one.family} {one.name}: {one.detail}")
-        for one in await check_credentials(settings.upstream)
-    ]
-    if not settings.upstream:
-        found.append(Finding("upstream", "error", "no upstream is configured"))
+    found += await _credentials(settings)
     found += _backup(settings, production=production)
-    found += _brand(settings, production=production)
+    if production:
+        found += gaps.findings(settings)
+        found += files.secrets(settings, config)
+        found += files.disks(settings)
     found += _stated(settings, production=production)
-    return found + _status(settings, production=production)
+    found += _status(settings, production=production)
+    return list(dict.fromkeys(found))  # two checks that read one file say the same of it
+
+
+async def _credentials(settings: Settings) -> list[Finding]:
+    """What each provider says to the operator's key."""
+    if not settings.upstream:
+        text = "upstream: none is configured; add an [[upstream]] with a credential"
+        return [Finding("upstream", "error", text)]
+    found = []
+    for one in await check_credentials(settings.upstream):
+        text = f"{one.family} {one.name}: {one.detail}"
+        if not one.ok:
+            text += "; give it a key that its provider accepts, or take it out"
+        found.append(Finding("credential", "ok" if one.ok else "error", text))
+    return found
 
 
 async def _till(settings: Settings, stores: Stores) -> list[Finding]:
@@ -133,34 +146,50 @@ async def _redis_advice(stores: Stores, *, production: bool) -> list[Finding]:
             value = await stores.till.config(option)
             if value is not None and not good(value):
                 found.append(Finding("redis", bad, f"{option} = {value}: {advice}"))
-        data = await stores.till.config("dir")
+        folder = await stores.till.config("dir")
+        if production:
+            found += await servers.replication(stores)
     except TillUnavailable:
         return []  # said already
     # A path of another machine says nothing here.
-    if data and Path(data).is_dir() and file_system(Path(data)) == "tmpfs":
-        found.append(Finding("redis", bad, f"{data} is on tmpfs and dies with the machine"))
+    if folder and Path(folder).is_dir() and file_system(Path(folder)) == "tmpfs":
+        found.append(Finding("redis", bad, f"{folder} is on tmpfs and dies with the machine"))
+    if production and folder and Path(folder).is_dir() and files.is_full(Path(folder)):
+        found.append(Finding("redis", bad, f"less than a fifth of the disk of {folder} is free"))
     return found
 
 
-async def _books(settings: Settings, stores: Stores) -> list[Finding]:
+async def _books(settings: Settings, stores: Stores, *, production: bool) -> list[Finding]:
+    bad = "error" if production else "warning"
     try:
         async with stores.books.connection() as connection:
             version = await connection.fetchval("show server_version")
-            synchronous = await connection.fetchval("show synchronous_commit")
-        guard.refuse_simulated(settings, marked=await demo.marked(stores))
-    except (BooksUnavailable, TillUnavailable) as error:
-        return [Finding("postgres", "error", str(error))]
+            found = await servers.durability(connection, bad=bad)
+            found += await servers.clocks(stores, connection, bad=bad)
+            schema = await servers.migrations(connection)
+        if schema[-1].level != "error":
+            guard.refuse_simulated(settings, marked=await demo.marked(stores))
+            if production:
+                schema += await servers.simulated_money(stores)
+                async with stores.books.connection() as connection:
+                    schema += await servers.forgetting(connection, settings.retention)
+    except BooksUnavailable as error:
+        return [
+            Finding("postgres", "error", f"database.url: {error}; start it, or correct the URL")
+        ]
+    except TillUnavailable:
+        return []  # said already
     except ConfigurationError as error:
         return [Finding("money", "error", str(error))]
-    level = "ok" if synchronous == "on" else "warning"
-    return [Finding("postgres", level, f"{version}, synchronous_commit {synchronous}")]
+    return [Finding("postgres", "ok", version), *found, *schema]
 
 
 def _journal(settings: Settings, *, production: bool) -> list[Finding]:
     journals = Path(settings.ledger.journal_dir or ".")
     bad = "error" if production else "warning"
     if not settings.ledger.journal_dir:
-        return [Finding("journal", "error", "ledger.journal_dir is not set")]
+        text = "ledger.journal_dir is not set; name a folder on a disk that outlives the process"
+        return [Finding("journal", "error", text)]
     try:
         journals.mkdir(parents=True, exist_ok=True)
         probe = journals / f"doctor-{os.getpid()}"
@@ -172,15 +201,26 @@ def _journal(settings: Settings, *, production: bool) -> list[Finding]:
             took_s = time.perf_counter() - began
         probe.unlink()
     except OSError as error:
-        return [Finding("journal", "error", f"{journals}: {error.strerror}")]
-    usage = shutil.disk_usage(journals)
+        text = (
+            f"ledger.journal_dir: {journals}: {error.strerror}; gateways must be able to write it"
+        )
+        return [Finding("journal", "error", text)]
     found = [Finding("journal", "ok", f"{journals}: fdatasync took {took_s * 1000:.2f} ms")]
     if took_s < SUSPICIOUS_SYNC_S:
-        found.append(Finding("journal", bad, "fdatasync is too quick to have reached a disk"))
-    if usage.free < usage.total // 5:
-        found.append(Finding("journal", bad, "less than a fifth of its disk is free"))
+        found.append(
+            Finding(
+                "journal",
+                bad,
+                JOURNAL + "fdatasync is too quick to have reached a disk; name another",
+            )
+        )
+    if files.is_full(journals):
+        found.append(
+            Finding("journal", bad, JOURNAL + "less than a fifth of its disk is free; make room")
+        )
     if file_system(journals) == "tmpfs":
-        found.append(Finding("journal", bad, f"{journals} is on tmpfs and dies with the machine"))
+        text = f"{journals} is on tmpfs and dies with the machine; name a journals on a disk"
+        found.append(Finding("journal", bad, JOURNAL + text))
     return found
 
 
@@ -200,7 +240,10 @@ def _status(settings: Settings, *, production: bool) -> list[Finding]:
     """What the worker measures: whether it does, and what is not in order."""
     if not settings.status.dir:
         level = "error" if production else "warning"
-        text = "status.dir is not set: the site's status page has nothing to show"
+        text = (
+            "status.dir is not set: the site's status page has nothing to show; name a folder that"
+            " the worker writes and the site reads"
+        )
         return [Finding("status", level, text)]
     document = Folder(settings.status.dir).document()
     if document is None or is_stale(document, clock.wall_ms()):
@@ -225,7 +268,7 @@ def _backup(settings: Settings, *, production: bool) -> list[Finding]:
     if not options.dir:
         text = "backup.dir is not set: lose the database, and every balance is lost"
         return [Finding("backup", bad, text)] if production else []
-    age_s = folder.age_s(Path(options.dir))
+    age_s = backups.age_s(Path(options.dir))
     found = []
     if age_s is None:
         found.append(Finding("backup", bad, f"there is none in {options.dir}: corvus backup run"))
@@ -240,27 +283,13 @@ def _backup(settings: Settings, *, production: bool) -> list[Finding]:
             " backup.key_file or backup.secrets_dir"
         )
         found.append(Finding("backup", bad, text))
-    drilled = folder.last_drill(Path(options.dir))
+    drilled = backups.last_drill(Path(options.dir))
     if drilled is None:
         text = "no backup was ever restored to try it: corvus backup drill"
         found.append(Finding("backup", "warning", text))
     elif not drilled["ok"]:
         text = f"the last restore drill failed: {'; '.join(drilled['problems'])}"
         found.append(Finding("backup", bad, text))
-    return found
-
-
-def _brand(settings: Settings, *, production: bool) -> list[Finding]:
-    if not production:
-        return []
-    found = []
-    if settings.demo.enabled:
-        found.append(Finding("demo", "error", "[demo] is on"))
-    found += [
-        Finding("brand", "error", f"brand.{name} is not set")
-        for name in ("support", "independence", "refunds")
-        if not getattr(settings.brand, name)
-    ]
     return found
 
 
