@@ -194,9 +194,10 @@ def understand(
     `find_model` raises."""
     asked = requests.read(dialect, body)
     model = find_model(book, serves, asked.model, dialect)
-    return model, in_upstreams_words(
-        body, asked, model, serves, request_id=request_id, created_s=created_s
-    )
+    with requests.refusing_unreadable():
+        return model, in_upstreams_words(
+            body, asked, model, serves, request_id=request_id, created_s=created_s
+        )
 
 
 async def beside_loop(body: bytes, work: Callable[..., Result], *args: Any) -> Result:

@@ -35,8 +35,6 @@ class Case(NamedTuple):
     name: str
     write: Callable[[Made], bytes]
     becomes: str
-    nginx: str = ""
-    """What becomes of it behind nginx, where that is something else: nginx mends some requests."""
 
 
 def chunk(data: bytes) -> bytes:
@@ -69,41 +67,36 @@ CHUNKED = "transfer-encoding: chunked"
 def both() -> Iterator[Case]:
     """Content-Length beside Transfer-Encoding."""
     yield Case("cl of the chunks, te", lambda m: request(
-        m, length(m.chunked), CHUNKED, body=m.chunked), LAST, NO)  # fmt: skip
+        m, length(m.chunked), CHUNKED, body=m.chunked), LAST)  # fmt: skip
     yield Case("te, cl of the chunks", lambda m: request(
-        m, CHUNKED, length(m.chunked), body=m.chunked), LAST, NO)  # fmt: skip
-    yield Case(
-        "cl 0, te", lambda m: request(m, "content-length: 0", CHUNKED, body=m.chunked), LAST, NO
-    )
+        m, CHUNKED, length(m.chunked), body=m.chunked), LAST)  # fmt: skip
+    yield Case("cl 0, te", lambda m: request(m, "content-length: 0", CHUNKED, body=m.chunked), LAST)
     yield Case("cl of the body, te", lambda m: request(
-        m, length(m.body), CHUNKED, body=m.chunked), LAST, NO)  # fmt: skip
+        m, length(m.body), CHUNKED, body=m.chunked), LAST)  # fmt: skip
     yield Case(
         "CL.TE: a request behind the last chunk",
         lambda m: request(
             m, length(b"0\r\n\r\n" + m.hidden), CHUNKED, body=b"0\r\n\r\n" + m.hidden
         ),
         LAST,
-        NO,
     )
     yield Case("CL.TE: a request behind the chunks", lambda m: request(
-        m, length(m.chunked + m.hidden), CHUNKED, body=m.chunked + m.hidden), LAST, NO)  # fmt: skip
+        m, length(m.chunked + m.hidden), CHUNKED, body=m.chunked + m.hidden), LAST)  # fmt: skip
     yield Case(
         "TE.CL: a request inside a chunk",
         lambda m: request(m, "content-length: 4", CHUNKED, body=chunk(m.hidden) + b"0\r\n\r\n"),
         LAST,
-        NO,
     )
     yield Case(
         "TE.CL, te first",
         lambda m: request(m, CHUNKED, "content-length: 4", body=chunk(m.hidden) + b"0\r\n\r\n"),
         LAST,
-        NO,
     )
     for name in ("Transfer-Encoding: Chunked", "TRANSFER-ENCODING: CHUNKED",
                  "transfer-encoding:chunked", "transfer-encoding:\tchunked",
                  "transfer-encoding: chunked "):  # fmt: skip
         yield Case(f"cl beside {name!r}", lambda m, name=name: request(
-            m, length(m.body), name, body=m.body), LAST, NO)  # fmt: skip
+            m, length(m.body), name, body=m.body), LAST)  # fmt: skip
 
 
 def lengths() -> Iterator[Case]:

@@ -3,7 +3,6 @@ and that a thing of somebody else's is as if it were not there."""
 
 import ast
 import re
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -12,9 +11,8 @@ from corvus_proxy.account.routes import ENDPOINTS
 from corvus_proxy.gateway.front import app
 from corvus_proxy.wire.dialect import COUNTING, PATHS
 from tests.roles import Answer, exchange
-from tests.security.people import ABSENT, API, People, Things, settled
+from tests.security.people import ABSENT, API, People, Things
 from tests.security.tables import API_TABLE, BODIES, COLUMNS, SPARE, STRANGERS
-from tests.stack import RunningStack
 
 KEYS_OF_THE_WALLET = ("sub", "frozen", "revoked", "expired", "replaced")
 
@@ -39,12 +37,6 @@ def test_the_port_answers_by_these_tables_alone() -> None:
     texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
     found = {text for text in texts if isinstance(text, str) and re.fullmatch(r"/[\w/]*", text)}
     assert found <= {*app.HEALTH, *app.HELLO, app.MODELS, "/v1/", "/api/v1/", "/"}
-
-
-@pytest.fixture(scope="module")
-async def people(stack: RunningStack) -> AsyncIterator[People]:
-    async with settled(stack) as found:
-        yield found
 
 
 async def call(people: People, name: str, route: str, things: Things) -> Answer:

@@ -22,7 +22,7 @@ from corvus_proxy.site.app import create
 from corvus_proxy.site.front import Front
 from tests.security import calling
 from tests.security.calling import Got
-from tests.security.people import ABSENT, SITE, People, Things, settled
+from tests.security.people import ABSENT, SITE, People, Things
 from tests.security.tables import OPERATORS, SITE_BODIES, SITE_COLUMNS, SITE_SPARE, SITE_TABLE
 from tests.stack import RunningStack
 
@@ -48,15 +48,13 @@ class Site(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-async def site(stack: RunningStack) -> AsyncIterator[Site]:
-    async with settled(stack) as people:
-        settings = load(stack.state / "up.toml")
-        services = providers(settings)
-        app = create(people.stores, settings, services)
-        orders = (await place(app, people, 0), await place(app, people, 1))
-        yield Site(app, people, settings, orders)
-        for one in services.values():
-            await one.close()
+async def site(stack: RunningStack, people: People) -> AsyncIterator[Site]:
+    settings = load(stack.state / "up.toml")
+    services = providers(settings)
+    app = create(people.stores, settings, services)
+    yield Site(app, people, settings, (await place(app, people, 0), await place(app, people, 1)))
+    for one in services.values():
+        await one.close()
 
 
 async def place(app: Starlette, people: People, number: int) -> str:
