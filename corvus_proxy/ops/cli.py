@@ -12,7 +12,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from corvus_proxy import __version__
 from corvus_proxy.errors import CorvusError
-from corvus_proxy.ops.commands import drill, keys, ledger, orders, prices, stack, status
+from corvus_proxy.ops.commands import drill, keys, ledger, orders, prices, reconcile, stack, status
 from corvus_proxy.ops.commands.common import Common, settings_of
 
 app = App(name="corvus", help="A prepaid gateway for LLM APIs.", version=__version__)
@@ -21,6 +21,7 @@ dev = App(name="dev", help="Simulated neighbours.")
 app.command(stack.app, name="*")
 for sub in (keys.app, orders.app, ledger.app, db, dev, prices.app, drill.app, status.app):
     app.command(sub)
+app.command(reconcile.app)
 
 
 @app.command

@@ -14,7 +14,7 @@ from corvus_proxy.ledger.coordinator import Coordinator
 from corvus_proxy.ledger.writer import Writer
 from corvus_proxy.roles.process import serve_until, set_up_logs, stop_event
 from corvus_proxy.roles.statuses import Status
-from corvus_proxy.service import budgets, demo, guard, orders, proof
+from corvus_proxy.service import budgets, demo, guard, orders, proof, reconciling
 from corvus_proxy.service.alarms import hooks, watch
 from corvus_proxy.service.gauges import MEASURE_S, Gauges
 from corvus_proxy.service.stores import Stores, open_stores
@@ -34,6 +34,7 @@ ORDERS_S = 1.0
 BUDGETS_S = 1.0
 DAYS_S = 10.0
 CHECK_S = 20.0
+RECONCILE_S = 300.0
 _log = structlog.get_logger()
 
 
@@ -75,6 +76,7 @@ async def main(settings: Settings) -> None:
         _every("days", DAYS_S, lambda: proof.count_days(stores)),
         _every("check", CHECK_S, lambda: proof.check_daily(stores)),
         _every("gauges", MEASURE_S, lambda: gauges.tick(stores)),
+        _every("reconcile", RECONCILE_S, lambda: reconciling.tick(stores, settings)),
         _refuse_simulated(settings, stores, stop),
         _check_credentials(settings),
     ]
