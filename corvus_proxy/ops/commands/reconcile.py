@@ -15,7 +15,8 @@ app = App(name="reconcile", help="Our books against the providers' own reports."
 def run(
     *, day: date | None = None, family: str = "", credential: str = "", common: Common | None = None
 ) -> None:
-    """Asks the providers about a closed UTC day and compares; exit code 3 where one differs.
+    """Asks providers about a closed UTC day and compares; exit code 3 where one differs, 5 where
+    one has not answered.
 
     Parameters
     ----------
@@ -117,3 +118,5 @@ def _document(row: Any) -> dict[str, Any]:
 def _leave(rows: list[Any]) -> None:
     if any(row.state == "differs" for row in rows):
         raise SystemExit(3)
+    if any(row.state == "unanswered" for row in rows):
+        raise SystemExit(5)

@@ -155,9 +155,10 @@ def _asked(settings: Settings, name: str, family: str) -> list[_Asked]:
     if not found:
         meant = name or family or "any credential"
         raise LookupError(f"no admin key for {meant}: admin_secret_env or admin_secret_file")
-    told: dict[tuple[str, str], str] = {}
+    told: dict[tuple[str, str, str], str] = {}
     for one in found:
-        same = told.setdefault((one.secret, one.credential.report_scope), one.credential.name)
+        account = (one.upstream.family, one.secret, one.credential.report_scope)
+        same = told.setdefault(account, one.credential.name)
         if same != one.credential.name:
             raise ConfigurationError(
                 f"credentials {same} and {one.credential.name} have one admin key and one"
