@@ -244,6 +244,28 @@ DISK_USED = Gauge(
     multiprocess_mode="livemax",
 )
 
+RECONCILE_DRIFT = Gauge(
+    "corvus_reconcile_drift_nanos",
+    "What a provider bills for its last reported day beyond what the books have, in nano-dollars.",
+    ["family", "credential"],
+    multiprocess_mode="livemostrecent",
+)
+RECONCILE_MARGIN = Gauge(
+    "corvus_reconcile_margin_nanos",
+    "Charges of that day less what the provider bills for it, in nano-dollars.",
+    ["family", "credential"],
+    multiprocess_mode="livemostrecent",
+)
+RECONCILE_ALARMS = Gauge(
+    "corvus_reconcile_alarms",
+    "Closed days of the last week that differ by more than both limits.",
+    multiprocess_mode="livemax",
+)
+RECONCILE_UNANSWERED = Gauge(
+    "corvus_reconcile_unanswered",
+    "Closed days of the last week that a provider has not reported on.",
+    multiprocess_mode="livemax",
+)
 
 FLUSH_S = 0.2
 """Figures of requests are so much behind."""

@@ -6,6 +6,8 @@
     POST /api/paas/v4/chat/completions                    Z.AI (GLM)
     POST /api/anthropic/v1/messages                       Z.AI (GLM)
     GET  /v1/models · /v1/models/{id}                     by `anthropic-version` in either shape
+    GET  /v1/organization/usage/… · costs                 OpenAI's reports on what was served
+    GET  /v1/organizations/usage_report/… · cost_report   Anthropic's
     GET  /__log · GET, POST /__control                    what was served; faults on request
 
 A directive in the last message, `[[simulate: status=500]]`, the header `x-simulate: status=500`, or
@@ -31,6 +33,7 @@ import uvloop
 
 from corvus_proxy import clock
 from corvus_proxy.dev import faults, frames, lies, prompt, refusals, replay
+from corvus_proxy.dev.account import models, reports
 from corvus_proxy.dev.answers import Model, Plan
 from corvus_proxy.dev.faults import Asked
 from corvus_proxy.dev.http import Exchange, Listener, listen
@@ -54,10 +57,6 @@ PATHS = {
 COUNTED = {
     "/v1/messages/count_tokens": ("anthropic", "messages"),
     "/v1/responses/input_tokens": ("openai", "responses"),
-}
-LISTED = {
-    "anthropic": ("claude-opus-5-5", "claude-sonnet-5-5", "claude-haiku-5-5"),
-    "openai": ("gpt-6.1-sol", "gpt-5.5", "gpt-5.4-mini", "gpt-4.1", "gpt-4o-mini"),
 }
 _LOG_SERVED_MAX = 100_000
 """Rows that `/__log` remembers; the file has all."""
@@ -104,10 +103,12 @@ class Providers:
         pace_ms: float = PACE_MS,
         log: Path | None = None,
         replay_root: Path | None = None,
+        cost_percent: int = 100,
     ) -> None:
         self.served: list[Served] = []
         self.pace_ms = pace_ms
         self.faults = faults.Queue()
+        self.reports = reports.Reports(cost_percent)
         self._seed = seed
         self._model = Model(seed)
         self._log: TextIO | None = log.open("a") if log else None
@@ -129,7 +130,10 @@ class Providers:
         elif path in COUNTED and exchange.method == "POST":
             await self._count(exchange, *COUNTED[path])
         elif path.startswith("/v1/models") and exchange.method == "GET":
-            exchange.json(*_models(exchange, path.removeprefix("/v1/models").strip("/")))
+            name = path.removeprefix("/v1/models").strip("/")
+            exchange.json(*models.listed(exchange, name, _secret(exchange)))
+        elif path in reports.PATHS and exchange.method == "GET":
+            self.reports.answer(exchange, _secret(exchange), self.served)
         else:
             exchange.json(404, {"error": {"message": f"no {path} here", "type": "not_found"}})
 
@@ -142,6 +146,7 @@ class Providers:
             if "faults" in wish:
                 self.faults.set(wish["faults"])
             self.pace_ms = float(wish.get("pace_ms", self.pace_ms))
+            self.reports.ask(wish.get("reports", {}))
         except (ValueError, TypeError, AttributeError) as error:
             exchange.json(400, {"error": {"message": str(error)}})
             return
@@ -413,36 +418,6 @@ def _form(plan: Plan) -> Any:
     return responses if plan.dialect == "responses" else frames
 
 
-def _models(exchange: Exchange, name: str) -> refusals.Refusal:
-    family = "anthropic" if "anthropic-version" in exchange.headers else "openai"
-    refused = refusals.of_key(family, _secret(exchange))
-    if refused is not None:
-        return refused
-    rows = [_model(family, one) for one in ([name] if name else LISTED[family])]
-    if name:
-        known = refusals.MODELS[family].match(name)
-        return (200, rows[0]) if known else refusals.unknown_model(family, name)
-    if family == "anthropic":
-        return 200, {
-            "data": rows,
-            "has_more": False,
-            "first_id": rows[0]["id"],
-            "last_id": rows[-1]["id"],
-        }
-    return 200, {"object": "list", "data": rows}
-
-
-def _model(family: str, name: str) -> dict[str, Any]:
-    if family == "anthropic":
-        return {
-            "type": "model",
-            "id": name,
-            "display_name": name.replace("-", " ").title(),
-            "created_at": "2026-10-01T00:00:00Z",
-        }
-    return {"id": name, "object": "model", "created": frames.CREATED, "owned_by": "openai"}
-
-
 async def run(providers: Providers, host: str = "127.0.0.1", port: int = 0) -> Listener:
     """Starts listening; port 0 takes a free one."""
     return await listen(providers.answer, host, port)
@@ -476,9 +451,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--log", type=Path, help="file of what was served, a JSON line each")
     parser.add_argument("--port-file", type=Path, help="gets the port once it listens")
     parser.add_argument("--replay-root", type=Path, help="folder of recordings to serve again")
+    parser.add_argument("--cost-percent", type=int, default=100, help="of the official prices")
     options = parser.parse_args(arguments)
     providers = Providers(
-        seed=options.seed, pace_ms=options.pace_ms, log=options.log, replay_root=options.replay_root
+        seed=options.seed,
+        pace_ms=options.pace_ms,
+        log=options.log,
+        replay_root=options.replay_root,
+        cost_percent=options.cost_percent,
     )
 
     async def forever() -> None:

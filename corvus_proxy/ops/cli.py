@@ -13,7 +13,9 @@ from cyclopts import App, CycloptsError, Parameter
 
 from corvus_proxy import __version__
 from corvus_proxy.errors import CorvusError
-from corvus_proxy.ops.commands import drill, keys, ledger, orders, prices, stack, status, upkeep
+from corvus_proxy.ops.commands import (
+    drill, keys, ledger, orders, prices, reconcile, stack, status, upkeep,
+)
 from corvus_proxy.ops.commands.common import Common, settings_of
 from corvus_proxy.ops.commands.desk import (
     audit,
@@ -36,6 +38,7 @@ for sub in (upkeep.db, upkeep.backup):
 for module in (audit, mail, models, operators, pools, refunds, sales):
     app.command(module.app)
 app.command(today.today)
+app.command(reconcile.app)
 
 
 @app.command

@@ -17,6 +17,7 @@ from corvus_proxy.ledger.writer import Writer
 from corvus_proxy.roles.process import serve_until, set_up_logs, stop_event
 from corvus_proxy.roles.statuses import Status
 from corvus_proxy.service import budgets, demo, guard, orders, proof, retention
+from corvus_proxy.service import budgets, demo, guard, orders, proof, reconciling
 from corvus_proxy.service.alarms import hooks, watch
 from corvus_proxy.service.gauges import MEASURE_S, Gauges
 from corvus_proxy.service.operating import stopping
@@ -39,6 +40,7 @@ DAYS_S = 10.0
 CHECK_S = 20.0
 RETENTION_S = 10.0
 BACKUP_S = 60.0
+RECONCILE_S = 300.0
 _log = structlog.get_logger()
 
 
@@ -84,6 +86,7 @@ async def main(settings: Settings) -> None:
         _every("retention", RETENTION_S, lambda: retention.tick(stores.books, settings.retention)),
         _every("backup", BACKUP_S, lambda: _measure_backup(settings.backup.dir)),
         _every("trim", RETENTION_S, lambda: retention.trim(stores, settings.retention)),
+        _every("reconcile", RECONCILE_S, lambda: reconciling.tick(stores, settings)),
         _refuse_simulated(settings, stores, stop),
         _check_credentials(settings),
     ]

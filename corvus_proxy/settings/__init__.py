@@ -32,6 +32,7 @@ from corvus_proxy.settings.sections import (
     MetricsSettings,
     PoolSettings,
     PricingSettings,
+    ReconcileSettings,
     RedisSettings,
     RelaySettings,
     SecretsSettings,
@@ -67,6 +68,7 @@ __all__ = [
     "MetricsSettings",
     "PoolSettings",
     "PricingSettings",
+    "ReconcileSettings",
     "RedisSettings",
     "RelaySettings",
     "RetentionSettings",
@@ -111,6 +113,14 @@ class Credential(msgspec.Struct, frozen=True):
     the next. Empty: no limit."""
     budget_month_usd: float | str = ""
     """The same in a UTC month."""
+    admin_secret_env: str = ""
+    """Environment variable with an admin key of the account, for its usage and cost reports
+    (Anthropic, OpenAI); without one the credential is not reconciled. Or"""
+    admin_secret_file: str = ""
+    """file that holds it."""
+    report_scope: str = ""
+    """Project (OpenAI, `proj_…`) or workspace (Anthropic, `wrkspc_…`) that is this credential's
+    alone; empty: the whole account is."""
 
     def budgets_nanos(self) -> dict[str, int]:
         """Its budgets by period, `day` and `month`, where they are set. Raises
@@ -125,6 +135,12 @@ class Credential(msgspec.Struct, frozen=True):
     def cost_ppm(self) -> int:
         """`cost_factor` in millionths, so that costs stay integers."""
         return _millionths(str(self.cost_factor))
+
+    def admin_secret(self) -> str:
+        """The key that reads the account's reports; empty where none is named. Raises
+        ConfigurationError."""
+        option = f"credential {self.name}: admin_secret"
+        return read_secret(Named(option, self.admin_secret_env, self.admin_secret_file))
 
     def secret(self) -> str:
         """The upstream's key. Raises ConfigurationError."""
@@ -182,6 +198,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     retention: RetentionSettings = RetentionSettings()
     demo: DemoSettings = DemoSettings()
     metrics: MetricsSettings = MetricsSettings()
+    reconcile: ReconcileSettings = ReconcileSettings()
     upstream: list[Upstream] = []
 
     def pepper(self) -> Pepper:
@@ -339,7 +356,19 @@ def _check(settings: Settings) -> None:
             _check_share(f"credential {one.name}: cost_factor", one.cost_factor)
     for sentence in too_short(settings.retention):
         raise ConfigurationError(sentence)
+    _check_reconcile(settings)
     _check_budgets([one for upstream in settings.upstream for one in upstream.credential])
+
+
+def _check_reconcile(settings: Settings) -> None:
+    for option in ("drift_percent", "drift_usd"):
+        _check_share(f"reconcile.{option}", getattr(settings.reconcile, option))
+    for upstream in settings.upstream:
+        for one in upstream.credential:
+            if (one.admin_secret_env or one.admin_secret_file) and upstream.family == "glm":
+                raise ConfigurationError(
+                    f"credential {one.name}: glm has no reports that an admin key could read"
+                )
 
 
 def _check_budgets(credentials: list[Credential]) -> None:

@@ -276,3 +276,21 @@ class MetricsSettings(msgspec.Struct, frozen=True):
     private address, or a name that leads to one, has every role answer there itself."""
     port: int = 0
     """Port of a role's own `/metrics`; 0: its own port plus 1000."""
+
+
+class ReconcileSettings(msgspec.Struct, frozen=True):
+    """Our books against the providers' own reports; docs/reconciliation.md."""
+
+    lag_h: int = 6
+    """Hours after a UTC day's end at which its report is first asked for: providers go on counting
+    for a while."""
+    days: int = 3
+    """Days back that are asked about again while they differ or were not answered."""
+    again_h: int = 4
+    """Pause between two questions about such a day."""
+    drift_percent: str = "0.5"
+    """A day is an alarm when it differs by more than this share of the larger side …"""
+    drift_usd: str = "5"
+    """… and by more than this amount."""
+    timeout_s: float = 30.0
+    """Patience with one page of a report."""

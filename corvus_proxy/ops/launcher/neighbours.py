@@ -13,6 +13,8 @@ from corvus_proxy.ops.state import State, write_private
 
 FAMILIES = {"anthropic": "", "openai": "", "glm": "/api/paas/v4"}
 """Simulated providers, and the prefix of their paths."""
+COST_PERCENT = 30
+"""What the simulated account pays of the official prices."""
 GLM_MESSAGES = "/api/anthropic"
 """The prefix of the paths where GLM speaks Messages."""
 DEMO_BRAND = {
@@ -88,6 +90,12 @@ class Providers:
         secret = self._place.state.folder / f"simulated-{family}"
         if not secret.exists():
             write_private(secret, f"sim-{family}-key")
+        reports = {}
+        if family != "glm":  # whose provider publishes none
+            admin = self._place.state.folder / f"simulated-{family}-admin"
+            if not admin.exists():
+                write_private(admin, f"admin-sim-{family}-key")
+            reports = {"admin_secret_file": str(admin)}
         origin = f"http://127.0.0.1:{self._port}"
         return {
             "family": family,
@@ -99,7 +107,8 @@ class Providers:
                     "name": f"simulated-{family}",
                     "secret_file": str(secret),
                     # What an operator who sells at these shares must not pay more than.
-                    "cost_factor": 0.3,
+                    "cost_factor": COST_PERCENT / 100,
+                    **reports,
                 }
             ],
         }
@@ -107,7 +116,8 @@ class Providers:
     def words(self) -> list[str]:
         """See `Neighbour`."""
         log = self._place.state.folder / "providers.jsonl"
-        return ["--port", str(self._port), "--log", str(log)]
+        port, percent = str(self._port), str(COST_PERCENT)
+        return ["--port", port, "--log", str(log), "--cost-percent", percent]
 
     def answers_at(self) -> tuple[int, str] | None:
         """See `Neighbour`. The gateway finds out by itself."""
