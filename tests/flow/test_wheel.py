@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -70,7 +71,10 @@ def test_the_wheel_is_the_whole_service(tmp_path: Path) -> None:
         answer = httpx.post(f"{up['api']}/v1/chat/completions", json=body, headers=headers,
                             timeout=30, trust_env=False)  # fmt: skip
         assert answer.status_code == 200, answer.text
-        for path in ("/", "/docs", "/checkout", "/static/style.css", "/status"):
+        home = httpx.get(f"{up['site']}/", trust_env=False).text
+        served = set(re.findall(r'"(/static/[^"]+)"', home))
+        assert {path.partition("?")[0].rpartition(".")[2] for path in served} >= {"css", "svg"}
+        for path in ("/docs", "/checkout", "/status", *served):
             assert httpx.get(up["site"] + path, trust_env=False).status_code == 200, path
         made = json.loads(run([corvus, "keys", "create", "--credit", "2", "--json", *state], place))
         assert made["balance_nanos"] == 2_000_000_000
