@@ -58,6 +58,8 @@ class Roles:
         self.database_url = ""
         self.ports: list[int] = []
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.python = [sys.executable]
+        """What roles are started with: a test of upgrades has another release's."""
         self._options = {"LEDGER_LEASE_S": 2, "GATEWAY_DRAIN_S": 5, **options}
 
     @property
@@ -99,7 +101,7 @@ class Roles:
         stores = {"REDIS_URL": self.redis_url, "DATABASE_URL": self.database_url}
         all_options = {**stores, **self._options, **options}
         self.processes[name] = children.start(
-            [sys.executable, "-m", "corvus_proxy.ops.role", role],
+            [*self.python, "-m", "corvus_proxy.ops.role", role],
             self.folder / f"{name}.log",
             environment=environment
             | {f"CORVUS_{option}": str(value) for option, value in all_options.items()}
