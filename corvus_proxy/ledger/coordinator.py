@@ -45,6 +45,7 @@ class _Look(NamedTuple):
     cursor: Mark
     reports: Sequence[Report]
     replid: str
+    """Of the server that has it."""
     changed: Sequence[tuple[str, int]]
     """Its wallets whose keys have changed lately, with their versions."""
 
@@ -74,7 +75,7 @@ class Coordinator:
         self.closed: dict[int, str] = {}
         """Why each closed partition is not opened."""
         self._told = ""
-        self._opened_for = ""
+        self._opened_for: list[str] = []
         self._looks = 0
         self._heard: dict[str, int] = {}
         """Time of each process's report at the last look."""
@@ -92,15 +93,15 @@ class Coordinator:
 
     async def tick(self) -> None:
         """Looks at every partition; opens those that may be opened."""
-        replid = await self._till.replid()
+        replids = await self._till.replids()
         self._looks += 1
-        if replid == self._opened_for and not self.closed and self._looks % LOOK_EVERY:
+        if replids == self._opened_for and not self.closed and self._looks % LOOK_EVERY:
             return
         states = await self._till.partitions()
         waiting = [
             part
             for part, state in enumerate(states)
-            if state.state != "OPEN" or state.stamp != replid
+            if state.state != "OPEN" or state.stamp != replids[part]
         ]
         async with self._books.transaction() as lock:
             if not await lock.fetchval("select pg_try_advisory_xact_lock($1, $2)", *_LOCK):
@@ -111,10 +112,10 @@ class Coordinator:
                 for part in await nodes.rebuilds_asked(connection):
                     asked[part] = "an operator wants it rebuilt"
                 waiting += sorted(set(asked) - set(waiting))
-                await self._open(waiting, states, replid, reports, asked, connection)
+                await self._open(waiting, states, replids, reports, asked, connection)
         metrics.PARTITIONS_CLOSED.set(len(self.closed))
         if not self.closed:
-            self._opened_for = replid
+            self._opened_for = replids
 
     async def _reports(self, connection: Any) -> list[Report]:
         """The word of every process that has to be heard: what Redis has, and what only the books
@@ -147,7 +148,9 @@ class Coordinator:
         ]
         # What this Redis does not have was not said about it, whatever its replication id is: a
         # flush changes no id.
-        return living + [msgspec.structs.replace(report, replid="") for report in silent]
+        return living + [
+            msgspec.structs.replace(report, replid="", replids={}) for report in silent
+        ]
 
     def _unfound(
         self, states: Sequence[PartitionState], reports: Sequence[Report]
@@ -173,7 +176,7 @@ class Coordinator:
         self,
         waiting: list[int],
         states: list[PartitionState],
-        replid: str,
+        replids: list[str],
         reports: list[Report],
         asked: Mapping[int, str],
         connection: Any,
@@ -189,8 +192,9 @@ class Coordinator:
         opening: list[tuple[_Look, Verdict]] = []
         others: list[tuple[_Look, Verdict]] = []
         for part in waiting:
-            look = _Look(part, states[part], cursors[part], reports, replid, changed.get(part, []))
-            verdict = judge(part, look.state, look.cursor, reports, replid, clock.wall_ms())
+            state, replid = states[part], replids[part]
+            look = _Look(part, state, cursors[part], reports, replid, changed.get(part, []))
+            verdict = judge(part, state, look.cursor, reports, replid, clock.wall_ms())
             if in_hand.get(part, NOWHERE) > Mark(look.state.epoch, look.state.seq):
                 verdict = Verdict(Step.WAIT, f"p{part:02d}: {in_hand[part]} is being booked")
             if part in asked and verdict.step is Step.OPEN:

@@ -23,7 +23,7 @@ from corvus_proxy.service.stores import Stores, open_stores
 from corvus_proxy.settings import Settings
 from corvus_proxy.settings.stating import TEXTS
 from corvus_proxy.till.checks import check_server
-from corvus_proxy.till.client import TillUnavailable
+from corvus_proxy.till.client import Till, TillUnavailable
 from corvus_proxy.till.journal import file_system
 from corvus_proxy.upstream.check import check_credentials
 
@@ -98,11 +98,7 @@ async def _till(settings: Settings, stores: Stores) -> list[Finding]:
     try:
         name, version = await stores.till.version()
         await check_server(stores.till, durability_confirmed=settings.redis.durability_confirmed)
-        replid = await stores.till.replid()
-        closed = sum(
-            state.state != "OPEN" or state.stamp != replid
-            for state in await stores.till.partitions()
-        )
+        closed = len(await stores.till.closed())
     except TillUnavailable as error:
         return [Finding("redis", "error", f"{settings.redis.url}: {error}")]
     except ConfigurationError as error:
@@ -127,16 +123,39 @@ async def _redis_advice(stores: Stores, *, production: bool) -> list[Finding]:
     found = []
     try:
         for option, (good, advice) in REDIS_ADVICE.items():
-            value = await stores.till.config(option)
-            if value is not None and not good(value):
-                found.append(Finding("redis", bad, f"{option} = {value}: {advice}"))
-        folder = await stores.till.config("dir")
+            found += [
+                Finding("redis", bad, f"{server}: {option} = {value}: {advice}")
+                for server, value in (await stores.till.configs(option) or {}).items()
+                if not good(value)
+            ]
+        folders = set((await stores.till.configs("dir") or {}).values())
+        found += await _replicas(stores.till, bad)
     except TillUnavailable:
         return []  # said already
     # A path of another machine says nothing here.
-    if folder and Path(folder).is_dir() and file_system(Path(folder)) == "tmpfs":
-        found.append(Finding("redis", bad, f"{folder} is on tmpfs and dies with the machine"))
+    found += [
+        Finding("redis", bad, f"{folder} is on tmpfs and dies with the machine")
+        for folder in folders
+        if folder and Path(folder).is_dir() and file_system(Path(folder)) == "tmpfs"
+    ]
     return found
+
+
+async def _replicas(till: Till, bad: str) -> list[Finding]:
+    """A replica is promoted with what it has: what was acknowledged without it has to be charged
+    again from the journals. Raises TillUnavailable."""
+    least = await till.configs("min-replicas-to-write") or {}
+    replication = await till.infos("replication")
+    return [
+        Finding(
+            "redis",
+            bad,
+            f"{server} has replicas, and min-replicas-to-write = 0: set it to 1, or it goes on"
+            " taking charges that no replica has",
+        )
+        for server, info in replication.items()
+        if int(info.get("connected_slaves", 0)) and least.get(server, "1") == "0"
+    ]
 
 
 async def _books(settings: Settings, stores: Stores) -> list[Finding]:

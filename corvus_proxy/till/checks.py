@@ -11,13 +11,14 @@ _log = structlog.get_logger()
 
 
 async def check_server(till: Till, *, durability_confirmed: bool) -> None:
-    """Raises ConfigurationError with the first setting that could lose money, TillUnavailable."""
+    """Looks at every server that takes writes. Raises ConfigurationError with the first setting
+    that could lose money, TillUnavailable."""
     name, version = await till.version()
     numbers = tuple(int(part) for part in version.split(".")[:2])
     if numbers < VERSION_MIN:
         raise ConfigurationError(f"{name} {version} is too old: 7.0 or newer is needed.")
     for option, wanted in REQUIRED.items():
-        found = await till.config(option)
+        found = await till.configs(option)
         if found is None:
             if not durability_confirmed:
                 raise ConfigurationError(
@@ -26,8 +27,9 @@ async def check_server(till: Till, *, durability_confirmed: bool) -> None:
                     " redis.durability_confirmed = true."
                 )
             return
-        if found != wanted:
-            raise ConfigurationError(
-                f"Redis has {option} = {found}; it must be {wanted}, or acknowledged charges can be"
-                f" lost. Set it in redis.conf (or `CONFIG SET {option} {wanted}`)."
-            )
+        for server, value in found.items():
+            if value != wanted:
+                raise ConfigurationError(
+                    f"{server} has {option} = {value}; it must be {wanted}, or acknowledged charges"
+                    f" can be lost. Set it in redis.conf (or `CONFIG SET {option} {wanted}`)."
+                )

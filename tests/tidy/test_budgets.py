@@ -31,7 +31,7 @@ ENVIRONMENT = {
     "settings/__init__.py",
     "settings/secrets.py",
     "ops/children.py",
-    "ops/embedded.py",
+    "ops/embedded/__init__.py",
     "ops/commands/common.py",
     "ops/commands/stack.py",
 }
