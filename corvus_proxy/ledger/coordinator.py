@@ -30,6 +30,8 @@ from corvus_proxy.till.recovery.report import Report, read_reports
 from corvus_proxy.till.reply import PartitionState
 
 POLL_S = 0.1
+OPEN_AT_ONCE = 8
+"""Partitions that are opened side by side; fewer than the till has connections."""
 LOOK_EVERY = 10
 """With the replication id unchanged the partitions are still looked at once a second: a flush of
 the data changes no id."""
@@ -202,9 +204,7 @@ class Coordinator:
             (opening if verdict.step is Step.OPEN else others).append((look, verdict))
         async with connection.transaction():
             keeps = await self._lock([look for look, _ in opening], connection)
-            for look, verdict in opening:
-                why = keeps.get(look.part) or await self._take_safely(verdict, look, connection)
-                self._note(look.part, why)
+            await self._open_all(opening, keeps, connection)
         for look, verdict in others:
             self._note(look.part, await self._take_safely(verdict, look, connection))
         told = next(iter(self.closed.values()), "")
@@ -213,6 +213,39 @@ class Coordinator:
             (_log.warning if told else _log.info)(
                 "partitions", closed=len(self.closed), why=told, opened=len(waiting)
             )
+
+    async def _open_all(
+        self,
+        opening: Sequence[tuple[_Look, Verdict]],
+        keeps: Mapping[int, str],
+        connection: Any,
+    ) -> None:
+        """Opens partitions that have lost nothing, many at a time: everybody's customers wait. All
+        have been tried when this returns or raises, for the writers are kept out until then."""
+        together, others = [], []
+        for look, verdict in opening:
+            if why := keeps.get(look.part):
+                self._note(look.part, why)
+            elif look.state.state == "REBUILD":  # it reads the books over the one connection
+                others.append((look, verdict))
+            else:
+                together.append((look, verdict))
+        failed: BaseException | None = None
+        for at in range(0, len(together), OPEN_AT_ONCE):
+            some = together[at : at + OPEN_AT_ONCE]
+            answers = await asyncio.gather(
+                *(self._take_safely(verdict, look, connection) for look, verdict in some),
+                return_exceptions=True,
+            )
+            for (look, _), answer in zip(some, answers, strict=True):
+                if isinstance(answer, BaseException):
+                    failed = answer
+                else:
+                    self._note(look.part, answer)
+            if failed is not None:
+                raise failed
+        for look, verdict in others:
+            self._note(look.part, await self._take_safely(verdict, look, connection))
 
     def _note(self, part: int, why: str) -> None:
         if why:

@@ -7,8 +7,8 @@ class RedisSettings(msgspec.Struct, frozen=True):
     """The till. It must keep every acknowledged write (`appendfsync always`)."""
 
     url: str = "redis://127.0.0.1:6379/0"
-    """Where Redis or Valkey (7.0 or newer) listens; `unix://PATH` works too. A Redis Cluster by some
-    of its servers: `redis+cluster://host:port,host:port`, `rediss+cluster://` over TLS."""
+    """Where Redis or Valkey (7.0 or newer) listens; `unix://PATH` works too. A Redis Cluster by
+    some of its servers: `redis+cluster://host:port,host:port`, `rediss+cluster://` over TLS."""
     timeout_ms: int = 250
     """Silence of Redis that makes a call a refusal: better a quick 503 than a client that hangs.
     While it answers others a call waits up to eight times as long: busy is not away."""

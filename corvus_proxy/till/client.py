@@ -405,7 +405,8 @@ class Till:
         script = scripts.SCRIPTS[name]
         pipe = self._redis.pipeline(transaction=False)
         for keys, args in calls:
-            pipe.evalsha(script.sha, len(keys), *keys, *args)
+            # Not `evalsha`: redis-py refuses it by name in a cluster's pipeline.
+            pipe.execute_command("EVALSHA", script.sha, len(keys), *keys, *args)
         answers = await self.wait(pipe.execute(raise_on_error=False), extra_s=extra_s)
         if any(isinstance(answer, NoScriptError) for answer in answers):
             await self.wait(self._redis.script_load(script.text))

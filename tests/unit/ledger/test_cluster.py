@@ -10,10 +10,11 @@ import pytest
 from corvus_proxy.books.db import Books
 from corvus_proxy.errors import ConfigurationError
 from corvus_proxy.money.event import partition_of
+from corvus_proxy.ops import doctor
 from corvus_proxy.ops.embedded import cluster
 from corvus_proxy.service import keys
 from corvus_proxy.till.checks import check_server
-from corvus_proxy.till.client import Till, TillUnavailable
+from corvus_proxy.till.client import Lease, Till, TillUnavailable
 from corvus_proxy.till.cluster.address import Seeds, seeds
 from corvus_proxy.till.cluster.server import SLOTS
 from corvus_proxy.till.recovery.report import Report
@@ -97,11 +98,35 @@ async def test_money_is_held_charged_and_booked_on_every_server(world: World) ->
     for one in made:
         assert await world.booked(one.wallet) == {f"r-{one.key_id}": 1000}
     assert set(await _wallets(world.till)) >= {one.wallet for one in made}
+    leases = [Lease(f"h-{one.key_id}", one.wallet, 500, 0, b"{}") for one in made]
+    renewed = await world.till.renew(leases, owner=world.two.holds.owner)
+    assert [answer.total_nanos for answer in renewed] == [500] * 3
     for one in made:
         await world.two.holds.living[f"h-{one.key_id}"].settle(7, "completed", b"{}", wait_s=5)
     await world.settle_down()
     states = await world.till.wallets([one.wallet for one in made])
     assert [state and state.balance_nanos for state in states] == [USD - 1007] * 3
+
+
+async def test_a_cluster_that_was_emptied_is_rebuilt(world: World) -> None:
+    """Wallets, charges and a running request's hold come back, on all servers at once."""
+    made = await a_key_on_each(world)
+    held = [await world.two.begin(one, f"h-{one.key_id}", 500) for one in made]
+    for one in made:
+        await world.one.charge(one, f"r-{one.key_id}", 1000)
+    await world.until(world.drained)
+    await world.till.redis.flushall()
+
+    async def rebuilt() -> bool:
+        epochs = [(await world.till.partitions())[partition_of(one.wallet)].epoch for one in made]
+        return epochs == [2, 2, 2] and await world.opened()
+
+    await world.until(rebuilt)
+    for one in held:
+        assert await one.settle(100, "completed", b"{}", wait_s=10)
+    await world.settle_down()
+    states = await world.till.wallets([one.wallet for one in made])
+    assert [state and state.balance_nanos for state in states] == [USD - 1100] * 3
 
 
 async def _wallets(till: Till) -> list[str]:
@@ -210,3 +235,17 @@ def test_a_process_has_seen_a_partition_on_the_server_it_names() -> None:
     many = Report("n", "p", "", {}, {}, 0, 0, replids={"a": [7], "b": [8]})
     assert many.has_seen(7, "a")
     assert not many.has_seen(8, "a")
+
+
+async def test_a_master_that_goes_on_without_its_replica_is_told(
+    till: Till, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only where it has one; what the settings say otherwise is said of each server."""
+    assert not await doctor._replicas(till, "error")
+    infos = await till.infos("replication")
+    first, *_ = infos
+    infos[first]["connected_slaves"] = 1
+    monkeypatch.setattr(till, "infos", lambda _: asyncio.sleep(0, infos))
+    (found,) = await doctor._replicas(till, "error")
+    assert (found.level, found.text.split()[0]) == ("error", first)
+    assert "min-replicas-to-write = 0" in found.text
