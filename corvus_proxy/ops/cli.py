@@ -14,7 +14,15 @@ from cyclopts import App, CycloptsError, Parameter
 from corvus_proxy import __version__
 from corvus_proxy.errors import CorvusError
 from corvus_proxy.ops.commands import (
-    drill, keys, ledger, orders, prices, reconcile, stack, status, upkeep,
+    drill,
+    keys,
+    ledger,
+    orders,
+    prices,
+    reconcile,
+    stack,
+    status,
+    upkeep,
 )
 from corvus_proxy.ops.commands.common import Common, settings_of
 from corvus_proxy.ops.commands.desk import (

@@ -33,12 +33,12 @@ from corvus_proxy.roles.process import set_up_logs
 from corvus_proxy.roles.reloading import Reloader, Stamp, stamp_of
 from corvus_proxy.service import guard
 from corvus_proxy.settings import Credential, Settings, Upstream, config_path, load
-from corvus_proxy.till import spending, stops
 from corvus_proxy.till.checks import check_server
 from corvus_proxy.till.client import Till, TillUnavailable
 from corvus_proxy.till.holds import Holds
 from corvus_proxy.till.journal import Node, file_system
 from corvus_proxy.till.recovery.report import Reporter
+from corvus_proxy.till.telling import spending, stops
 from corvus_proxy.upstream.pool import Pool
 from corvus_proxy.upstream.transport import HttptoolsTransport, Transport
 

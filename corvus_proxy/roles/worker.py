@@ -16,8 +16,7 @@ from corvus_proxy.ledger.coordinator import Coordinator
 from corvus_proxy.ledger.writer import Writer
 from corvus_proxy.roles.process import serve_until, set_up_logs, stop_event
 from corvus_proxy.roles.statuses import Status
-from corvus_proxy.service import budgets, demo, guard, orders, proof, retention
-from corvus_proxy.service import budgets, demo, guard, orders, proof, reconciling
+from corvus_proxy.service import budgets, demo, guard, orders, proof, reconciling, retention
 from corvus_proxy.service.alarms import hooks, watch
 from corvus_proxy.service.gauges import MEASURE_S, Gauges
 from corvus_proxy.service.operating import stopping

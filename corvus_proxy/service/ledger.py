@@ -63,14 +63,14 @@ async def explain(stores: Stores, key_id: str, *, limit: int = 20) -> telling.Ex
 async def rebuild_plan(stores: Stores, parts: list[int]) -> list[PartitionPlan]:
     """What a rebuild would do; changes nothing. Raises TillUnavailable, BooksUnavailable."""
     states = await stores.till.partitions()
-    replid = await stores.till.replid()
+    replids = await stores.till.replids()
     reports = [report for report in await read_reports(stores.till) if not report.left]
     async with stores.books.connection() as connection:
         cursors = await entries.cursors(connection)
     by_part = await comparing.drift_by_partition(stores.till, stores.books)
     plans = []
     for part in parts or range(PARTITIONS):
-        state = states[part]
+        state, replid = states[part], replids[part]
         verdict = judge(part, state, cursors[part], reports, replid, clock.wall_ms())
         serves = state.state == "OPEN" and state.stamp == replid
         found = by_part[part]

@@ -7,7 +7,8 @@ class RedisSettings(msgspec.Struct, frozen=True):
     """The till. It must keep every acknowledged write (`appendfsync always`)."""
 
     url: str = "redis://127.0.0.1:6379/0"
-    """Where Redis or Valkey (7.0 or newer) listens; `unix://PATH` works too."""
+    """Where Redis or Valkey (7.0 or newer) listens; `unix://PATH` works too. A Redis Cluster by
+    some of its servers: `redis+cluster://host:port,host:port`, `rediss+cluster://` over TLS."""
     password_file: str = ""
     """File with the password of the user in `url`, which then has none."""
     timeout_ms: int = 250

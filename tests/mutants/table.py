@@ -503,7 +503,7 @@ BOOKS = [
     ),
     Mutant(
         "a partition opens before all have spoken", "ledger/verdict.py",
-        "report.replid == replid", "report.replid", (VERDICT,),
+        "report.has_seen(part, replid)", "report.process", (VERDICT,),
     ),
     Mutant(
         "a server opens that lacks what is being booked", "ledger/coordinator.py",

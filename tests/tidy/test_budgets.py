@@ -32,7 +32,7 @@ ENVIRONMENT = {
     "settings/__init__.py",
     "settings/secrets.py",
     "ops/children.py",
-    "ops/embedded.py",
+    "ops/embedded/__init__.py",
     "ops/commands/common.py",
     "ops/commands/stack.py",
     "ops/container/health.py",

@@ -114,11 +114,7 @@ async def _till(settings: Settings, stores: Stores) -> list[Finding]:
     try:
         name, version = await stores.till.version()
         await check_server(stores.till, durability_confirmed=settings.redis.durability_confirmed)
-        replid = await stores.till.replid()
-        closed = sum(
-            state.state != "OPEN" or state.stamp != replid
-            for state in await stores.till.partitions()
-        )
+        closed = len(await stores.till.closed())
     except TillUnavailable as error:
         return [Finding("redis", "error", f"{without_password(settings.redis.url)}: {error}")]
     except ConfigurationError as error:
@@ -143,19 +139,23 @@ async def _redis_advice(stores: Stores, *, production: bool) -> list[Finding]:
     found = []
     try:
         for option, (good, advice) in REDIS_ADVICE.items():
-            value = await stores.till.config(option)
-            if value is not None and not good(value):
-                found.append(Finding("redis", bad, f"{option} = {value}: {advice}"))
-        folder = await stores.till.config("dir")
-        if production:
-            found += await servers.replication(stores)
+            found += [
+                Finding("redis", bad, f"{server}: {option} = {value}: {advice}")
+                for server, value in (await stores.till.configs(option) or {}).items()
+                if not good(value)
+            ]
+        folders = {Path(one) for one in (await stores.till.configs("dir") or {}).values() if one}
+        found += await servers.replication(stores, production=production)
     except TillUnavailable:
         return []  # said already
-    # A path of another machine says nothing here.
-    if folder and Path(folder).is_dir() and file_system(Path(folder)) == "tmpfs":
-        found.append(Finding("redis", bad, f"{folder} is on tmpfs and dies with the machine"))
-    if production and folder and Path(folder).is_dir() and files.is_full(Path(folder)):
-        found.append(Finding("redis", bad, f"less than a fifth of the disk of {folder} is free"))
+    for folder in folders:
+        if not folder.is_dir():
+            continue  # a path of another machine says nothing here
+        if file_system(folder) == "tmpfs":
+            found.append(Finding("redis", bad, f"{folder} is on tmpfs and dies with the machine"))
+        if production and files.is_full(folder):
+            text = f"less than a fifth of the disk of {folder} is free"
+            found.append(Finding("redis", bad, text))
     return found
 
 

@@ -12,7 +12,7 @@ from corvus_proxy.ops.doctor.finding import Finding
 from corvus_proxy.service import demo
 from corvus_proxy.service.stores import Stores
 from corvus_proxy.settings.retention import KINDS, RetentionSettings
-from corvus_proxy.till.checks import replicas, server_ms
+from corvus_proxy.till.checks import clocks_ms, replicas
 
 SKEW_MS = 1000
 """Clocks may differ by so much: leases and days of caps follow Redis's, books Postgres's."""
@@ -31,13 +31,13 @@ async def clocks(stores: Stores, connection: Any, *, bad: str) -> list[Finding]:
     for name in ("redis", "postgres"):
         before_ms = clock.wall_ms()
         if name == "redis":
-            theirs_ms = await server_ms(stores.till)
+            theirs = await clocks_ms(stores.till)
         else:
             at = await connection.fetchval("select clock_timestamp()")
-            theirs_ms = int((at - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1000)
+            theirs = [int((at - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1000)]
         after_ms = clock.wall_ms()
         # What lies between asking and hearing says nothing about the clocks.
-        off_ms = max(before_ms - theirs_ms, theirs_ms - after_ms, 0)
+        off_ms = max(max(before_ms - their, their - after_ms, 0) for their in theirs)
         if off_ms > SKEW_MS:
             text = (
                 f"{name}'s clock differs from this machine's by {off_ms / 1000:.1f} s; let both"
@@ -47,20 +47,24 @@ async def clocks(stores: Stores, connection: Any, *, bad: str) -> list[Finding]:
     return found or [Finding("clock", "ok", "Redis, Postgres and this machine agree")]
 
 
-async def replication(stores: Stores) -> list[Finding]:
-    """Whether a write of Redis's is on two machines. Raises TillUnavailable."""
-    count = await replicas(stores.till)
-    least = await stores.till.config("min-replicas-to-write")
-    if not count:
-        text = "has no replica: its disk alone holds what the books do not have yet"
-        return [Finding("redis", "warning", text)]
-    if least == "0":
-        text = (
-            f"min-replicas-to-write = 0 with {count} replicas: a write may be on one machine"
-            " alone when it dies; set it to 1"
-        )
-        return [Finding("redis", "error", text)]
-    return []
+async def replication(stores: Stores, *, production: bool) -> list[Finding]:
+    """Whether a write of Redis's is on two machines: a replica is promoted with what it has.
+    Raises TillUnavailable."""
+    counts = await replicas(stores.till)
+    least = await stores.till.configs("min-replicas-to-write") or {}
+    bad = "error" if production else "warning"
+    found = []
+    for server, count in counts.items():
+        if not count and production:
+            text = f"{server} has no replica: its disk alone holds what the books do not have yet"
+            found.append(Finding("redis", "warning", text))
+        elif count and least.get(server) == "0":
+            text = (
+                f"{server}: min-replicas-to-write = 0 with {count} replicas: a write may be on one"
+                " machine alone when it dies; set it to 1"
+            )
+            found.append(Finding("redis", bad, text))
+    return found
 
 
 async def durability(connection: Any, *, bad: str) -> list[Finding]:

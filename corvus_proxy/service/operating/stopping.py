@@ -9,8 +9,8 @@ from corvus_proxy.books.operating.stopped import StoppedRow
 from corvus_proxy.catalogue.book import Book
 from corvus_proxy.service.stores import Stores
 from corvus_proxy.settings import Settings
-from corvus_proxy.till import stops
 from corvus_proxy.till.client import TillUnavailable
+from corvus_proxy.till.telling import stops
 
 SALES, MODEL, CREDENTIAL, DRAINING = "sales", "model", "credential", "draining"
 _OFF = {

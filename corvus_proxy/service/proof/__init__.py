@@ -79,8 +79,7 @@ async def check_daily(stores: Stores) -> None:
         last = await checks.last(connection)
     if not _is_due(last, clock.utc_now()):
         return
-    replid = await stores.till.replid()
-    if any(one.state != "OPEN" or one.stamp != replid for one in await stores.till.partitions()):
+    if await stores.till.closed():
         return
     report = await check(stores, by="worker")
     if not report.ok:

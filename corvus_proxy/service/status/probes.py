@@ -21,6 +21,7 @@ from corvus_proxy.books.db import Books
 from corvus_proxy.books.operating import stopped
 from corvus_proxy.books.operating.stopped import StoppedRow
 from corvus_proxy.catalogue.book import Book
+from corvus_proxy.money.event import PARTITIONS
 from corvus_proxy.money.outcome import Outcome
 from corvus_proxy.service.status.parts import CHECKOUT, LOGIN, WEBSITE, components
 from corvus_proxy.service.status.types import (
@@ -199,15 +200,13 @@ class Prober:
         """Whether the ledger serves: wholly, for a part of the keys, or not."""
         try:
             async with asyncio.timeout(self._timeout_s):
-                states = await self._till_client.partitions()
-                stamp = await self._till_client.replid()
+                closed = len(await self._till_client.closed())
         except (TillUnavailable, TimeoutError) as error:
             return Said(
                 State.DOWN, "The ledger does not answer.", str(error) or "no answer in time"
             )
-        closed = sum(one.state != "OPEN" or one.stamp != stamp for one in states)
-        why = f"{closed} of {len(states)} partitions are closed"
-        if closed == len(states):
+        why = f"{closed} of {PARTITIONS} partitions are closed"
+        if closed == PARTITIONS:
             return Said(State.DOWN, "The ledger is closed.", why)
         if closed:
             return Said(State.DEGRADED, "The ledger is closed for a part of the keys.", why)

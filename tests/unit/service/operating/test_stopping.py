@@ -6,8 +6,8 @@ from corvus_proxy.books.db import Books
 from corvus_proxy.service.operating import operators, stopping
 from corvus_proxy.service.stores import Stores
 from corvus_proxy.settings import Credential, Settings, Upstream
-from corvus_proxy.till import stops
 from corvus_proxy.till.client import Till
+from corvus_proxy.till.telling import stops
 
 pytestmark = pytest.mark.anyio
 WHY = {"reason": "their bill  is due", "actor": "cli:ada"}

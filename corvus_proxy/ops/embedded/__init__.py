@@ -101,6 +101,8 @@ class Redis:
         self._prepare = prepare
         self.port = port
         self.url = f"redis://127.0.0.1:{port}/0"
+        self.flags: tuple[str, ...] = ()
+        """Options beyond those that keep money safe."""
         self.child: subprocess.Popen[bytes]
 
     def start(self) -> None:
@@ -118,6 +120,7 @@ class Redis:
                 "--dir",
                 str(self._folder),
                 *REDIS_FLAGS,
+                *self.flags,
             ],
             self._log,
             prepare=self._prepare,

@@ -6,15 +6,11 @@ freezes and starts the processes itself: there is no supervisor that could hide 
 """
 
 import asyncio
-import contextlib
 import functools
-import os
-import resource
 import secrets
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +21,7 @@ from corvus_proxy.money.pricing import Price
 from corvus_proxy.ops import children, embedded, migrate
 from corvus_proxy.ops.drill.guard import Guard
 from corvus_proxy.ops.drill.links import Link
+from corvus_proxy.ops.drill.stack.process import Process
 from corvus_proxy.ops.state import to_toml, write_private
 from corvus_proxy.roles.parent import die_with_parent
 from corvus_proxy.service import demo
@@ -47,108 +44,6 @@ PAYMENT_SECRETS = {
 }
 
 
-class Process:
-    """One child of the drill, in a session of its own."""
-
-    def __init__(
-        self,
-        name: str,
-        start: Callable[[], subprocess.Popen[bytes]],
-        *,
-        guard: Guard,
-        stop_signal: int = signal.SIGTERM,
-    ) -> None:
-        self.name = name
-        self._guard = guard
-        self._start = start
-        self._stop_signal = stop_signal
-        self.child: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        """Starts it, where it does not run."""
-        if not self.alive:
-            self.child = self._start()
-            self._guard.knows(self.child.pid)
-
-    @property
-    def pid(self) -> int:
-        """Raises CorvusError when it has never been started."""
-        if self.child is None:
-            raise CorvusError(f"{self.name} has not been started")
-        return self.child.pid
-
-    @property
-    def alive(self) -> bool:
-        return self.child is not None and self.child.poll() is None
-
-    def signal(self, number: int) -> None:
-        """Signals the process and all that it has started."""
-        if self.child is not None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.child.pid, number)
-
-    def kill(self) -> None:
-        """kill -9; it has ended when this returns."""
-        self.signal(signal.SIGKILL)
-        if self.child is not None:
-            self.child.wait()
-            self._guard.forgets(self.child.pid)
-
-    def freeze(self) -> None:
-        """It stands still, as a machine that swaps or a virtual machine that is moved."""
-        self.signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        """It goes on."""
-        self.signal(signal.SIGCONT)
-
-    def ask_to_stop(self) -> None:
-        """The signal of an orderly stop, to the process alone."""
-        if self.child is not None:
-            with contextlib.suppress(ProcessLookupError):
-                self.child.send_signal(self._stop_signal)
-
-    def stop(self, timeout_s: float = 15) -> None:
-        """An orderly stop, and kill -9 when it does not come."""
-        if self.child is not None:
-            self.thaw()
-            children.end(self.child, self._stop_signal, timeout_s=timeout_s)
-            self._guard.forgets(self.child.pid)
-
-    def limit_files(self, size_bytes: int = resource.RLIM_INFINITY) -> None:
-        """No file of the process, or of one that it has started, grows beyond that size: its writes
-        fail as on a full disk. Without a size they succeed again."""
-        for pid in self._session():
-            with contextlib.suppress(OSError):
-                limits = (size_bytes, resource.RLIM_INFINITY)
-                resource.prlimit(pid, resource.RLIMIT_FSIZE, limits)
-
-    def memory_bytes(self) -> int:
-        """Resident memory of the process and of those that it has started."""
-        pages = 0
-        for pid in self._session():
-            with contextlib.suppress(OSError):
-                pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-        return pages * resource.getpagesize()
-
-    def _session(self) -> list[int]:
-        found = []
-        for stat in Path("/proc").glob("[0-9]*/stat"):
-            with contextlib.suppress(OSError):
-                if int(stat.read_text().rpartition(")")[2].split()[3]) == self.pid:
-                    found.append(int(stat.parent.name))
-        return found
-
-    async def ended(self, timeout_s: float) -> bool:
-        """Whether it ends within that time."""
-        child = self.child
-        if child is None:
-            return True
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            await asyncio.to_thread(child.wait, timeout_s)
-        return not self.alive
-
-
 class RedisServer(NamedTuple):
     """A Redis of the drill."""
 
@@ -160,6 +55,8 @@ class RedisServer(NamedTuple):
 
 class Stack:
     """All processes and links of one drill, and the two stores as an operator opens them."""
+
+    clustered = False
 
     def __init__(self, folder: Path, guard: Guard) -> None:
         self.folder = folder
@@ -197,7 +94,17 @@ class Stack:
     def processes(self) -> list[Process]:
         """In the order of an orderly stop."""
         roles = (*self.gateways.values(), self.worker, self.site)
-        return [*roles, self.payments, self.providers, self.postgres, self.redis]
+        return [*roles, self.payments, self.providers, self.postgres, *self.redis_processes]
+
+    @property
+    def redis_processes(self) -> list[Process]:
+        """Every server of Redis."""
+        return [self.redis]
+
+    @property
+    def redis_links(self) -> list[Link]:
+        """The links over which the gateways talk to Redis."""
+        return [self.links[f"{name}>redis"] for name in GATEWAYS]
 
     # -- start and stop -----------------------------------------------------------------------
 
@@ -214,13 +121,14 @@ class Stack:
         for name in ("redis", "postgres", "providers", "worker", "site", "payments", *GATEWAYS):
             self.ports[name] = embedded.free_port(taken)
             taken.add(self.ports[name])
-        self.take_redis(self.new_redis("redis", self.ports["redis"]))
+        await self._make_redis()
         self.postgres_server = embedded.Postgres(
             self.folder, self.log("postgres"), port=self.ports["postgres"]
         )
         await self._open_links()
         self._write_configurations()
-        self.redis.start()
+        for redis in self.redis_processes:
+            redis.start()
         self.postgres.start()
         self.providers.start()
         await self.until_stores_answer()
@@ -246,7 +154,8 @@ class Stack:
         for link in self.links.values():
             await link.close()
         self.postgres.stop()
-        self.redis.kill()
+        for redis in self.redis_processes:
+            redis.kill()
 
     async def until_stores_answer(self) -> None:
         """Until both servers serve. Raises ConfigurationError."""
@@ -282,6 +191,21 @@ class Stack:
         return self.folder / "payments.jsonl"
 
     # -- servers of Redis -----------------------------------------------------------------------
+
+    def free_port(self) -> int:
+        """A port that none of the stack's parts has."""
+        return embedded.free_port(set(self.ports.values()))
+
+    async def _make_redis(self) -> None:
+        """Before anything starts, and before the links to it are made."""
+        self.take_redis(self.new_redis("redis", self.ports["redis"]))
+
+    def _links_to_redis(self) -> list[Link]:
+        speaks = ("worker", *GATEWAYS)
+        return [
+            Link(f"{name}>redis", self.ports["redis"], speaks_redis=name in speaks)
+            for name in ("drill", *speaks)
+        ]
 
     def new_redis(self, name: str, port: int = 0) -> "RedisServer":
         """A further Redis with a folder of its own below the stack's; it is not started."""
@@ -328,19 +252,12 @@ class Stack:
 
     async def _open_links(self) -> None:
         ports = self.ports
-        self.links = {
-            "drill>redis": Link("drill>redis", ports["redis"]),
-            "worker>redis": Link("worker>redis", ports["redis"], speaks_redis=True),
-            "worker>postgres": Link("worker>postgres", ports["postgres"]),
-        }
+        links = [*self._links_to_redis(), Link("worker>postgres", ports["postgres"])]
         for name in GATEWAYS:
-            for link in (
-                Link(f"{name}>redis", ports["redis"], speaks_redis=True),
-                Link(f"{name}>providers", ports["providers"]),
-                Link(f"clients>{name}", ports[name], narrow=True),
-            ):
-                self.links[link.name] = link
-        for link in self.links.values():
+            links.append(Link(f"{name}>providers", ports["providers"]))
+            links.append(Link(f"clients>{name}", ports[name], narrow=True))
+        for link in links:
+            self.links[link.name] = link
             await link.open()
 
     def _write_configurations(self) -> None:

@@ -1,0 +1,1 @@
+"""What the worker tells every gateway process through Redis, outside the fence."""
