@@ -8,6 +8,7 @@ import sys
 from typing import NoReturn
 
 from corvus_proxy.errors import ConfigurationError
+from corvus_proxy.roles.process import raise_descriptors
 from corvus_proxy.service import guard
 from corvus_proxy.settings import Settings, config_path, load
 
@@ -32,7 +33,7 @@ def run_gateway(settings: Settings) -> None:
         http=HTTPModes.http1,
         websockets=False,
         runtime_threads=1,
-        backpressure=8192,
+        backpressure=gateway.connections_max,
         respawn_failed_workers=True,
         workers_kill_timeout=math.ceil(gateway.leave_s) + gateway.drain_s + 5,
         log_level=LogLevels.warning,
@@ -61,6 +62,7 @@ def main(name: str) -> None:
     """Runs a role until it is told to stop. Exits with 1 and one sentence when it may not start."""
     try:
         settings = load(config_path())
+        raise_descriptors()
         if name == "gateway":
             run_gateway(settings)
             return
