@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from corvus_proxy.errors import ConfigurationError
+from corvus_proxy.roles.process import raise_descriptors
+from corvus_proxy.service import guard
 from corvus_proxy.settings import Settings, config_path, load, share_metrics
 
 OWN_PORT = 1000
@@ -37,7 +39,7 @@ def run_gateway(settings: Settings) -> None:
         http=HTTPModes.http1,
         websockets=False,
         runtime_threads=1,
-        backpressure=8192,
+        backpressure=gateway.connections_max,
         respawn_failed_workers=True,
         workers_kill_timeout=math.ceil(gateway.leave_s) + gateway.drain_s + 5,
         log_level=LogLevels.warning,
@@ -66,6 +68,7 @@ def main(name: str) -> None:
     """Runs a role until it is told to stop. Exits with 1 and one sentence when it may not start."""
     try:
         settings = load(config_path())
+        raise_descriptors()
         _expose(name, settings)
         if name == "gateway":
             run_gateway(settings)

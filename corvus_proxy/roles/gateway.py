@@ -29,7 +29,7 @@ from corvus_proxy.gateway.stopping import Stopping
 from corvus_proxy.gateway.streaming.ticker import Ticker
 from corvus_proxy.roles.leaving import Leaving
 from corvus_proxy.roles.parent import die_with_parent
-from corvus_proxy.roles.process import set_up_logs
+from corvus_proxy.roles.process import say_if_too_few_descriptors, set_up_logs
 from corvus_proxy.roles.reloading import Reloader, Stamp, stamp_of
 from corvus_proxy.service import guard
 from corvus_proxy.settings import Credential, Settings, Upstream, config_path, load
@@ -293,7 +293,9 @@ def create() -> Any:
     die_with_parent()
     set_up_logs()
     since = stamp_of(config_path())
-    process = Process(load(config_path()), since=since)
+    settings = load(config_path())
+    say_if_too_few_descriptors(2 * settings.gateway.connections_max)
+    process = Process(settings, since=since)
 
     async def engine(client: Any) -> None:
         await process.engine(client)

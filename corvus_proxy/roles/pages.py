@@ -24,9 +24,10 @@ async def serve(
     port: int,
     *,
     leave_s: float = 0.0,
+    connections_max: int = 128,
 ) -> None:
     """Serves the application that `create` makes until SIGTERM. Redis and Postgres may be away.
-    `leave_s`: see `serve_until`.
+    `leave_s` and `connections_max`: see `serve_until`.
 
     An application with streams that do not end by themselves puts what ends them into
     `app.state.leave`. Raises ConfigurationError where simulated money and a real upstream meet.
@@ -39,7 +40,7 @@ async def serve(
     app = create(stores, settings)
     leaving = asyncio.create_task(_leave(stop, app, leave_s))
     try:
-        await serve_until(stop, app, host, port, leave_s=leave_s)
+        await serve_until(stop, app, host, port, leave_s=leave_s, connections_max=connections_max)
     finally:
         leaving.cancel()
         guarding.cancel()

@@ -20,7 +20,14 @@ async def main(settings: Settings) -> None:
 
     try:
         at = settings.site
-        await pages.serve(settings, site, at.host, at.port, leave_s=at.leave_s)
+        await pages.serve(
+            settings,
+            site,
+            at.host,
+            at.port,
+            leave_s=at.leave_s,
+            connections_max=at.connections_max,
+        )
     finally:
         for service in services.values():
             await service.close()

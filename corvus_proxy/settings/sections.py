@@ -36,6 +36,9 @@ class GatewaySettings(msgspec.Struct, frozen=True):
     """Port to listen on."""
     processes: int = 1
     """Gateway processes. One per core, less what Redis and Postgres need on the same machine."""
+    connections_max: int = 12_000
+    """Client connections of one process at once; more wait to be accepted. A stream takes two
+    descriptors: the process raises its own limit as far as the system lets it (`ulimit -Hn`)."""
     body_bytes_max: int = 33_554_432
     """Largest request body, decoded where it came compressed. The upstreams' own limit is 32 MB."""
     body_expansion_max: int = 100
@@ -63,6 +66,8 @@ class SiteSettings(msgspec.Struct, frozen=True):
     trusted_proxies: list[str] = []
     """Addresses or networks of proxies of yours before the site: from them alone
     `X-Forwarded-For` is believed, for the limit on wrong log-ins."""
+    connections_max: int = 4_096
+    """Connections at once; more wait to be accepted. An open dashboard keeps one."""
     leave_s: float = 0.0
     """As `gateway.leave_s`, for the front before the site."""
 
