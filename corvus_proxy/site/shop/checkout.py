@@ -110,8 +110,8 @@ class Checkout:
             form.email,
         )
         if not self._front.is_own(request):
-            problem = Problem("", "This form was sent from another site. Send it again from here.")
-            return await self._page(request, offer, typed, problem, status=403)
+            foreign = Problem("", "This form was sent from another site. Send it again from here.")
+            return await self._page(request, offer, typed, foreign, status=403)
         problem = self._refusal(request, offer)
         if problem is not None:
             return await self._page(request, offer, typed, problem, status=429)
