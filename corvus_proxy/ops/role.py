@@ -23,8 +23,6 @@ def run_gateway(settings: Settings) -> None:
     from granian.constants import HTTPModes, Interfaces, Loops
     from granian.log import LogLevels
 
-    from corvus_proxy.service import guard
-
     guard.refuse_demo(settings, str(config_path() or "settings"))
     _let_the_young_die()
     gateway = settings.gateway

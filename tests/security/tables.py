@@ -195,3 +195,4 @@ OPERATORS = {
     "status GET /{path:path}": 307,
 }
 """Ports that know no customer: what everybody gets."""
+OPERATORS_ASKED_BY = ("none", "main", "token", "bearer")

@@ -10,6 +10,7 @@ import re
 import statistics
 import time
 from collections.abc import Callable
+from typing import Any
 from urllib.parse import urlencode
 
 import pytest
@@ -32,10 +33,20 @@ pytestmark = pytest.mark.anyio
 # -- log-ins --------------------------------------------------------------------------------------
 
 
+_SITES: dict[str, Any] = {}
+
+
+def site(people: People, url: str = "http://site") -> Any:
+    """The site at an address; one for all tests, which come from addresses of their own."""
+    if url not in _SITES:
+        _SITES[url] = create(people.stores, Settings(brand=BrandSettings(site_url=url)))
+    return _SITES[url]
+
+
 async def log_in(
     people: People, text: str, *, url: str = "http://site", cookie: str = "", peer: str = "10.9.0.1"
 ) -> calling.Got:
-    app = create(people.stores, Settings(brand=BrandSettings(site_url=url)))
+    app = site(people, url)
     headers = [("origin", url), ("sec-fetch-site", "same-origin")]
     headers += [("cookie", cookie)] if cookie else []
     body = urlencode({"key": text}).encode()
@@ -72,7 +83,7 @@ async def test_every_cookie_is_out_of_reach(people: People, url: str) -> None:
 async def test_guessing_is_slowed_down_for_each_address(people: People) -> None:
     """Five wrong keys a minute; then also the right one waits, there and nowhere else. A header
     that names another address changes nothing."""
-    app = create(people.stores, Settings(brand=BrandSettings(site_url="http://site")))
+    app = site(people)
 
     async def ask(text: str, peer: str, claimed: str = "") -> calling.Got:
         headers = [("origin", "http://site")]

@@ -15,7 +15,7 @@ from tests.roles import ask
 from tests.stack import RunningStack
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
-IDLE = 9_000
+IDLE = 10_000
 """Connections that say nothing; each takes a descriptor here and one there, of 20,000 or so."""
 GOOD = 60
 BODY = {
@@ -47,11 +47,12 @@ async def open_connections(
     try:
         for start in range(0, count, 200):
             some = range(start, min(start + 200, count))
-            pairs += await asyncio.gather(
+            made = await asyncio.gather(
                 *(asyncio.open_connection("127.0.0.1", port, limit=4096) for _ in some)
             )
-        for number, (_, writer) in enumerate(pairs):
-            writer.write(begin(number))
+            for number, (_, writer) in zip(some, made, strict=True):
+                writer.write(begin(number))  # at once: who says nothing for 30 s is closed
+            pairs += made
         yield pairs
     finally:
         for _, writer in pairs:
@@ -119,7 +120,7 @@ async def test_a_body_that_does_not_end_is_told_so(stack: RunningStack) -> None:
 
 
 async def test_idle_connections_hold_up_nobody(stack: RunningStack) -> None:
-    """9,000 connections that have asked once and keep their connection: each is answered, and
+    """10,000 connections that have asked once and keep their connection: each is answered, and
     others are served as before."""
     secret = (await asyncio.to_thread(stack.new_key, "1"))["secret"]
     text = b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n"

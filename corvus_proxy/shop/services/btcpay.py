@@ -250,7 +250,7 @@ class Btcpay:
             event = msgspec.json.decode(body, type=dict)
             name = text(event.get("originalDeliveryId") or event["deliveryId"])
             return Notice(name, text(event["type"]), str(event.get("invoiceId") or ""))
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise Forged("a message to BTCPay's address is not one of an invoice") from None
 
     async def close(self) -> None:

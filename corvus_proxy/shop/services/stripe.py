@@ -192,7 +192,9 @@ class Stripe:
             row = event["data"]["object"]
             about = row["id"] if row["object"] == "checkout.session" else row.get("payment_intent")
             return Notice(text(event["id"]), text(event["type"]), str(about or ""))
-        except (stripe.SignatureVerificationError, ValueError, KeyError, TypeError):
+        except (
+            stripe.SignatureVerificationError, ValueError, KeyError, TypeError, RecursionError
+        ):  # fmt: skip
             raise Forged("a message to Stripe's address is not Stripe's") from None
 
     def claim_url(self, refund_reference: str) -> str:
