@@ -275,8 +275,8 @@ class MetricsSettings(msgspec.Struct, frozen=True):
     """Prometheus."""
 
     dir: str = ""
-    """Folder in which all processes of this machine keep their metrics; `corvus up` makes one.
-    Emptied by nobody: on a disk in memory, or counters go on where they stood."""
+    """Folder in which all processes of this machine keep their metrics. `corvus up` has one of its
+    own; elsewhere name one in memory, or counters go on where they stood before a restart."""
     listen: str = "127.0.0.1"
     """Where Prometheus finds a role. On loopback the console collects all roles of the machine; a
     private address, or a name that leads to one, has every role answer there itself."""

@@ -5,6 +5,7 @@ Rule 2: a gauge that cannot be measured keeps its last figure, and
         `corvus_measured_timestamp_seconds` says how old that is.
 """
 
+import asyncio
 from collections.abc import Iterable
 from datetime import UTC, datetime, time
 
@@ -35,28 +36,17 @@ class Gauges:
         self._prices_at_s: float | None = None
 
     async def tick(self, stores: Stores) -> None:
-        """One round. Raises TillUnavailable, BooksUnavailable."""
+        """One round. Raises TillUnavailable, BooksUnavailable, with all told that can be."""
         for name, folder in self._folders().items():
             if folder:
                 metrics.disk_used(name, folder)
-        self._tell_prices()
-        metrics.HELD.set(await held_nanos(stores.till))
-        await _skew_of_redis(stores.till)
+        await self._tell_prices()
         try:
-            async with stores.books.transaction() as connection:
-                before = clock.utc_now()
-                found = await standing.read(connection)
-                after = clock.utc_now()
-                last = await checks.last(connection)
-        except asyncpg.QueryCanceledError:
-            _log.warning("gauges_too_slow", patience_s=standing.PATIENCE_S)
-            return
-        tell(found, after)
-        metrics.CLOCK_SKEW.labels("postgres").set(_skew_s(before, found.at, after))
-        if last is not None:
-            metrics.LEDGER_PROBLEMS.set(last.problems)
-            metrics.LEDGER_VERIFIED.set(last.at.timestamp())
-        metrics.MEASURED.set(after.timestamp())
+            measured = await _measure_books(stores)
+        finally:  # each store's figures matter most while the other one is away
+            await _measure_redis(stores.till)
+        if measured:
+            metrics.MEASURED.set(clock.utc_now().timestamp())
 
     def _folders(self) -> dict[str, str]:
         ledger = self._settings.ledger
@@ -66,19 +56,39 @@ class Gauges:
             "status": self._settings.status.dir,
         }
 
-    def _tell_prices(self) -> None:
+    async def _tell_prices(self) -> None:
         now_s = clock.monotonic_s()
         if self._prices_at_s is not None and now_s - self._prices_at_s < PRICES_S:
             return
         self._prices_at_s = now_s
         served = {upstream.family for upstream in self._settings.upstream}
         oldest: dict[str, float] = {}
-        for model in timeline.load(self._settings.pricing).at(clock.utc_now().date()).models:
+        prices = await asyncio.to_thread(timeline.load, self._settings.pricing)
+        for model in prices.at(clock.utc_now().date()).models:
             if model.family in served:
                 at = datetime.combine(model.official.checked, time(), UTC).timestamp()
                 oldest[model.family] = min(at, oldest.get(model.family, at))
         for family, at in oldest.items():
             metrics.PRICE_CHECKED.labels(family).set(at)
+
+
+async def _measure_books(stores: Stores) -> bool:
+    """Whether the books have answered in time. Raises BooksUnavailable."""
+    try:
+        async with stores.books.transaction() as connection:
+            before = clock.utc_now()
+            found = await standing.read(connection)
+            after = clock.utc_now()
+            last = await checks.last(connection)
+    except asyncpg.QueryCanceledError:
+        _log.warning("gauges_too_slow", patience_s=standing.PATIENCE_S)
+        return False
+    tell(found, after)
+    metrics.CLOCK_SKEW.labels("postgres").set(_skew_s(before, found.at, after))
+    if last is not None:
+        metrics.LEDGER_PROBLEMS.set(last.problems)
+        metrics.LEDGER_VERIFIED.set(last.at.timestamp())
+    return True
 
 
 def tell(found: Standing, now: datetime) -> None:
@@ -102,7 +112,8 @@ async def held_nanos(till: Till, parts: Iterable[int] = range(PARTITIONS)) -> in
     return sum([hold.held_nanos for part in parts for hold in (await till.holds(part)).values()])
 
 
-async def _skew_of_redis(till: Till) -> None:
+async def _measure_redis(till: Till) -> None:
+    metrics.HELD.set(await held_nanos(till))
     before = clock.utc_now()
     told_ms = await clocks_ms(till)
     after = clock.utc_now()

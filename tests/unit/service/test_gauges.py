@@ -14,7 +14,7 @@ from corvus_proxy.service import gauges, keys, proof
 from corvus_proxy.service.stores import Stores
 from corvus_proxy.settings import LedgerSettings, Settings, Upstream
 from corvus_proxy.till import reply
-from corvus_proxy.till.client import Till
+from corvus_proxy.till.client import Till, TillUnavailable
 from tests.conftest import add_wallet
 
 pytestmark = pytest.mark.anyio
@@ -99,6 +99,24 @@ async def test_one_round_measures_both_stores(
     assert value("corvus_disk_used_ratio", folder="archive") is None, "there is no such folder"
     for store in ("redis", "postgres"):
         assert 0 <= (value("corvus_clock_skew_seconds", store=store) or 0) < 1
+
+
+async def test_books_are_measured_while_redis_is_away(books: Books) -> None:
+    """A payment that is not credited is seen just then; the figures' age tells of the rest."""
+    await keep_waiting(books)
+    before = value("corvus_measured_timestamp_seconds")
+    away = Till.open("redis://127.0.0.1:1", timeout_ms=200)
+    with pytest.raises(TillUnavailable):
+        await gauges.Gauges(Settings()).tick(Stores(away, books, b"p" * 32))
+    assert value("corvus_paid_not_credited") == 1
+    assert value("corvus_measured_timestamp_seconds") == before
+    await away.close()
+
+
+async def keep_waiting(books: Books) -> None:
+    """One credit of a payment that should have been made."""
+    async with books.transaction() as connection:
+        await connection.execute(OUTBOX, "old", "clearing:stripe", 90, None, "")
 
 
 async def test_books_that_are_too_slow_keep_their_last_figures(
