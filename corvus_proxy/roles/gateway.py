@@ -15,6 +15,7 @@ from typing import Any
 import structlog
 
 from corvus_proxy import clock, metrics
+from corvus_proxy import pepper as peppers
 from corvus_proxy.account.quote import Sold
 from corvus_proxy.account.routes import Account
 from corvus_proxy.catalogue import margin, timeline
@@ -30,12 +31,12 @@ from corvus_proxy.roles.process import set_up_logs
 from corvus_proxy.roles.reloading import Reloader, Stamp, stamp_of
 from corvus_proxy.service import guard
 from corvus_proxy.settings import Credential, Settings, Upstream, config_path, load
-from corvus_proxy.till import spending
 from corvus_proxy.till.checks import check_server
 from corvus_proxy.till.client import Till, TillUnavailable
 from corvus_proxy.till.holds import Holds
 from corvus_proxy.till.journal import Node, file_system
 from corvus_proxy.till.recovery.report import Reporter
+from corvus_proxy.till.telling import spending
 from corvus_proxy.upstream.pool import Pool
 from corvus_proxy.upstream.transport import HttptoolsTransport, Transport
 
@@ -141,6 +142,7 @@ class Process:
             await asyncio.sleep(BUDGETS_S)
             with contextlib.suppress(TillUnavailable):
                 await self._look_at_budgets()
+                await self._holds.used.tell(self._till, peppers.id_of(self._pepper))
 
     async def _look_at_budgets(self) -> None:
         if not self._pool.has_budgets:

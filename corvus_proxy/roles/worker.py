@@ -6,6 +6,7 @@ import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import asyncpg
 import structlog
 
 from corvus_proxy import clock, metrics
@@ -16,7 +17,7 @@ from corvus_proxy.ledger.coordinator import Coordinator
 from corvus_proxy.ledger.writer import Writer
 from corvus_proxy.roles.process import serve_until, set_up_logs, stop_event
 from corvus_proxy.roles.statuses import Status
-from corvus_proxy.service import budgets, demo, guard, orders, proof
+from corvus_proxy.service import budgets, demo, guard, orders, peppers, proof
 from corvus_proxy.service.alarms import hooks, watch
 from corvus_proxy.service.stores import Stores, open_stores
 from corvus_proxy.settings import Settings, config_path
@@ -36,6 +37,7 @@ BUDGETS_S = 1.0
 DAYS_S = 10.0
 CHECK_S = 20.0
 BACKUP_S = 60.0
+PEPPERS_S = 2.0
 _log = structlog.get_logger()
 
 
@@ -75,6 +77,8 @@ async def main(settings: Settings) -> None:
         _every("status", settings.status.probe_s, status.tick),
         _every("days", DAYS_S, lambda: proof.count_days(stores)),
         _every("check", CHECK_S, lambda: proof.check_daily(stores)),
+        _every("peppers", PEPPERS_S, lambda: peppers.tick(stores)),
+        _stamp(stores),
         _every("backup", BACKUP_S, lambda: _measure_backup(settings.backup.dir)),
         _refuse_simulated(settings, stores, stop),
         _check_credentials(settings),
@@ -120,6 +124,16 @@ async def _sweep(sweeper: Sweeper) -> None:
 
 async def _measure_lag(writer: Writer) -> None:
     metrics.LEDGER_LAG.set(await writer.lag())
+
+
+async def _stamp(stores: Stores) -> None:
+    """Once, as soon as the books answer."""
+    while True:
+        try:
+            await peppers.stamp(stores)
+            return
+        except (BooksUnavailable, asyncpg.PostgresError):  # not migrated yet
+            await asyncio.sleep(1)
 
 
 async def _measure_backup(folder: str) -> None:
