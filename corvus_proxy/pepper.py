@@ -1,4 +1,4 @@
-"""The pepper, and those before it: what all that the stores hold of secret texts depends on."""
+"""The pepper, and those beside it: what all that the stores hold of secret texts depends on."""
 
 import hashlib
 from collections.abc import Sequence
@@ -6,20 +6,20 @@ from collections.abc import Sequence
 
 class Pepper(bytes):
     """The current pepper; new digests and seals are made under it alone. It is what `bytes` are
-    everywhere, so that only what checks or opens something asks for those before it."""
+    everywhere, so that only what checks or opens something asks for the others."""
 
-    previous: tuple[bytes, ...]
-    """Peppers before it, the newest first; what was made under them still holds."""
+    others: tuple[bytes, ...]
+    """Peppers whose digests and seals hold, too: those before it, and the next one on its way."""
 
-    def __new__(cls, current: bytes, previous: Sequence[bytes] = ()) -> "Pepper":
+    def __new__(cls, current: bytes, others: Sequence[bytes] = ()) -> "Pepper":
         made = super().__new__(cls, current)
-        made.previous = tuple(previous)
+        made.others = tuple(others)
         return made
 
 
 def all_of(pepper: bytes) -> tuple[bytes, ...]:
-    """The pepper and those before it, the current one first."""
-    return (bytes(pepper), *(pepper.previous if isinstance(pepper, Pepper) else ()))
+    """The pepper and the others, the current one first."""
+    return (bytes(pepper), *(pepper.others if isinstance(pepper, Pepper) else ()))
 
 
 def id_of(pepper: bytes) -> str:

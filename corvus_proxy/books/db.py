@@ -70,8 +70,12 @@ async def read_schema(connection: Any) -> Schema:
 class Books:
     """The books. Opens lazily, so that a role starts while Postgres is away."""
 
-    def __init__(self, url: str, *, connections: int = 8) -> None:
+    def __init__(self, url: str, *, connections: int = 8, pepper_id: str = "") -> None:
+        """`pepper_id`: which pepper the digests of new secrets are noted under."""
         self._url = url
+        self._session = _SESSION
+        if pepper_id:
+            self._session += f"; set corvus.pepper = '{pepper_id}'"
         self._connections = connections
         self._pool: Any = None
         self._schema_read = False
@@ -88,7 +92,7 @@ class Books:
                     timeout=5,
                     command_timeout=30,
                     init=self._meet,
-                    setup=_become_app,
+                    setup=self._become_app,
                 )
             async with self._pool.acquire(timeout=5) as connection:
                 yield connection
@@ -110,7 +114,10 @@ class Books:
             if refusal := (await read_schema(connection)).refusal():
                 raise SchemaUnknown(refusal)
             self._schema_read = True
-        await _become_app(connection)
+        await self._become_app(connection)
+
+    async def _become_app(self, connection: Any) -> None:
+        await connection.execute(self._session)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Any]:
@@ -131,7 +138,3 @@ set tcp_keepalives_idle = 10; set tcp_keepalives_interval = 5; set tcp_keepalive
 """
 """A client whose machine has vanished holds its locks until the server notices: by the system's
 default two hours, in which no other writer could book a partition. So it notices within 30 s."""
-
-
-async def _become_app(connection: Any) -> None:
-    await connection.execute(_SESSION)

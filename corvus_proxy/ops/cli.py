@@ -41,7 +41,7 @@ dev = App(name="dev", help="Simulated neighbours.")
 app.command(stack.app, name="*")
 for sub in (keys.app, orders.app, ledger.app, dev, prices.app, drill.app, status.app):
     app.command(sub)
-for sub in (upkeep.db, upkeep.backup):
+for sub in (upkeep.db, upkeep.backup, upkeep.secrets_app):
     app.command(sub)
 for module in (audit, mail, models, operators, pools, refunds, sales):
     app.command(module.app)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import asyncpg
 import structlog
 
 from corvus_proxy import clock, metrics
@@ -16,7 +17,16 @@ from corvus_proxy.ledger.coordinator import Coordinator
 from corvus_proxy.ledger.writer import Writer
 from corvus_proxy.roles.process import serve_until, set_up_logs, stop_event
 from corvus_proxy.roles.statuses import Status
-from corvus_proxy.service import budgets, demo, guard, orders, proof, reconciling, retention
+from corvus_proxy.service import (
+    budgets,
+    demo,
+    guard,
+    orders,
+    peppers,
+    proof,
+    reconciling,
+    retention,
+)
 from corvus_proxy.service.alarms import hooks, watch
 from corvus_proxy.service.gauges import MEASURE_S, Gauges
 from corvus_proxy.service.operating import stopping
@@ -40,6 +50,7 @@ CHECK_S = 20.0
 RETENTION_S = 10.0
 BACKUP_S = 60.0
 RECONCILE_S = 300.0
+PEPPERS_S = 2.0
 _log = structlog.get_logger()
 
 
@@ -83,6 +94,8 @@ async def main(settings: Settings) -> None:
         _every("check", CHECK_S, lambda: proof.check_daily(stores)),
         _every("gauges", MEASURE_S, lambda: gauges.tick(stores)),
         _every("retention", RETENTION_S, lambda: retention.tick(stores.books, settings.retention)),
+        _every("peppers", PEPPERS_S, lambda: peppers.tick(stores)),
+        _stamp(stores),
         _every("backup", BACKUP_S, lambda: _measure_backup(settings.backup.dir)),
         _every("trim", RETENTION_S, lambda: retention.trim(stores, settings.retention)),
         _every("reconcile", RECONCILE_S, lambda: reconciling.tick(stores, settings)),
@@ -130,6 +143,16 @@ async def _sweep(sweeper: Sweeper) -> None:
 
 async def _measure_lag(writer: Writer) -> None:
     metrics.LEDGER_LAG.set(await writer.lag())
+
+
+async def _stamp(stores: Stores) -> None:
+    """Once, as soon as the books answer."""
+    while True:
+        try:
+            await peppers.stamp(stores)
+            return
+        except (BooksUnavailable, asyncpg.PostgresError):  # not migrated yet
+            await asyncio.sleep(1)
 
 
 async def _measure_backup(folder: str) -> None:

@@ -202,15 +202,15 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     upstream: list[Upstream] = []
 
     def pepper(self) -> Pepper:
-        """The pepper, at least 32 bytes, and those before it. Raises ConfigurationError."""
+        """The pepper, at least 32 bytes, and those beside it. Raises ConfigurationError."""
         text = os.environ.get("CORVUS_PEPPER", "").encode()
         if not text and self.secrets.pepper_file:
             text = read_file(Path(self.secrets.pepper_file), "secrets.pepper_file")
-        previous = [
-            _long_enough(read_file(Path(name), _PREVIOUS), _PREVIOUS)
-            for name in self.secrets.previous_pepper_files
+        others = [
+            _long_enough(read_file(Path(name), _OTHERS), _OTHERS)
+            for name in self.secrets.other_pepper_files
         ]
-        return Pepper(_long_enough(text, "secrets.pepper_file"), previous)
+        return Pepper(_long_enough(text, "secrets.pepper_file"), others)
 
 
 def _long_enough(pepper: bytes, option: str) -> bytes:
@@ -219,7 +219,7 @@ def _long_enough(pepper: bytes, option: str) -> bytes:
     return pepper.strip()
 
 
-_PREVIOUS = "secrets.previous_pepper_files"
+_OTHERS = "secrets.other_pepper_files"
 FAMILIES = ("anthropic", "openai", "glm")
 PLAIN_SECTIONS = tuple(
     name for name in Settings.__struct_fields__ if name not in ("production", "upstream")

@@ -1,5 +1,6 @@
 """Secrets by environment variable or file."""
 
+import contextlib
 import os
 from pathlib import Path
 from typing import NamedTuple
@@ -30,6 +31,41 @@ def read_secret(named: Named) -> str:
     if not text.strip():
         raise ConfigurationError(f"{named.option}: nothing in {named.env or named.file}")
     return text.strip()
+
+
+class Rotating:
+    """Secrets that may change while a process runs: one per line of a file, the first being the
+    one that we use, each being one that we take. The file is looked at on each use."""
+
+    def __init__(self, named: Named) -> None:
+        """Raises ConfigurationError, as `read_secret` does; later, what cannot be read changes
+        nothing."""
+        self._named = named
+        self._stamp = self._look()
+        self.all: tuple[str, ...] = tuple(read_secret(named).split())
+        """Those that were read last."""
+
+    def latest(self) -> tuple[str, ...]:
+        """All of them as they are now; empty where none is named."""
+        stamp = self._look()
+        if stamp != self._stamp:
+            with contextlib.suppress(ConfigurationError):
+                self.all = tuple(read_secret(self._named).split())
+                self._stamp = stamp
+        return self.all
+
+    def first(self) -> str:
+        """The one that we use; empty where none is named."""
+        return next(iter(self.latest()), "")
+
+    def _look(self) -> tuple[int, int, int] | None:
+        if not self._named.file:
+            return None
+        try:
+            found = os.stat(self._named.file)
+        except OSError:
+            return None
+        return (found.st_mtime_ns, found.st_size, found.st_ino)
 
 
 def read_file(path: Path, option: str) -> bytes:

@@ -224,9 +224,9 @@ class SecretsSettings(msgspec.Struct, frozen=True):
     pepper_file: str = ""
     """File with the pepper that customers' secrets are hashed under; or CORVUS_PEPPER. Lose it,
     and every key is lost; docs/secrets.md says how it is changed."""
-    previous_pepper_files: list[str] = []
-    """Files with the peppers before it, the newest first: what was hashed or sealed under them
-    still holds. `corvus secrets status` tells when one of them is no longer needed."""
+    other_pepper_files: list[str] = []
+    """Files with other peppers, whose digests and seals hold, too: the next one while all processes
+    learn of it, the old ones afterwards. `corvus secrets status` tells what rests on them."""
 
 
 class BackupSettings(msgspec.Struct, frozen=True):

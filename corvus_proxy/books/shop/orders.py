@@ -110,7 +110,8 @@ async def by_id(connection: Any, order_id: str) -> OrderRow | None:
 
 
 async def by_token(connection: Any, digest: str) -> OrderRow | None:
-    return _row(await connection.fetchrow(f"{SELECT} where token_digest = $1", digest))
+    found = f"{SELECT} where token_digest = any(string_to_array($1, ','))"
+    return _row(await connection.fetchrow(found, digest))
 
 
 async def by_form(connection: Any, digest: str) -> OrderRow | None:

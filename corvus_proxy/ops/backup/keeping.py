@@ -17,7 +17,7 @@ class Kept(msgspec.Struct, frozen=True):
     """Secrets in a backup. Its `repr` shows none of them."""
 
     pepper: str
-    previous_peppers: list[str]
+    other_peppers: list[str]
     files: dict[str, str]
     """What the configuration names by file, by option: upstreams' keys, payment services, mail."""
     demo_key: str = ""
@@ -28,7 +28,7 @@ class Kept(msgspec.Struct, frozen=True):
 
     def ids(self) -> list[str]:
         """The ids of its peppers, the current one first."""
-        return [peppers.id_of(text.encode()) for text in (self.pepper, *self.previous_peppers)]
+        return [peppers.id_of(text.encode()) for text in (self.pepper, *self.other_peppers)]
 
 
 def named_files(settings: Settings) -> dict[str, str]:
@@ -51,7 +51,7 @@ def named_files(settings: Settings) -> dict[str, str]:
 
 def gather(settings: Settings, state: State | None) -> Kept:
     """The secrets as they are now. Raises ConfigurationError (no pepper)."""
-    current, *previous = peppers.all_of(settings.pepper())
+    current, *others = peppers.all_of(settings.pepper())
     files = {}
     for option, path in named_files(settings).items():
         if Path(path).is_file():
@@ -59,7 +59,7 @@ def gather(settings: Settings, state: State | None) -> Kept:
     demo = state.sealed_key if state is not None else None
     return Kept(
         current.decode(),
-        [one.decode() for one in previous],
+        [one.decode() for one in others],
         files,
         demo.read_text() if demo is not None and demo.exists() else "",
     )
@@ -100,9 +100,9 @@ def put_back(kept: Kept, settings: Settings) -> list[str]:
     written = []
     places: dict[str, Any] = {"secrets.pepper_file": (settings.secrets.pepper_file, kept.pepper)}
     for number, (path, text) in enumerate(
-        zip(settings.secrets.previous_pepper_files, kept.previous_peppers, strict=False)
+        zip(settings.secrets.other_pepper_files, kept.other_peppers, strict=False)
     ):
-        places[f"secrets.previous_pepper_files.{number}"] = (path, text)
+        places[f"secrets.other_pepper_files.{number}"] = (path, text)
     for option, path in named_files(settings).items():
         if option in kept.files:
             places[option] = (path, kept.files[option])

@@ -1,4 +1,4 @@
-"""`corvus backup …`, `corvus db …`: what carries an installation through losses and upgrades."""
+"""`corvus backup …`, `db …`, `secrets …`: an installation through losses and upgrades."""
 
 import asyncio
 import sys
@@ -9,11 +9,12 @@ from cyclopts import App, Parameter
 
 from corvus_proxy.errors import ConfigurationError
 from corvus_proxy.money.amount import format_usd
-from corvus_proxy.ops.commands.common import Common, logs_to_stderr, say, settings_of
+from corvus_proxy.ops.commands.common import Common, logs_to_stderr, on_stores, say, settings_of
 from corvus_proxy.ops.state import State
 
 backup = App(name="backup", help="Backups of the books.")
 db = App(name="db", help="The database.")
+secrets_app = App(name="secrets", help="What rests on which pepper.")
 WARNING = 30
 LOST = (
     "What was spent after {when} is not in it: customers keep that money. What was paid or granted"
@@ -248,3 +249,33 @@ def check(*, common: Common | None = None) -> None:
     say(common, {"ok": ok, **schema._asdict(), "text": text}, text)
     if not ok:
         raise SystemExit(1 if refusal else 3)
+
+
+@secrets_app.command
+def status(*, common: Common | None = None) -> None:
+    """What rests on which pepper, and whether one may be taken from the configuration."""
+    from corvus_proxy.service import peppers
+
+    common = common or Common()
+    found = on_stores(common, peppers.status)
+    lines = [f"current pepper {found.current}"]
+    for name in [found.current, *found.others, *sorted(set(found.secrets) - {found.current}
+                 - set(found.others))]:  # fmt: skip
+        what = f"{found.secrets.get(name, 0)} secrets of keys, {found.seals.get(name, 0)} seals"
+        lines.append(f"{name or 'not known':12}  {what}")
+    if found.others:
+        lines.append(
+            f"{found.codes} recovery codes and {found.tokens} read-only tokens work under the"
+            " pepper that they were made with: take it away, and those made before end"
+        )
+    say(common, found._asdict(), "\n".join(lines))
+
+
+@secrets_app.command
+def reseal(*, reason: str, common: Common | None = None) -> None:
+    """Makes every seal of an older pepper anew under the current one."""
+    from corvus_proxy.service import peppers
+
+    common = common or Common()
+    made = on_stores(common, lambda stores: peppers.reseal(stores, reason=reason))
+    say(common, {"seals": made}, f"{made} seals were made anew")

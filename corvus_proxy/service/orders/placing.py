@@ -166,7 +166,7 @@ async def _target(
         target = await owners.by_id(connection, text)
         by_owner = session is not None and target is not None and target.wallet == session.wallet
     elif (parsed := secret.parse(text)) is not None:
-        digest = secret.digest(parsed.text, desk.stores.pepper)
+        digest = secret.proof(parsed.text, desk.stores.pepper)
         target, by_owner = await owners.by_digest(connection, digest, clock.wall_ms()), True
     else:
         return Problem("key", "This is neither a whole key nor a key id: both are copied whole.")
