@@ -13,6 +13,7 @@ import pytest
 
 from corvus_proxy import clock
 from corvus_proxy.books.db import Books
+from corvus_proxy.dev.http import Exchange, listen
 from corvus_proxy.ops import doctor, embedded, migrate
 from corvus_proxy.ops.backup import folder
 from corvus_proxy.ops.doctor import Finding, files, gaps, servers
@@ -277,12 +278,25 @@ def test_a_status_that_nobody_keeps_is_an_error(good: Settings) -> None:
     assert (one.level, one.text.partition(" ")[0]) == ("error", "status.dir")
 
 
-async def test_a_credential_that_is_refused_and_one_that_is_not_there(good: Settings) -> None:
+async def test_a_credential_that_is_refused_and_one_that_is_not_there(
+    good: Settings, tmp_path: Path
+) -> None:
     """By its provider's own word; without an upstream nothing could be sold."""
-    settings = msgspec.structs.replace(good, **at("http://127.0.0.1:1"))
-    [one] = await doctor._credentials(settings)
-    assert one.level == "error"
-    assert "o1" in one.text
+
+    async def refuse(exchange: Exchange) -> None:
+        exchange.json(401, {"error": {"type": "invalid_request_error"}})
+
+    listener = await listen(refuse, "127.0.0.1", 0)
+    for url, said in ((listener.url, "refused with status 401"), ("http://127.0.0.1:1", "")):
+        own = Credential("o1", secret_file=str(tmp_path / "provider"))
+        settings = msgspec.structs.replace(
+            good, upstream=[Upstream("openai", url, credential=[own])]
+        )
+        [one] = await doctor._credentials(settings)
+        assert (one.level, one.text.partition(":")[0]) == ("error", "openai o1")
+        assert said in one.text
+        assert "give it a key that its provider accepts" in one.text
+    await listener.close()
     [none] = await doctor._credentials(msgspec.structs.replace(good, upstream=[]))
     assert (none.check, none.level) == ("upstream", "error")
 
