@@ -39,11 +39,7 @@ from corvus_proxy.till.client import Till, TillUnavailable
 from corvus_proxy.till.holds import Holds
 from corvus_proxy.till.journal import Node, file_system
 from corvus_proxy.till.recovery.report import Reporter
-<<<<<<< HEAD
 from corvus_proxy.till.telling import spending, stops
-=======
-from corvus_proxy.till.telling import spending
->>>>>>> p7backup
 from corvus_proxy.upstream.pool import Pool
 from corvus_proxy.upstream.transport import HttptoolsTransport, Transport
 
@@ -158,11 +154,8 @@ class Process:
             await asyncio.sleep(BUDGETS_S)
             with contextlib.suppress(TillUnavailable):
                 await self._look_at_budgets()
-<<<<<<< HEAD
                 await self._look_at_stops()
-=======
                 await self._holds.used.tell(self._till, peppers.id_of(self._pepper))
->>>>>>> p7backup
 
     async def _look_at_budgets(self) -> None:
         if not self._pool.has_budgets:
