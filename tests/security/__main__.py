@@ -14,7 +14,14 @@ from tests.fuzz.targets import TARGETS
 from tests.security import test_bodies, test_doors
 from tests.security.people import API, SITE
 from tests.security.smuggling import CASES
-from tests.security.tables import API_TABLE, OPERATORS, OPERATORS_ASKED_BY, SITE_TABLE
+from tests.security.tables import (
+    API_TABLE,
+    CONSOLE_COLUMNS,
+    CONSOLE_TABLE,
+    SITE_TABLE,
+    STATUS,
+    STATUS_ASKED_BY,
+)
 
 
 def public_pages() -> int:
@@ -30,7 +37,8 @@ def public_pages() -> int:
 def figures() -> dict[str, int]:
     """What is counted, by what it is called in the document."""
     api, site = len(API_TABLE) * len(API), len(SITE_TABLE) * len(SITE)
-    pages, operators = public_pages() * len(SITE), len(OPERATORS) * len(OPERATORS_ASKED_BY)
+    pages, status = public_pages() * len(SITE), len(STATUS) * len(STATUS_ASKED_BY)
+    console = len(CONSOLE_TABLE) * sum(map(len, CONSOLE_COLUMNS.values()))
     return {
         "routes of the API port": len(API_TABLE),
         "kinds of callers there": len(API),
@@ -39,8 +47,9 @@ def figures() -> dict[str, int]:
         "kinds of browsers": len(SITE),
         "cells of these": site,
         "cells of public pages": pages,
-        "cells of console and status port": operators,
-        "cells in all": api + site + pages + operators,
+        "cells of the console": console,
+        "cells of the status port": status,
+        "cells in all": api + site + pages + console + status,
         "malformed and smuggling requests": len(CASES),
         "hostile bodies and bombs": len(test_bodies.PLAIN) + len(test_bodies.BOMBS),
         "addresses that no notice goes to": len(test_doors.LITERAL) + len(test_doors.NUMBERS)

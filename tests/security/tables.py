@@ -179,20 +179,48 @@ def read(table: str) -> dict[str, dict[str, str]]:
 API_TABLE = read(_API)
 SITE_TABLE = read(_SITE)
 
-OPERATORS = {
-    "console GET /": 200,
-    "console GET /metrics": 200,
-    "console GET /livez": 200,
-    "console GET /readyz": 200,
-    "status GET /": 307,
-    "status GET /livez": 200,
-    "status GET /readyz": 200,
-    "status GET /status": 200,
-    "status GET /status.md": 200,
-    "status GET /status.json": 200,
-    "status GET /data/status.json": 200,
-    "status GET /static/{name}": 200,
-    "status GET /{path:path}": 307,
+STATUS = {
+    "GET /": 307,
+    "GET /livez": 200,
+    "GET /readyz": 200,
+    "GET /status": 200,
+    "GET /status.md": 200,
+    "GET /status.json": 200,
+    "GET /data/status.json": 200,
+    "GET /static/{name}": 200,
+    "GET /{path:path}": 307,
 }
-"""Ports that know no customer: what everybody gets."""
-OPERATORS_ASKED_BY = ("none", "main", "token", "bearer")
+"""The worker's port, which knows no customer: what everybody gets."""
+STATUS_ASKED_BY = ("none", "main", "token", "bearer")
+
+CONSOLE_COLUMNS = {
+    "strangers": ("none", "main", "token", "bearer", "forged", "stale"),
+    "revoked": ("revoked",),
+    "elsewhere": ("elsewhere",),
+    "operator": ("operator",),
+}
+"""Columns of `CONSOLE_TABLE`. Customers are strangers there, whatever they have; `revoked`: a
+log-in whose token was revoked; `elsewhere`: an operator's browser, sent by a page of another
+site."""
+_CONSOLE = """
+route                           strangers revoked elsewhere operator
+GET /login                      200       200     200       200
+POST /login                     403       403     403       403
+POST /logout                    login     login   403       login
+GET /                           login     login   200       200
+GET /orders                     login     login   200       200
+GET /orders/{order_id}          login     login   404       404
+POST /orders/{order_id}/doctor  login     login   403       404
+GET /keys                       login     login   200       200
+GET /keys/{key_id}              login     login   200       200
+GET /pools                      login     login   200       200
+POST /pools/test                login     login   403       200
+GET /refunds                    login     login   200       200
+GET /audit                      login     login   200       200
+POST /deeds/{name}              login     login   403       404
+GET /static/console.css         200       200     200       200
+GET /metrics                    200       200     200       200
+GET /livez                      200       200     200       200
+GET /readyz                     200       200     200       200
+"""
+CONSOLE_TABLE = read(_CONSOLE)
