@@ -182,6 +182,27 @@ def test_an_order_its_refund_and_its_link(stack: RunningStack, desk: Terminal) -
     assert "only an order that waits" in desk.run("orders", "cancel", order_id, *why).err
 
 
+def test_a_large_refund_wants_two_operators(
+    stack: RunningStack, desk: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit code 4 until the other one has agreed; nothing is taken before."""
+    monkeypatch.setenv("CORVUS_SHOP_REFUND_ALONE_USD", "1")
+    order = bought(stack)
+    why = ("--reason", "asked for")
+    asked = desk.run("refunds", "request", order["order_id"], "2.50", *why, "--json")
+    assert (asked.code, asked.document["state"]) == (4, "waiting")
+    refund_id = asked.document["refund_id"]
+    today = desk.ask("today")
+    assert today["queues"]["refunds_waiting"] == 1
+    assert "1 refunds waiting for a second operator" in today["problems"]
+    assert desk.run("refunds", "approve", refund_id, *why).code == 1
+    assert stack.standing(order["key_id"])["balance_nanos"] == 7_500_000_000
+    monkeypatch.setenv("SUDO_USER", "bob")
+    assert desk.ask("refunds", "approve", refund_id, *why)["state"] == "sent"
+    assert stack.standing(order["key_id"])["balance_nanos"] == 5_000_000_000
+    assert last_deed(desk)["actor"] == "cli:bob"
+
+
 def test_an_open_order_is_cancelled(stack: RunningStack, desk: Terminal) -> None:
     """Its quote has ended, with the operator's words."""
     site = stack.facts["site"]

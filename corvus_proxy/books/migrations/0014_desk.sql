@@ -34,6 +34,7 @@ alter table refund add column waits boolean not null default false;
 -- What the desk asks of all requests, orders and mails together.
 create index payment_confirmed on payment (confirmed_at);
 create index mail_bounced on mail (ended_at) where state = 'bounced';
+create index shop_order_disputed on shop_order (order_id) where disputed;
 create index payment_uncounted on payment (order_id) where state = 'confirmed' and not counted;
 -- Requests come nearly in the order of their ends: a block range costs the writer next to nothing.
 create index request_ended on request using brin (ended_at) with (autosummarize = on);
@@ -42,7 +43,7 @@ grant select, insert, delete on stopped to corvus_app;
 grant select, insert, update on operator to corvus_app;
 
 -- migrate:down
-drop index request_ended, payment_uncounted, mail_bounced, payment_confirmed;
+drop index request_ended, shop_order_disputed, payment_uncounted, mail_bounced, payment_confirmed;
 alter table refund drop column waits;
 drop index audit_subject, audit_order;
 alter table audit drop column audit_id;
