@@ -8,7 +8,7 @@ import pytest
 
 from corvus_proxy.ops import doctor
 from corvus_proxy.ops.cli import app
-from corvus_proxy.settings import PLAIN_SECTIONS, load, struct_of
+from corvus_proxy.settings import PLAIN_SECTIONS, Settings, load, struct_of
 from corvus_proxy.till.checks import REQUIRED
 from tests import compose
 
@@ -20,6 +20,16 @@ VARIABLES = {"CORVUS_CONFIG", "CORVUS_PRODUCTION"} | {
     for section in PLAIN_SECTIONS
     for option in struct_of(section).__struct_fields__
 }
+
+
+LEAVE_S = 3
+"""What docs/nodes.md asks of roles behind this front."""
+
+
+def settings_of(name: str) -> Settings:
+    """What a service's own variables say, but for passwords."""
+    found = OURS[name].environment
+    return load(None, {option: text for option, text in found.items() if "FILE" not in option})
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -59,7 +69,7 @@ def test_everything_that_is_named_is_there() -> None:
             elif source.startswith(("./corvus", "./secrets/", "./tls")):
                 continue  # the operator's own
             else:
-                assert (compose.CONFIG / source).exists() or source == "./nginx.conf"
+                assert (compose.CONFIG / source).exists()
 
 
 def test_every_gateway_keeps_its_own_journal() -> None:
@@ -72,8 +82,9 @@ def test_every_gateway_keeps_its_own_journal() -> None:
         assert sharing == [name]
         assert service.environment["CORVUS_LEDGER_JOURNAL_DIR"].startswith("/var/lib/corvus/")
         assert service.tree["networks"]["front"]["aliases"] == ["gateway"]
-        drain_s = load(None, {}).gateway.drain_s
-        assert int(service.tree["stop_grace_period"].removesuffix("m")) * 60 > drain_s
+        gateway = settings_of(name).gateway
+        patience_s = int(service.tree["stop_grace_period"].removesuffix("m")) * 60
+        assert patience_s >= gateway.leave_s + gateway.drain_s + 10
 
 
 def test_no_more_is_open_than_has_to_be() -> None:
@@ -96,10 +107,30 @@ def test_no_more_is_open_than_has_to_be() -> None:
 def test_the_site_believes_the_front_alone() -> None:
     """Its network is what `site.trusted_proxies` names."""
     (network,) = compose.document()["networks"]["front"]["ipam"]["config"]
-    settings = load(None, {
-        name: text for name, text in OURS["site"].environment.items() if "FILE" not in name
-    })  # fmt: skip
-    assert settings.site.trusted_proxies == [network["subnet"]]
+    assert settings_of("site").site.trusted_proxies == [network["subnet"]]
+
+
+def test_the_front_reaches_what_it_names() -> None:
+    """Each `server` line is a name on its network, at the port that the image opens; both roles
+    stay until it has left them."""
+    text = (compose.CONFIG / "nginx.conf").read_text()
+    servers = re.findall(r"^\s+server (\S+):(\d+) ", text, re.MULTILINE)
+    gateway, site = settings_of(GATEWAYS[0]), settings_of("site").site
+    assert set(servers) == {
+        ("gateway", str(gateway.gateway.port)),
+        ("site", str(site.port)),
+    }
+    assert "front" in OURS["site"].tree["networks"]
+    assert {gateway.gateway.leave_s, site.leave_s} == {LEAVE_S}
+    front = dict(SERVICES["front"].mounts)
+    assert front["./nginx.conf"] == "/etc/nginx/nginx.conf"
+    (folder,) = {str(Path(one).parent) for one in re.findall(r"ssl_certificate\S* (\S+);", text)}
+    assert front["./tls"] == folder
+    # Its root is read-only: what it writes is on the /tmp that it is given.
+    written = re.findall(r"(?:_path|pid) (/\S+);", text)
+    assert written
+    assert all(one.startswith("/tmp/") for one in written)
+    assert SERVICES["front"].tree["tmpfs"] == ["/tmp"]
 
 
 def test_redis_holds_money() -> None:
