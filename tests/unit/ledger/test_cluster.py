@@ -100,7 +100,7 @@ async def test_money_is_held_charged_and_booked_on_every_server(world: World) ->
     assert set(await _wallets(world.till)) >= {one.wallet for one in made}
     leases = [Lease(f"h-{one.key_id}", one.wallet, 500, 0, b"{}") for one in made]
     renewed = await world.till.renew(leases, owner=world.two.holds.owner)
-    assert [answer.total_nanos for answer in renewed] == [500] * 3
+    assert [answer.granted_total_nanos for answer in renewed] == [500] * 3
     for one in made:
         await world.two.holds.living[f"h-{one.key_id}"].settle(7, "completed", b"{}", wait_s=5)
     await world.settle_down()
