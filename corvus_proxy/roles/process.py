@@ -69,7 +69,7 @@ async def serve_until(
     to be accepted."""
     leaving = Leaving(leave_s)
     server = Server(
-        leaving.wrapped(framing.guarded(app)) if leave_s else framing.guarded(app),
+        framing.guarded(leaving.wrapped(app) if leave_s else app),
         address=host,
         port=port,
         interface=Interfaces.ASGINL,

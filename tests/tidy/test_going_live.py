@@ -28,7 +28,7 @@ def test_its_configuration_loads_and_leaves_no_gap(tmp_path: Path) -> None:
     assert gaps.findings(settings) == []
     assert files.secrets(settings, config) == []
     assert {path.name for _, path in files.secret_files(settings)} == {
-        "pepper", "anthropic", "stripe", "stripe-webhook", "mail"}  # fmt: skip
+        "pepper", "backup-key", "anthropic", "stripe", "stripe-webhook", "mail"}  # fmt: skip
     assert settings.legal.text("terms")
 
 

@@ -14,6 +14,7 @@ from corvus_proxy.catalogue.margin import addresses, is_loopback
 from corvus_proxy.errors import ConfigurationError
 from corvus_proxy.ops.doctor.finding import Finding
 from corvus_proxy.settings import Settings
+from corvus_proxy.settings.secrets import Rotating
 
 ERROR, WARNING = "error", "warning"
 
@@ -104,7 +105,7 @@ def _stripe_test(settings: Settings) -> str:
 
 
 def _stripe_hook(settings: Settings) -> str:
-    lacks = settings.stripe.secret_key() and not settings.stripe.webhook_secret()
+    lacks = settings.stripe.secret_key() and not settings.stripe.webhook_secrets().first()
     return "is not set: payments are found by asking alone, late" if lacks else ""
 
 
@@ -123,7 +124,9 @@ def _btcpay_place(settings: Settings) -> str:
 def _btcpay(name: str, why: str) -> Callable[[Settings], str]:
     def wrong(settings: Settings) -> str:
         found = getattr(settings.btcpay, name)
-        return "" if not settings.btcpay.url or (found() if callable(found) else found) else why
+        value = found() if callable(found) else found
+        given = value.first() if isinstance(value, Rotating) else value
+        return why if settings.btcpay.url and not given else ""
 
     return wrong
 
@@ -211,7 +214,7 @@ GAPS: tuple[Gap, ...] = (
     Gap("btcpay.api_key_file", ERROR, _btcpay("api_key", "is not set"),
         "make a key that may create and read invoices"),
     Gap("btcpay.webhook_secret_file", ERROR,
-        _btcpay("webhook_secret", "is not set: payments are found by asking alone, late"),
+        _btcpay("webhook_secrets", "is not set: payments are found by asking alone, late"),
         "make a webhook in the store and give its secret"),
     Gap("mail.host", ERROR, _unset("mail.host"),
         "name your SMTP server: without one no key can be sent or recovered by mail"),
