@@ -138,6 +138,16 @@ PROVIDER_FAILURES = Counter(
     ["provider", "call"],
 )
 HOLDS_EXPIRED = Counter("corvus_holds_expired_total", "Holds ended by the sweeper.")
+FORGOTTEN = Counter(
+    "corvus_forgotten_rows_total",
+    "Rows whose detail was deleted because it was older than the settings keep it.",
+    ["kind"],
+)
+BACKUP_AGE = Gauge(
+    "corvus_backup_age_seconds",
+    "Since the newest backup in `backup.dir`; infinite: there is none; 0: not configured.",
+    multiprocess_mode="livemax",
+)
 STATUS = Gauge(
     "corvus_status",
     "How a part of the service stands: 0 not known, 1 ok, 2 degraded, 3 down.",

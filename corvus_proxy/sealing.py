@@ -5,12 +5,14 @@ Both depend on the pepper, which is kept outside the database: a dump of it open
 """
 
 import base64
+import contextlib
 import hashlib
 import hmac
 
 from cryptography.fernet import Fernet, InvalidToken
 
 from corvus_proxy import clock
+from corvus_proxy import pepper as peppers
 from corvus_proxy.errors import CorvusError
 
 TOKEN_CHARACTERS = 24
@@ -27,15 +29,21 @@ def seal(pepper: bytes, purpose: str, text: str) -> str:
 
 def unseal(pepper: bytes, purpose: str, sealed: str) -> str:
     """The text inside a seal. Raises SealBroken."""
-    try:
-        return _box(pepper, purpose).decrypt(sealed.encode()).decode()
-    except InvalidToken:
-        raise SealBroken(f"a sealed {purpose} does not fit this pepper") from None
+    for one in peppers.all_of(pepper):
+        with contextlib.suppress(InvalidToken):
+            return _box(one, purpose).decrypt(sealed.encode()).decode()
+    raise SealBroken(f"a sealed {purpose} does not fit this pepper")
 
 
 def token_digest(pepper: bytes, token: str) -> str:
     """HMAC-SHA-256 of a token under the pepper, lower-case hex: what it is found by."""
     return hmac.new(pepper, b"token:" + token.encode(), hashlib.sha256).hexdigest()
+
+
+def token_proof(pepper: bytes, token: str) -> str:
+    """What a token that is shown is looked for by: its digest, or those under all peppers, joined
+    by commas, the current one's first."""
+    return ",".join(token_digest(one, token) for one in peppers.all_of(pepper))
 
 
 def new_token() -> str:

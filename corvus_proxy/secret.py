@@ -17,6 +17,7 @@ import zlib
 from typing import NamedTuple
 
 from corvus_proxy import clock
+from corvus_proxy import pepper as peppers
 
 PREFIX = "sk-corvus_"
 _WALLET, _SECRET, _CHECK = 12, 28, 6
@@ -82,6 +83,12 @@ def is_one_off(text: str) -> bool:
 def digest(text: str, pepper: bytes) -> str:
     """HMAC-SHA-256 of the secret under the pepper, lower-case hex: all that is ever stored."""
     return hmac.new(pepper, text.encode(), hashlib.sha256).hexdigest()
+
+
+def proof(text: str, pepper: bytes) -> str:
+    """What a secret is known by when it is shown: its digest, or all that it may be stored as,
+    the current pepper's first, joined by commas, where there are other peppers."""
+    return ",".join(digest(text, one) for one in peppers.all_of(pepper))
 
 
 def mask(text: str) -> str:

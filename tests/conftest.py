@@ -13,10 +13,11 @@ from corvus_proxy.books.db import Books
 from corvus_proxy.ops import embedded, migrate
 from corvus_proxy.till import reply
 from corvus_proxy.till.client import Till
-from tests import spread
+from tests import release, spread
 from tests.stack import RunningStack
 
 LEFT_OUT = pytest.StashKey[list[str]]()
+ROOT = Path(__file__).parents[1]
 FOLDERS = (("recordings", "CORVUS_RECORDINGS"), ("clients", "CORVUS_CLIENTS"))
 
 
@@ -28,6 +29,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     for name, variable in FOLDERS:
         config.addinivalue_line("markers", f"{name}: needs the folder in {variable}")
+    config.addinivalue_line("markers", "previous: needs the commit of the release before")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -70,6 +72,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     out = {name for name, variable in FOLDERS if variable not in os.environ}
     if not config.getoption("--all"):
         out.add("slow")
+    if release.previous(ROOT) is None:
+        out.add("previous")
     dropped = {item for item in items if out & {mark.name for mark in item.iter_markers()}}
     if dropped:
         config.hook.pytest_deselected(items=list(dropped))

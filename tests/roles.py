@@ -58,6 +58,8 @@ class Roles:
         self.database_url = ""
         self.ports: list[int] = []
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.python = [sys.executable]
+        """What roles are started with: a test of upgrades has another release's."""
         self._options = {"LEDGER_LEASE_S": 2, "GATEWAY_DRAIN_S": 5, **options}
 
     @property
@@ -99,7 +101,7 @@ class Roles:
         stores = {"REDIS_URL": self.redis_url, "DATABASE_URL": self.database_url}
         all_options = {**stores, **self._options, **options}
         self.processes[name] = children.start(
-            [sys.executable, "-m", "corvus_proxy.ops.role", role],
+            [*self.python, "-m", "corvus_proxy.ops.role", role],
             self.folder / f"{name}.log",
             environment=environment
             | {f"CORVUS_{option}": str(value) for option, value in all_options.items()}
@@ -233,14 +235,15 @@ async def exchange(port: int, request: bytes) -> Answer:
         lines = [line.partition(": ") for line in head.split("\r\n")[1:] if line]
         headers = {name.lower(): value for name, _, value in lines}
         if headers.get("transfer-encoding") == "chunked":
-            return Answer(status, headers, await _chunks(reader), took_s)
+            return Answer(status, headers, await chunks(reader), took_s)
         body = await reader.readexactly(int(headers.get("content-length", 0)))
         return Answer(status, headers, body, took_s)
     finally:
         writer.close()
 
 
-async def _chunks(reader: asyncio.StreamReader) -> bytes:
+async def chunks(reader: asyncio.StreamReader) -> bytes:
+    """A chunked body to its end."""
     found = b""
     while size := int(await reader.readuntil(b"\r\n"), 16):
         found += (await reader.readexactly(size + 2))[:-2]

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,20 @@ def corvus(*words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     if check and done.returncode:
         raise AssertionError(f"corvus {' '.join(words)}: {done.stdout}{done.stderr}")
     return done
+
+
+def command_in(environment: Mapping[str, str], *words: str) -> dict[str, Any]:
+    """A command's JSON document, whatever it ended with; AssertionError where it has none."""
+    done = subprocess.run(
+        [sys.executable, "-m", "corvus_proxy.ops.cli", *words, "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=dict(environment),
+    )
+    assert done.stdout, f"corvus {' '.join(words)}: {done.stderr}"
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
 
 
 class RunningStack:

@@ -101,11 +101,7 @@ class World:
             await asyncio.sleep(0.02)
 
     async def opened(self) -> bool:
-        replid = await self.till.replid()
-        return all(
-            state.state == "OPEN" and state.stamp == replid
-            for state in await self.till.partitions()
-        )
+        return not await self.till.closed()
 
     async def drained(self) -> bool:
         return await self.writer.lag() == 0

@@ -596,8 +596,10 @@ cdef inline Py_ssize_t read_json(
             break
         elif is_scalar(c):
             take_value(event)
-            if c == 116 and event.depth == 1 and event.name[1] == N_ERROR:
-                event.error_is_true = True
+            # Byte by byte, so that where a chunk ends makes no difference, whatever is written.
+            if event.depth == 1 and event.name[1] == N_ERROR:
+                event.error_is_true = event.error_is_true or c == 116
+                continue
             if event.depth == 1 and event.name[1] == N_SEQUENCE:
                 take_digit(event, c)
                 continue

@@ -107,6 +107,7 @@ async def usage(stores: Stores, ask: Ask) -> Reply:
             "total": told(found.totals),
             "as_of": clock.iso_utc(clock.utc_now()),
             "current": found.current,
+            "detail_deleted_before": found.deleted_before and clock.iso_utc(found.deleted_before),
         }
     )
 
@@ -138,6 +139,7 @@ async def requests(stores: Stores, ask: Ask) -> Reply:
             "total": told(page.totals),
             "as_of": clock.iso_utc(clock.utc_now()),
             "current": page.current,
+            "detail_deleted_before": page.deleted_before and clock.iso_utc(page.deleted_before),
         }
     )
 
@@ -233,6 +235,8 @@ async def generation(stores: Stores, ask: Ask) -> Reply:
     found = await statements.request(stores, await _scope(stores, ask), request_id)
     if not isinstance(found, Explained):
         raise NotFound(f"This key has no ended request {request_id[:80]!r}.", param="id")
+    if found.detail_deleted:
+        raise NotFound(f"The detail of {request_id[:80]!r} was deleted by its age.", param="id")
     tokens = {line.name.rpartition("/")[2]: 0 for line in found.lines}
     for line in found.lines:
         tokens[line.name.rpartition("/")[2]] += line.tokens

@@ -144,9 +144,9 @@ _MATCHES = """
 wallet = $1 and ($2 = '' or key_id = $2) and ($3 = '' or slug = $3) and ($4 = '' or outcome = $4)
 and ended_at >= $5 and ended_at < $6
 """
-# A late charge has a row of its own and is the same request.
+# Of `used`: requests, and the days of those whose detail is gone.
 _SUMS = """
-count(*) filter (where request_id not like '%:L'), coalesce(sum(charge_nanos), 0)::bigint,
+coalesce(sum(requests), 0)::bigint, coalesce(sum(charge_nanos), 0)::bigint,
 coalesce(sum(shortfall_nanos), 0)::bigint, coalesce(sum(input_tokens), 0)::bigint,
 coalesce(sum(cache_read_tokens), 0)::bigint, coalesce(sum(cache_write_tokens), 0)::bigint,
 coalesce(sum(output_tokens), 0)::bigint
@@ -156,7 +156,7 @@ select {", ".join(Request._fields)} from request
 where {_MATCHES} and (ended_at, request_id) < ($7, $8)
 order by ended_at desc, request_id desc limit $9
 """  # noqa: S608 — joined from constants of this module, as those below
-TOTALS = f"select {_SUMS} from request where {_MATCHES}"  # noqa: S608
+TOTALS = f"select {_SUMS} from used where {_MATCHES}"  # noqa: S608
 USAGE = f"""
 select at, ((at at time zone $8) + $9) at time zone $8, by_slug, by_key, requests, charge,
        shortfall, input, cache_read, cache_write, output
@@ -164,7 +164,7 @@ from (select at, by_slug, by_key, {_SUMS}
       from (select *, date_trunc($7, case when $7 <> '' then ended_at end, $8) as at,
                    case when $10 then slug else '' end as by_slug,
                    case when $11 then key_id else '' end as by_key
-            from request where {_MATCHES}) one
+            from used where {_MATCHES}) one
       group by at, by_slug, by_key order by at, by_slug, by_key limit $12)
      as found (at, by_slug, by_key, requests, charge, shortfall, input, cache_read, cache_write,
                output)

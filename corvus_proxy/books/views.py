@@ -70,7 +70,10 @@ KEY = """
 select k.key_id, k.label, case when w.status = 1 then k.status else w.status end as status,
        coalesce((select s.masked from key_secret s
                  where s.key_id = k.key_id and s.valid_until_ms = 0 limit 1), '') as masked,
-       k.created_at, (select max(r.ended_at) from request r where r.key_id = k.key_id) as used_at
+       k.created_at, greatest(
+           (select max(r.ended_at) from request r where r.key_id = k.key_id),
+           (select max(d.at) from request_day d where d.wallet = k.wallet and d.key_id = k.key_id)
+       ) as used_at
 from key k join wallet w using (wallet) where k.wallet = $1 and k.key_id = $2
 """
 TOTALS = """
@@ -114,9 +117,10 @@ async def sizes(
 
 
 async def first_request(connection: Any, wallet: str, key_id: str) -> datetime | None:
-    """When the first request of a wallet, or of one of its keys, ended."""
+    """When the first request of a wallet, or of one of its keys, ended; its day where its detail is
+    gone."""
     found: datetime | None = await connection.fetchval(
-        "select min(ended_at) from request where wallet = $1 and ($2 = '' or key_id = $2)",
+        "select min(ended_at) from used where wallet = $1 and ($2 = '' or key_id = $2)",
         wallet,
         key_id,
     )

@@ -247,7 +247,9 @@ async def set_recovery(connection: Any, wallet: str, digest: str) -> None:
 async def wallet_of_code(connection: Any, digest: str) -> str | None:
     """The wallet that a recovery code's digest opens."""
     found = await connection.fetchval(
-        "select wallet from wallet where recovery_digest = $1 and recovery_digest <> ''", digest
+        "select wallet from wallet"
+        " where recovery_digest = any(string_to_array($1, ',')) and recovery_digest <> ''",
+        digest,
     )
     return str(found) if found is not None else None
 
@@ -323,7 +325,8 @@ on conflict (key_id) do update set status = $3, main = $4, label = $5, cap_nanos
     concurrency = $11, models = $12
 """
 RESTORE_SECRET = """
-insert into key_secret (digest, key_id, masked, valid_until_ms) values ($1, $2, $3, $4)
+insert into key_secret (digest, key_id, masked, valid_until_ms, pepper)
+values ($1, $2, $3, $4, '')
 on conflict (digest) do update set valid_until_ms = $4
 """  # noqa: S105
 

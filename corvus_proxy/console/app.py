@@ -1,96 +1,107 @@
-"""`/metrics` of all roles on this machine, health, and a page that says where things are."""
+"""The console as an application: pages behind a log-in, and what machines ask without one.
+
+`/metrics` of all roles on this machine, `/livez` and `/readyz` need no log-in: the port is on
+loopback or a private address, and they tell nothing of customers.
+"""
 
 import asyncio
-import platform
-from html import escape
+from collections.abc import Mapping
 
+import structlog
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
-from corvus_proxy import __version__, exposing
+from corvus_proxy import clock, exposing
 from corvus_proxy.books.db import BooksUnavailable
+from corvus_proxy.console.deeds import Doing
+from corvus_proxy.console.front import Front, plain
+from corvus_proxy.console.login import Login
+from corvus_proxy.console.pages import HEADERS, sheet
+from corvus_proxy.console.views import Views
 from corvus_proxy.service.stores import Stores
 from corvus_proxy.settings import Settings
+from corvus_proxy.shop.provider import Provider
 from corvus_proxy.till.client import TillUnavailable
 
 READY_S = 3
 """A store that needs longer to say that it is there counts as away."""
-_HEADERS = {
-    "content-security-policy": "default-src 'none'; frame-ancestors 'none'; base-uri 'none'",
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-    "cache-control": "no-store",
-}
+_log = structlog.get_logger()
 
 
-def create(stores: Stores, settings: Settings) -> Starlette:
-    """The console as an ASGI application. Neither store needs to be there yet."""
+def create(
+    stores: Stores, settings: Settings, providers: Mapping[str, Provider] | None = None
+) -> Starlette:
+    """The console as an ASGI application, with these payment services. Neither they nor the stores
+    need to be there yet."""
+    front = Front(stores, settings, providers or {})
 
     async def metrics(request: Request) -> Response:
         body = await asyncio.to_thread(exposing.text, settings.metrics.dir)
-        return Response(body, headers=_HEADERS, media_type=exposing.CONTENT_TYPE_LATEST)
+        return Response(body, headers=HEADERS, media_type=exposing.CONTENT_TYPE_LATEST)
 
     async def ready(request: Request) -> Response:
         try:
-            await _versions(stores)
+            await _answer(stores)
         except (TillUnavailable, BooksUnavailable) as error:
-            return PlainTextResponse(f"{error}\n", 503, _HEADERS)
-        return PlainTextResponse("ok\n", headers=_HEADERS)
+            return plain(str(error), 503)
+        return plain("ok")
 
     async def alive(request: Request) -> Response:
-        return PlainTextResponse("ok\n", headers=_HEADERS)
+        return plain("ok")
 
-    async def home(request: Request) -> Response:
-        try:
-            state = await _versions(stores)
-        except (TillUnavailable, BooksUnavailable) as error:
-            state = [str(error)]
-        return HTMLResponse(_page(settings, state), headers=_HEADERS)
+    async def style(request: Request) -> Response:
+        return sheet()
 
-    return Starlette(
+    app = Starlette(
         routes=[
-            Route("/", home),
+            *Login(front).routes(),
+            *Views(front).routes(),
+            *Doing(front).routes(),
+            Route("/static/console.css", style),
             Route("/metrics", metrics),
             Route("/livez", alive),
             Route("/readyz", ready),
-        ]
+        ],
+        exception_handlers={
+            HTTPException: _Notices(front).refused,
+            TillUnavailable: _Notices(front).away,
+            BooksUnavailable: _Notices(front).away,
+            Exception: _Notices(front).failed,
+        },
     )
+    app.router.redirect_slashes = False  # its redirects would go out without our headers
+    return app
 
 
-async def _versions(stores: Stores) -> list[str]:
-    """Names and versions of Redis and Postgres. Raises TillUnavailable, BooksUnavailable."""
-    name, version = await stores.till.version()
+class _Notices:
+    """Answers to what no view can answer."""
+
+    def __init__(self, front: Front) -> None:
+        self._pages = front.pages
+
+    async def refused(self, request: Request, problem: Exception) -> Response:
+        status = problem.status_code if isinstance(problem, HTTPException) else 404
+        return self._pages.message("Not here", "There is no such page.", status=status)
+
+    async def away(self, request: Request, problem: Exception) -> Response:
+        sentence = f"{problem}. The command line asks the same servers; `corvus doctor` says more."
+        return self._pages.message("A server is away", sentence, status=503)
+
+    async def failed(self, request: Request, problem: Exception) -> Response:
+        reference = clock.random_text(10)
+        _log.error("console_failed", path=request.url.path, reference=reference, exc_info=problem)
+        sentence = f"The console's log has it under {reference}."
+        return self._pages.message("Something broke", sentence, status=500)
+
+
+async def _answer(stores: Stores) -> None:
+    """Both stores answer. Raises TillUnavailable, BooksUnavailable."""
+    await stores.till.version()
     try:
         async with asyncio.timeout(READY_S), stores.books.connection() as connection:
-            postgres = await connection.fetchval("show server_version")
+            await connection.fetchval("select 1")
     except TimeoutError:
         raise BooksUnavailable("Postgres: no answer in time") from None
-    return [f"{name} {version}", f"postgres {postgres}"]
-
-
-def _page(settings: Settings, state: list[str]) -> str:
-    """Links and versions; no style of its own, the policy forbids all."""
-    links = "".join(
-        f'<li><a href="{escape(address)}">{escape(label)}</a>\n'
-        for label, address in (
-            ("metrics of every role on this machine", "/metrics"),
-            ("live", "/livez"),
-            ("ready: Redis and Postgres answer", "/readyz"),
-            ("site", settings.brand.site_url),
-            ("API", settings.brand.api_url),
-        )
-    )
-    versions = "".join(
-        f"<li>{escape(text)}\n"
-        for text in (f"corvus {__version__}", f"python {platform.python_version()}", *state)
-    )
-    return (
-        '<!doctype html><html lang="en"><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta name="color-scheme" content="light dark"><link rel="icon" href="data:,">'
-        f"<title>Console · {escape(settings.brand.name)}</title>"
-        f"<main><h1>Console</h1>\n<ul>\n{links}</ul>\n<h2>Versions</h2>\n<ul>\n{versions}</ul>"
-        "</main></html>\n"
-    )

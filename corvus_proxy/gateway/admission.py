@@ -91,7 +91,7 @@ def caller(headers: Headers, pepper: bytes) -> Caller:
 def _known(text: bytes, pepper: bytes) -> Caller | None:
     """A pure function of both; remembered, because a client asks with one key again and again."""
     found = secrets.parse(text.decode("latin-1"))
-    return None if found is None else Caller(found.wallet, secrets.digest(found.text, pepper))
+    return None if found is None else Caller(found.wallet, secrets.proof(found.text, pepper))
 
 
 async def read_body(client: Client, limits: GatewaySettings) -> bytes:
@@ -194,9 +194,10 @@ def understand(
     `find_model` raises."""
     asked = requests.read(dialect, body)
     model = find_model(book, serves, asked.model, dialect)
-    return model, in_upstreams_words(
-        body, asked, model, serves, request_id=request_id, created_s=created_s
-    )
+    with requests.refusing_unreadable():
+        return model, in_upstreams_words(
+            body, asked, model, serves, request_id=request_id, created_s=created_s
+        )
 
 
 async def beside_loop(body: bytes, work: Callable[..., Result], *args: Any) -> Result:

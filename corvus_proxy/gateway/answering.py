@@ -34,7 +34,7 @@ from corvus_proxy.till.reply import Settled
 from corvus_proxy.upstream.faults import Cut, TimedOut
 from corvus_proxy.upstream.transport import Answer
 from corvus_proxy.wire import headers, refusal
-from corvus_proxy.wire.answer import Whole, text_of
+from corvus_proxy.wire.answer import Whole, plain_word, text_of
 from corvus_proxy.wire.answer import read_whole as read_answer
 from corvus_proxy.wire.dialect import Dialect
 from corvus_proxy.wire.openai.failed import NOTHING_TOLD, Told
@@ -156,7 +156,8 @@ def own_headers(exchange: Exchange) -> Headers:
     if exchange.dialect is Dialect.MESSAGES:
         found.append((b"request-id", rid))
     if exchange.asked.removed_tools:
-        names = ", ".join(exchange.asked.removed_tools)
+        # The client's own words: a line break in one would begin another header.
+        names = ", ".join(plain_word(name) for name in exchange.asked.removed_tools)
         found.append((b"x-corvus-removed-tools", names.encode("ascii", "replace")))
     if (pace := exchange.hold.pace) is not None:
         for what, limit, left in (

@@ -30,6 +30,8 @@ from corvus_proxy.till.recovery.report import Report, read_reports
 from corvus_proxy.till.reply import PartitionState
 
 POLL_S = 0.1
+OPEN_AT_ONCE = 8
+"""Partitions that are opened side by side; fewer than the till has connections."""
 LOOK_EVERY = 10
 """With the replication id unchanged the partitions are still looked at once a second: a flush of
 the data changes no id."""
@@ -45,6 +47,7 @@ class _Look(NamedTuple):
     cursor: Mark
     reports: Sequence[Report]
     replid: str
+    """Of the server that has it."""
     changed: Sequence[tuple[str, int]]
     """Its wallets whose keys have changed lately, with their versions."""
 
@@ -74,7 +77,7 @@ class Coordinator:
         self.closed: dict[int, str] = {}
         """Why each closed partition is not opened."""
         self._told = ""
-        self._opened_for = ""
+        self._opened_for: list[str] = []
         self._looks = 0
         self._heard: dict[str, int] = {}
         """Time of each process's report at the last look."""
@@ -92,15 +95,15 @@ class Coordinator:
 
     async def tick(self) -> None:
         """Looks at every partition; opens those that may be opened."""
-        replid = await self._till.replid()
+        replids = await self._till.replids()
         self._looks += 1
-        if replid == self._opened_for and not self.closed and self._looks % LOOK_EVERY:
+        if replids == self._opened_for and not self.closed and self._looks % LOOK_EVERY:
             return
         states = await self._till.partitions()
         waiting = [
             part
             for part, state in enumerate(states)
-            if state.state != "OPEN" or state.stamp != replid
+            if state.state != "OPEN" or state.stamp != replids[part]
         ]
         async with self._books.transaction() as lock:
             if not await lock.fetchval("select pg_try_advisory_xact_lock($1, $2)", *_LOCK):
@@ -111,10 +114,10 @@ class Coordinator:
                 for part in await nodes.rebuilds_asked(connection):
                     asked[part] = "an operator wants it rebuilt"
                 waiting += sorted(set(asked) - set(waiting))
-                await self._open(waiting, states, replid, reports, asked, connection)
+                await self._open(waiting, states, replids, reports, asked, connection)
         metrics.PARTITIONS_CLOSED.set(len(self.closed))
         if not self.closed:
-            self._opened_for = replid
+            self._opened_for = replids
 
     async def _reports(self, connection: Any) -> list[Report]:
         """The word of every process that has to be heard: what Redis has, and what only the books
@@ -147,7 +150,9 @@ class Coordinator:
         ]
         # What this Redis does not have was not said about it, whatever its replication id is: a
         # flush changes no id.
-        return living + [msgspec.structs.replace(report, replid="") for report in silent]
+        return living + [
+            msgspec.structs.replace(report, replid="", replids={}) for report in silent
+        ]
 
     def _unfound(
         self, states: Sequence[PartitionState], reports: Sequence[Report]
@@ -173,7 +178,7 @@ class Coordinator:
         self,
         waiting: list[int],
         states: list[PartitionState],
-        replid: str,
+        replids: list[str],
         reports: list[Report],
         asked: Mapping[int, str],
         connection: Any,
@@ -189,8 +194,9 @@ class Coordinator:
         opening: list[tuple[_Look, Verdict]] = []
         others: list[tuple[_Look, Verdict]] = []
         for part in waiting:
-            look = _Look(part, states[part], cursors[part], reports, replid, changed.get(part, []))
-            verdict = judge(part, look.state, look.cursor, reports, replid, clock.wall_ms())
+            state, replid = states[part], replids[part]
+            look = _Look(part, state, cursors[part], reports, replid, changed.get(part, []))
+            verdict = judge(part, state, look.cursor, reports, replid, clock.wall_ms())
             if in_hand.get(part, NOWHERE) > Mark(look.state.epoch, look.state.seq):
                 verdict = Verdict(Step.WAIT, f"p{part:02d}: {in_hand[part]} is being booked")
             if part in asked and verdict.step is Step.OPEN:
@@ -198,9 +204,7 @@ class Coordinator:
             (opening if verdict.step is Step.OPEN else others).append((look, verdict))
         async with connection.transaction():
             keeps = await self._lock([look for look, _ in opening], connection)
-            for look, verdict in opening:
-                why = keeps.get(look.part) or await self._take_safely(verdict, look, connection)
-                self._note(look.part, why)
+            await self._open_all(opening, keeps, connection)
         for look, verdict in others:
             self._note(look.part, await self._take_safely(verdict, look, connection))
         told = next(iter(self.closed.values()), "")
@@ -209,6 +213,39 @@ class Coordinator:
             (_log.warning if told else _log.info)(
                 "partitions", closed=len(self.closed), why=told, opened=len(waiting)
             )
+
+    async def _open_all(
+        self,
+        opening: Sequence[tuple[_Look, Verdict]],
+        keeps: Mapping[int, str],
+        connection: Any,
+    ) -> None:
+        """Opens partitions that have lost nothing, many at a time: everybody's customers wait. All
+        have been tried when this returns or raises, for the writers are kept out until then."""
+        together, others = [], []
+        for look, verdict in opening:
+            if why := keeps.get(look.part):
+                self._note(look.part, why)
+            elif look.state.state == "REBUILD":  # it reads the books over the one connection
+                others.append((look, verdict))
+            else:
+                together.append((look, verdict))
+        failed: BaseException | None = None
+        for at in range(0, len(together), OPEN_AT_ONCE):
+            some = together[at : at + OPEN_AT_ONCE]
+            answers = await asyncio.gather(
+                *(self._take_safely(verdict, look, connection) for look, verdict in some),
+                return_exceptions=True,
+            )
+            for (look, _), answer in zip(some, answers, strict=True):
+                if isinstance(answer, BaseException):
+                    failed = answer
+                else:
+                    self._note(look.part, answer)
+            if failed is not None:
+                raise failed
+        for look, verdict in others:
+            self._note(look.part, await self._take_safely(verdict, look, connection))
 
     def _note(self, part: int, why: str) -> None:
         if why:

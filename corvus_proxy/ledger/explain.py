@@ -131,6 +131,8 @@ def _step(event: Event, *, booked: bool) -> Step:
 def _notes(meta: Meta) -> list[str]:
     """Tier and place, counts that were not billed, and each flag in a sentence."""
     found = [f"{name}: {value}" for name, value in meta.terms.items()]
+    if meta.gone:
+        found.append("its detail was deleted, being older than retention.request_days")
     found += [f"not billed: {path} = {number}" for path, number in meta.unbilled.items()]
     return found + [f"{flag}: {FLAGS.get(flag, 'set by another version')}" for flag in meta.flags]
 

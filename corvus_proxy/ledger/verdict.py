@@ -71,7 +71,7 @@ def judge(
 def _waiting(part: int, reports: Sequence[Report], replid: str, now_ms: int) -> str | None:
     """Which process has not spoken about this server yet."""
     for report in reports:
-        if report.retired or report.replid == replid:
+        if report.retired or report.has_seen(part, replid):
             continue
         name = f"process {report.process} of node {report.node}"
         silent_s = (now_ms - report.at_ms) // 1000

@@ -5,7 +5,7 @@ stream, must give what Redis says. A wallet that moves while it is read is read 
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from corvus_proxy.books import entries, quarantine, views
@@ -17,6 +17,13 @@ from corvus_proxy.till.reply import WalletState
 
 ATTEMPTS = 20
 AT_ONCE = 1000
+
+Told = Callable[[int, int], None]
+"""Hears how much is done, and of how much."""
+
+
+def untold(done: int, total: int) -> None:
+    """Nobody wants to know."""
 
 
 class VerifyReport(NamedTuple):
@@ -52,10 +59,10 @@ class _Wallet(NamedTuple):
     problems: list[str]
 
 
-async def verify(till: Till, books: Books) -> VerifyReport:
-    """Compares every wallet, and orders with payments and cash. Raises TillUnavailable,
-    BooksUnavailable."""
-    found, events = await _compare_all(till, books)
+async def verify(till: Till, books: Books, *, told: Told = untold) -> VerifyReport:
+    """Compares every wallet, and orders with payments and cash; `told` hears how many wallets are
+    done, and of how many. Raises TillUnavailable, BooksUnavailable."""
+    found, events = await _compare_all(till, books, told)
     problems = [problem for one in found for problem in one.problems]
     async with books.connection() as connection:
         stopped = await quarantine.waiting(connection)
@@ -78,7 +85,7 @@ async def verify(till: Till, books: Books) -> VerifyReport:
 
 async def drift_by_partition(till: Till, books: Books) -> list[PartitionDrift]:
     """The comparison, summed by partition. Raises TillUnavailable, BooksUnavailable."""
-    found, _ = await _compare_all(till, books)
+    found, _ = await _compare_all(till, books, untold)
     by_part: list[list[_Wallet]] = [[] for _ in range(PARTITIONS)]
     for one in found:
         by_part[one.part].append(one)
@@ -90,7 +97,7 @@ async def drift_by_partition(till: Till, books: Books) -> list[PartitionDrift]:
     ]
 
 
-async def _compare_all(till: Till, books: Books) -> tuple[list[_Wallet], int]:
+async def _compare_all(till: Till, books: Books, told: Told) -> tuple[list[_Wallet], int]:
     """Every wallet of either store, and how many events the books have."""
     # One snapshot: a batch that the writer commits between the two reads would be counted twice.
     async with (
@@ -104,12 +111,14 @@ async def _compare_all(till: Till, books: Books) -> tuple[list[_Wallet], int]:
     by_part: dict[int, list[str]] = {}
     for wallet in {wallet async for wallet in till.wallet_ids()} | set(totals):
         by_part.setdefault(partition_of(wallet), []).append(wallet)
-    found = []
+    found: list[_Wallet] = []
+    total = sum(map(len, by_part.values()))
     for part, wallets in sorted(by_part.items()):
         for start in range(0, len(wallets), AT_ONCE):
             some = sorted(wallets[start : start + AT_ONCE])
             for wallet, cut in (await _cut_many(till, part, some, at)).items():
                 found.append(_compare(wallet, totals.get(wallet), *cut))
+            told(len(found), total)
     return found, sum(row.events for row in totals.values())
 
 

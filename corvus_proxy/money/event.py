@@ -73,6 +73,8 @@ class Meta(
     """Reported counts that no line bills, by their path in the report."""
     hold_nanos: int = 0
     """What was set aside for the request in the end."""
+    gone: bool = False
+    """All of this was deleted from the books, being older than the settings keep it."""
 
 
 class Mark(NamedTuple):

@@ -1,26 +1,51 @@
 """`corvus`: noun, verb, options; each command is one call of a service function.
 
-Exit codes: 0 ok · 1 error · 2 usage · 3 drift found. With `--json`, stdout is one JSON document.
+Exit codes: 0 ok · 1 error · 2 usage · 3 drift found · 4 needs approval · 5 partly done.
+With `--json`, stdout is one JSON document.
 Imports stand inside the commands, so that each starts as quickly as it can.
 """
 
 import sys
 import time
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
 from corvus_proxy import __version__
 from corvus_proxy.errors import CorvusError
-from corvus_proxy.ops.commands import drill, keys, ledger, orders, prices, reconcile, stack, status
+from corvus_proxy.ops.commands import (
+    drill,
+    keys,
+    ledger,
+    orders,
+    prices,
+    reconcile,
+    stack,
+    status,
+    upkeep,
+)
 from corvus_proxy.ops.commands.common import Common, settings_of
+from corvus_proxy.ops.commands.desk import (
+    audit,
+    mail,
+    models,
+    operators,
+    pools,
+    refunds,
+    sales,
+    today,
+)
 
 app = App(name="corvus", help="A prepaid gateway for LLM APIs.", version=__version__)
-db = App(name="db", help="The database.")
 dev = App(name="dev", help="Simulated neighbours.")
 app.command(stack.app, name="*")
-for sub in (keys.app, orders.app, ledger.app, db, dev, prices.app, drill.app, status.app):
+for sub in (keys.app, orders.app, ledger.app, dev, prices.app, drill.app, status.app):
     app.command(sub)
+for sub in (upkeep.db, upkeep.backup, upkeep.secrets_app):
+    app.command(sub)
+for module in (audit, mail, models, operators, pools, refunds, sales):
+    app.command(module.app)
+app.command(today.today)
 app.command(reconcile.app)
 
 
@@ -28,9 +53,18 @@ app.command(reconcile.app)
 def doctor(*, production: bool = False, common: Common | None = None) -> None:
     """Checks this installation and says what to do."""
     from corvus_proxy.ops import doctor as checks
+    from corvus_proxy.ops.state import State
+    from corvus_proxy.settings import config_path
 
     common = common or Common()
-    raise SystemExit(checks.run(settings_of(common), production=production, as_json=common.json))
+    raise SystemExit(
+        checks.run(
+            settings_of(common),
+            production=production,
+            as_json=common.json,
+            config=common.config or config_path() or State(common.state).config,
+        )
+    )
 
 
 @dev.command
@@ -49,28 +83,30 @@ def payments(*arguments: Annotated[str, Parameter(allow_leading_hyphen=True)]) -
     simulated.main(list(arguments))
 
 
-@dev.command
-def mail(*arguments: Annotated[str, Parameter(allow_leading_hyphen=True)]) -> None:
+@dev.command(name="mail")
+def dev_mail(*arguments: Annotated[str, Parameter(allow_leading_hyphen=True)]) -> None:
     """A mail server that shows what it received."""
     from corvus_proxy.dev.mail import server
 
     server.main(list(arguments))
 
 
-@db.command(name="migrate")
-def db_migrate(*, status: bool = False, common: Common | None = None) -> None:
-    """Applies migrations to the database of the settings."""
-    from corvus_proxy.ops import migrate
+@app.command(name="completion")
+def complete(shell: Literal["bash", "zsh", "fish"]) -> None:
+    """A script on stdout that makes a shell complete commands and options.
 
-    url = settings_of(common or Common()).database.url
-    sys.stdout.write(migrate.status(url) if status else migrate.migrate(url))
+    Parameters
+    ----------
+    shell: For bash `eval "$(corvus completion bash)"` in ~/.bashrc; others alike.
+    """
+    sys.stdout.write(app.generate_completion(prog_name="corvus", shell=shell))
 
 
 def main() -> None:
     """The entry point: errors of ours are one sentence, not a traceback."""
     began = time.monotonic()
     try:
-        app(exit_on_error=False)
+        app(sys.argv[1:], exit_on_error=False)
     except CycloptsError:
         sys.exit(2)  # cyclopts has said what was wrong with the words
     except (CorvusError, ValueError, LookupError) as error:

@@ -1,5 +1,6 @@
 """Applies the migrations by dbmate; knows without it whether there is anything to apply."""
 
+import asyncio
 import os
 import shutil
 import subprocess
@@ -7,6 +8,9 @@ import sys
 from importlib import resources
 from pathlib import Path
 
+import asyncpg
+
+from corvus_proxy.books.db import Schema, known_migrations, read_schema
 from corvus_proxy.errors import ConfigurationError
 from corvus_proxy.ops import children
 
@@ -49,3 +53,34 @@ def status(url: str) -> str:
 def digest() -> str:
     """Changes with every migration: a state that has seen it needs no dbmate."""
     return ",".join(sorted(os.listdir(folder())))
+
+
+def known() -> tuple[str, ...]:
+    """The numbers of this release's migrations."""
+    return known_migrations()
+
+
+async def check(url: str, *, timeout_s: float = 5) -> Schema:
+    """The schema of a database beside this release's. Raises ConfigurationError where it cannot be
+    read."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            connection = await asyncpg.connect(url)
+            try:
+                return await read_schema(connection)
+            finally:
+                await connection.close()
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        told = str(error) or type(error).__name__
+        raise ConfigurationError(f"the database cannot be read: {told}") from None
+
+
+async def refuse_unknown(url: str) -> None:
+    """Raises ConfigurationError where the schema is one that this release must not use. A database
+    that does not answer is met later: roles start without it."""
+    try:
+        schema = await check(url, timeout_s=2)
+    except ConfigurationError:
+        return
+    if refusal := schema.refusal():
+        raise ConfigurationError(refusal)

@@ -1,6 +1,7 @@
 """`python -m corvus_proxy.ops.role NAME`: one role alone, with no more imports than it needs."""
 
 import asyncio
+import math
 import os
 import signal
 import sys
@@ -8,6 +9,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from corvus_proxy.errors import ConfigurationError
+from corvus_proxy.roles.process import raise_descriptors
+from corvus_proxy.service import guard
 from corvus_proxy.settings import Settings, config_path, load, share_metrics
 
 OWN_PORT = 1000
@@ -19,8 +22,6 @@ def run_gateway(settings: Settings) -> None:
     from granian import Granian
     from granian.constants import HTTPModes, Interfaces, Loops
     from granian.log import LogLevels
-
-    from corvus_proxy.service import guard
 
     guard.refuse_demo(settings, str(config_path() or "settings"))
     _let_the_young_die()
@@ -36,9 +37,9 @@ def run_gateway(settings: Settings) -> None:
         http=HTTPModes.http1,
         websockets=False,
         runtime_threads=1,
-        backpressure=8192,
+        backpressure=gateway.connections_max,
         respawn_failed_workers=True,
-        workers_kill_timeout=gateway.drain_s + 5,
+        workers_kill_timeout=math.ceil(gateway.leave_s) + gateway.drain_s + 5,
         log_level=LogLevels.warning,
     ).serve()
 
@@ -65,6 +66,7 @@ def main(name: str) -> None:
     """Runs a role until it is told to stop. Exits with 1 and one sentence when it may not start."""
     try:
         settings = load(config_path())
+        raise_descriptors()
         _expose(name, settings)
         if name == "gateway":
             run_gateway(settings)
@@ -106,6 +108,9 @@ def _leave(code: int) -> NoReturn:
 
 
 async def _main(name: str, settings: Settings) -> None:
+    from corvus_proxy.ops import migrate
+
+    await migrate.refuse_unknown(settings.database.url)
     if name == "worker":
         from corvus_proxy.roles import worker
 

@@ -45,16 +45,24 @@ class State:
         return self.folder / "logs" / f"{name}.log"
 
     def prepare(self) -> None:
-        """Makes the folder and what has to lie in it before anything starts."""
-        for path in (
-            self.folder,
-            self.folder / "logs",
-            self.folder / "metrics",
-            self.folder / "journal",
-        ):
-            path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if not self.pepper.exists():
-            write_private(self.pepper, secrets.token_hex(32))
+        """Makes the folder and what has to lie in it before anything starts. Raises
+        ConfigurationError where it is somebody else's."""
+        try:
+            for path in (
+                self.folder,
+                self.folder / "logs",
+                self.folder / "metrics",
+                self.folder / "journal",
+            ):
+                path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if not self.pepper.exists():
+                write_private(self.pepper, secrets.token_hex(32))
+        except OSError as error:
+            raise ConfigurationError(
+                f"{self.folder}: {error.strerror}. It has to belong to user {os.geteuid()}, who"
+                f" runs this: `chown -R {os.geteuid()}` what is mounted there, or name another"
+                " --state."
+            ) from None
 
     def clear_metrics(self) -> None:
         """Takes away the figures of processes that no longer run; the lock must be held."""

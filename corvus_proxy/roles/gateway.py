@@ -8,13 +8,16 @@ import contextlib
 import gc
 import os
 import signal
+from collections.abc import Collection
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import structlog
 
 from corvus_proxy import clock, metrics
+from corvus_proxy import pepper as peppers
 from corvus_proxy.account.quote import Sold
 from corvus_proxy.account.routes import Account
 from corvus_proxy.catalogue import margin, timeline
@@ -25,22 +28,24 @@ from corvus_proxy.gateway.front.asgi import application
 from corvus_proxy.gateway.lifecycle import Resources
 from corvus_proxy.gateway.stopping import Stopping
 from corvus_proxy.gateway.streaming.ticker import Ticker
+from corvus_proxy.roles.leaving import Leaving
 from corvus_proxy.roles.parent import die_with_parent
-from corvus_proxy.roles.process import set_up_logs
+from corvus_proxy.roles.process import say_if_too_few_descriptors, set_up_logs
 from corvus_proxy.roles.reloading import Reloader, Stamp, stamp_of
 from corvus_proxy.service import guard
 from corvus_proxy.settings import Credential, Settings, Upstream, config_path, load
-from corvus_proxy.till import spending
 from corvus_proxy.till.checks import check_server
 from corvus_proxy.till.client import Till, TillUnavailable
 from corvus_proxy.till.holds import Holds
 from corvus_proxy.till.journal import Node, file_system
 from corvus_proxy.till.recovery.report import Reporter
+from corvus_proxy.till.telling import spending, stops
 from corvus_proxy.upstream.pool import Pool
 from corvus_proxy.upstream.transport import HttptoolsTransport, Transport
 
 BUDGETS_S = 1.0
-"""How often a process asks what its credentials have cost."""
+"""How often a process asks what its credentials have cost, and what the operator has switched
+off."""
 _log = structlog.get_logger()
 
 
@@ -61,7 +66,9 @@ class Process:
         guard.refuse_demo(settings, str(config_path() or "settings"))
         self._settings = settings
         self._pepper = settings.pepper()
-        self._prices = timeline.Current(sellable(settings))
+        self._sellable = sellable(settings)
+        self._prices = timeline.Current(self._sellable)
+        self._stops = stops.NOTHING
         self._till = Till.open(settings.redis.url, timeout_ms=settings.redis.timeout_ms)
         self._transports = transports(settings)
         self._reloader = Reloader(config_path(), settings, self._take, since=since)
@@ -74,6 +81,7 @@ class Process:
             self._pepper,
             Sold(settings, lambda: self._prices.book, self._pool.serves),
         )
+        self.leaving = Leaving(settings.gateway.leave_s)
         self.engine: Gateway
 
     async def start(self) -> None:
@@ -91,7 +99,7 @@ class Process:
         )
         self._reporter = Reporter(self._till, self._holds, node)
         self._stopping = Stopping()
-        self._told_to_stop = False
+        self._going: asyncio.Task[None] | None = None
         self._simulated = False
         using = Resources(
             settings,
@@ -125,6 +133,7 @@ class Process:
                 self._simulated = await self._till.simulated()
                 guard.refuse_simulated(self._settings, marked=self._simulated)
                 await self._look_at_budgets()
+                await self._look_at_stops()
             except TillUnavailable:
                 await asyncio.sleep(0.05)
             except ConfigurationError as error:
@@ -145,6 +154,8 @@ class Process:
             await asyncio.sleep(BUDGETS_S)
             with contextlib.suppress(TillUnavailable):
                 await self._look_at_budgets()
+                await self._look_at_stops()
+                await self._holds.used.tell(self._till, peppers.id_of(self._pepper))
 
     async def _look_at_budgets(self) -> None:
         if not self._pool.has_budgets:
@@ -153,6 +164,17 @@ class Process:
             self._spending = await spending.read(self._till) or self._spending
         finally:
             self._pool.hold_to_budgets(self._spending.on(clock.utc_day()))
+
+    async def _look_at_stops(self) -> None:
+        """What nobody has told yet is off stays as it was: a Redis that has lost its word is told
+        again by the worker."""
+        found = await stops.read(self._till)
+        if found is None or found == self._stops:
+            return
+        self._stops = found
+        self._pool.obey(disabled=frozenset(found.credentials), draining=frozenset(found.draining))
+        self._prices.take(without(self._sellable, found.models))
+        _log.warning("stops", **msgspec.structs.asdict(found))
 
     def _take(self, settings: Settings) -> None:
         """Other upstreams from now on. Raises ConfigurationError; then nothing has changed."""
@@ -163,18 +185,20 @@ class Process:
             if upstream.client not in self._transports:
                 self._transports |= {upstream.client: transports(settings)[upstream.client]}
         self._pool.update(settings.upstream, self._transports)
-        self._prices.take(prices)
+        self._sellable = prices
+        self._prices.take(without(prices, self._stops.models))
 
     def _on_stop(self) -> None:
-        """SIGTERM: running requests have `drain_s`; the server takes no new ones.
+        """SIGTERM: the front is left, then running requests have `drain_s`; the server takes no new
+        ones."""
+        if self._going is None:
+            self._going = asyncio.create_task(self._go())
 
-        The server has no hook for it, but treats SIGINT alike: it is told by that.
-        """
-        if self._told_to_stop:
-            return
-        self._told_to_stop = True
-        patience_s = self._settings.gateway.drain_s
-        asyncio.get_running_loop().call_later(patience_s, self._stopping.end)
+    async def _go(self) -> None:
+        """The server has no hook for it, but treats SIGINT alike: it is told by that."""
+        gateway = self._settings.gateway
+        await self.leaving.run(gateway.port)
+        asyncio.get_running_loop().call_later(gateway.drain_s, self._stopping.end)
         os.kill(os.getpid(), signal.SIGINT)
 
     async def stop(self) -> None:
@@ -198,7 +222,7 @@ class Process:
         metrics.flush()
 
     def _ready(self) -> str | None:
-        if self._told_to_stop:
+        if self.leaving.begun:
             return "the process is stopping"
         if self.engine.closed is not None:
             return self.engine.closed
@@ -216,21 +240,30 @@ def sellable(settings: Settings) -> timeline.Timeline:
     since = full.since(clock.utc_now().date())
     told: set[margin.Margin] = set()
 
-    def without(day: date | None, book: Book) -> Book:
+    def affordable(day: date | None, book: Book) -> Book:
         below = margin.below_cost(book, settings)
         past = since is not None and (day is None or day < since)
         for found in below if not past else ():
             if found not in told:
                 _log.error("below_cost", why=margin.explain(found), since=day and str(day))
                 told.add(found)
-        slugs = {found.slug for found in below}
-        unsold = [row for row in book.models if row.slug in slugs]
-        return Book(
-            tuple(row for row in book.models if row.slug not in slugs),
-            frozenset(name for row in unsold for name in (row.slug, *row.aliases)),
-        )
+        return unsold(book, {found.slug for found in below})
 
-    return full.through(without)
+    return full.through(affordable)
+
+
+def without(books: timeline.Timeline, slugs: Collection[str]) -> timeline.Timeline:
+    """The price books without the models that the operator has switched off."""
+    return books.through(lambda _, book: unsold(book, slugs)) if slugs else books
+
+
+def unsold(book: Book, slugs: Collection[str]) -> Book:
+    """A book in which some models are known and not sold."""
+    left_out = [row for row in book.models if row.slug in slugs]
+    return Book(
+        tuple(row for row in book.models if row.slug not in slugs),
+        book.unsold | {name for row in left_out for name in (row.slug, *row.aliases)},
+    )
 
 
 def transports(settings: Settings) -> dict[str, Transport]:
@@ -262,9 +295,11 @@ def create() -> Any:
     die_with_parent()
     set_up_logs()
     since = stamp_of(config_path())
-    process = Process(load(config_path()), since=since)
+    settings = load(config_path())
+    say_if_too_few_descriptors(2 * settings.gateway.connections_max)
+    process = Process(settings, since=since)
 
     async def engine(client: Any) -> None:
         await process.engine(client)
 
-    return application(engine, process.start, process.stop)
+    return application(engine, process.start, process.stop, lambda: process.leaving.begun)

@@ -18,9 +18,16 @@ MARK_S = 1
 
 
 async def serve(
-    settings: Settings, create: Callable[[Stores, Settings], Starlette], host: str, port: int
+    settings: Settings,
+    create: Callable[[Stores, Settings], Starlette],
+    host: str,
+    port: int,
+    *,
+    leave_s: float = 0.0,
+    connections_max: int = 128,
 ) -> None:
     """Serves the application that `create` makes until SIGTERM. Redis and Postgres may be away.
+    `leave_s` and `connections_max`: see `serve_until`.
 
     An application with streams that do not end by themselves puts what ends them into
     `app.state.leave`. Raises ConfigurationError where simulated money and a real upstream meet.
@@ -31,9 +38,9 @@ async def serve(
     stores = open_stores(settings)
     guarding = asyncio.create_task(_end_where_simulated(settings, stores, stop))
     app = create(stores, settings)
-    leaving = asyncio.create_task(_leave(stop, app))
+    leaving = asyncio.create_task(_leave(stop, app, leave_s))
     try:
-        await serve_until(stop, app, host, port)
+        await serve_until(stop, app, host, port, leave_s=leave_s, connections_max=connections_max)
     finally:
         leaving.cancel()
         guarding.cancel()
@@ -43,9 +50,11 @@ async def serve(
         raise found
 
 
-async def _leave(stop: asyncio.Event, app: Starlette) -> None:
-    """Has the application end its streams when the role is told to stop."""
+async def _leave(stop: asyncio.Event, app: Starlette, leave_s: float) -> None:
+    """Has the application end its streams when the role is told to stop: once the front sends no
+    more, or they would come back to this process."""
     await stop.wait()
+    await asyncio.sleep(leave_s)
     if hasattr(app.state, "leave"):
         app.state.leave()
 

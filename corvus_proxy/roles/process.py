@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import resource
 import signal
 import sys
 from typing import Any
@@ -9,6 +10,11 @@ from typing import Any
 import structlog
 from granian.constants import Interfaces
 from granian.server.embed import Server
+
+from corvus_proxy.gateway.front import framing
+from corvus_proxy.roles.leaving import Leaving
+
+_log = structlog.get_logger()
 
 
 def set_up_logs() -> None:
@@ -26,6 +32,20 @@ def set_up_logs() -> None:
     )
 
 
+def raise_descriptors() -> None:
+    """Lets this process, and those that it starts, open as many files and sockets as the system
+    allows: shells and supervisors begin with 1,024."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def say_if_too_few_descriptors(needed: int) -> None:
+    """A warning where the system allows fewer than that: what is beyond them fails to connect."""
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if allowed != resource.RLIM_INFINITY and allowed < needed:
+        _log.warning("few_descriptors", allowed=allowed, needed=needed, how="ulimit -Hn, nofile")
+
+
 def stop_event() -> asyncio.Event:
     """Set by SIGTERM or SIGINT."""
     stop = asyncio.Event()
@@ -35,19 +55,34 @@ def stop_event() -> asyncio.Event:
     return stop
 
 
-async def serve_until(stop: asyncio.Event, app: Any, host: str, port: int) -> None:
-    """Serves an ASGI application until `stop` is set, then lets running requests finish."""
+async def serve_until(
+    stop: asyncio.Event,
+    app: Any,
+    host: str,
+    port: int,
+    *,
+    leave_s: float = 0.0,
+    connections_max: int = 128,
+) -> None:
+    """Serves an ASGI application until `stop` is set, then leaves the front before it, if there is
+    one (`leave_s`), and lets running requests finish. More connections than `connections_max` wait
+    to be accepted."""
+    leaving = Leaving(leave_s)
     server = Server(
-        app,
+        leaving.wrapped(framing.guarded(app)) if leave_s else framing.guarded(app),
         address=host,
         port=port,
         interface=Interfaces.ASGINL,
         log_enabled=False,
         websockets=False,
+        backlog=1024,
+        backpressure=connections_max,
     )
     serving = asyncio.create_task(server.serve())
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if not serving.done():
+        await leaving.run(port)
     server.stop()  # type: ignore[no-untyped-call]
     stopping.cancel()
     await serving

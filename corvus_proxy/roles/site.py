@@ -19,7 +19,15 @@ async def main(settings: Settings) -> None:
         return create(stores, settings, services)
 
     try:
-        await pages.serve(settings, site, settings.site.host, settings.site.port)
+        at = settings.site
+        await pages.serve(
+            settings,
+            site,
+            at.host,
+            at.port,
+            leave_s=at.leave_s,
+            connections_max=at.connections_max,
+        )
     finally:
         for service in services.values():
             await service.close()

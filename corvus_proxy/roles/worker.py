@@ -2,11 +2,14 @@
 
 import asyncio
 import contextlib
+import json
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
+import asyncpg
 import structlog
 
-from corvus_proxy import metrics
+from corvus_proxy import clock, metrics
 from corvus_proxy.books.db import BooksUnavailable
 from corvus_proxy.ledger import outbox
 from corvus_proxy.ledger.archive import Archive
@@ -14,9 +17,19 @@ from corvus_proxy.ledger.coordinator import Coordinator
 from corvus_proxy.ledger.writer import Writer
 from corvus_proxy.roles.process import serve_until, set_up_logs, stop_event
 from corvus_proxy.roles.statuses import Status
-from corvus_proxy.service import budgets, demo, guard, orders, proof, reconciling
+from corvus_proxy.service import (
+    budgets,
+    demo,
+    guard,
+    orders,
+    peppers,
+    proof,
+    reconciling,
+    retention,
+)
 from corvus_proxy.service.alarms import hooks, watch
 from corvus_proxy.service.gauges import MEASURE_S, Gauges
+from corvus_proxy.service.operating import stopping
 from corvus_proxy.service.stores import Stores, open_stores
 from corvus_proxy.settings import Settings, config_path
 from corvus_proxy.shop import mail
@@ -35,7 +48,10 @@ BUDGETS_S = 1.0
 DAYS_S = 10.0
 CHECK_S = 20.0
 GAUGES_FIRST_S = 5.0
+RETENTION_S = 10.0
+BACKUP_S = 60.0
 RECONCILE_S = 300.0
+PEPPERS_S = 2.0
 _log = structlog.get_logger()
 
 
@@ -65,6 +81,7 @@ async def main(settings: Settings) -> None:
         _every("outbox", OUTBOX_S, lambda: outbox.tick(stores.till, stores.books)),
         _every("lag", LAG_S, lambda: _measure_lag(writer)),
         _every("budgets", BUDGETS_S, lambda: budgets.tick(stores)),
+        _every("stops", BUDGETS_S, lambda: stopping.tick(stores)),
         _every("orders", ORDERS_S, lambda: orders.tick(desk)),
         _every("mail", MAIL_S, lambda: mail.tick(mailer)),
         _every("alarms", ALARMS_S, lambda: watch.tick(stores, site_url=settings.brand.site_url)),
@@ -83,6 +100,13 @@ async def main(settings: Settings) -> None:
             lambda: reconciling.tick(stores, settings),
             first_s=RECONCILE_S,
         ),
+        _every("gauges", MEASURE_S, lambda: gauges.tick(stores)),
+        _every("retention", RETENTION_S, lambda: retention.tick(stores.books, settings.retention)),
+        _every("peppers", PEPPERS_S, lambda: peppers.tick(stores)),
+        _stamp(stores),
+        _every("backup", BACKUP_S, lambda: _measure_backup(settings.backup.dir)),
+        _every("trim", RETENTION_S, lambda: retention.trim(stores, settings.retention)),
+        _every("reconcile", RECONCILE_S, lambda: reconciling.tick(stores, settings)),
         _refuse_simulated(settings, stores, stop),
         _check_credentials(settings),
     ]
@@ -131,6 +155,27 @@ async def _sweep(sweeper: Sweeper) -> None:
 
 async def _measure_lag(writer: Writer) -> None:
     metrics.LEDGER_LAG.set(await writer.lag())
+
+
+async def _stamp(stores: Stores) -> None:
+    """Once, as soon as the books answer."""
+    while True:
+        try:
+            await peppers.stamp(stores)
+            return
+        except (BooksUnavailable, asyncpg.PostgresError):  # not migrated yet
+            await asyncio.sleep(1)
+
+
+async def _measure_backup(folder: str) -> None:
+    """A backup has its manifest once it is whole; names begin with the time."""
+    if not folder:
+        return
+    found = sorted(Path(folder).glob("[!.]*/manifest.json"))
+    age_s = float("inf")
+    if found:
+        age_s = clock.wall_s() - json.loads(found[-1].read_bytes())["taken_at_ms"] / 1000
+    metrics.BACKUP_AGE.set(age_s)
 
 
 async def _refuse_simulated(settings: Settings, stores: Stores, stop: asyncio.Event) -> None:

@@ -3,7 +3,7 @@
 from corvus_proxy import clock
 from corvus_proxy.books import costs
 from corvus_proxy.service.stores import Stores
-from corvus_proxy.till import spending
+from corvus_proxy.till.telling import spending
 
 
 async def tick(stores: Stores) -> None:

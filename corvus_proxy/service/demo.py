@@ -40,12 +40,10 @@ async def wait_until_open(
     deadline_s = clock.monotonic_s() + timeout_s
     while clock.monotonic_s() < deadline_s:
         try:
-            replid = await stores.till.replid()
-            states = await stores.till.partitions()
+            if not await stores.till.closed():
+                return
         except TillUnavailable:
-            states, replid = [], ""
-        if states and all(s.state == "OPEN" and s.stamp == replid for s in states):
-            return
+            pass
         watch()
         await asyncio.sleep(0.03)
     raise keys.ServiceRefused("Redis does not serve; `corvus doctor` says why")

@@ -1,6 +1,7 @@
 """The operator's questions to the ledger, and what may be asked of its recovery."""
 
 import json
+from pathlib import Path
 from typing import NamedTuple
 
 from corvus_proxy import clock
@@ -12,6 +13,7 @@ from corvus_proxy.ledger.verdict import judge
 from corvus_proxy.money.event import PARTITIONS, partition_of
 from corvus_proxy.service import proof
 from corvus_proxy.service.stores import Stores
+from corvus_proxy.till.recovery import finishing
 from corvus_proxy.till.recovery.report import read_reports
 
 
@@ -41,10 +43,12 @@ class ProcessRow(NamedTuple):
     retired: bool
 
 
-async def verify(stores: Stores) -> comparing.VerifyReport:
+async def verify(
+    stores: Stores, *, told: comparing.Told = comparing.untold
+) -> comparing.VerifyReport:
     """Compares Redis and the books; the result is kept for the proof page. Raises TillUnavailable,
     BooksUnavailable."""
-    return await proof.check(stores)
+    return await proof.check(stores, told=told)
 
 
 async def explain(stores: Stores, key_id: str, *, limit: int = 20) -> telling.Explanation:
@@ -59,14 +63,14 @@ async def explain(stores: Stores, key_id: str, *, limit: int = 20) -> telling.Ex
 async def rebuild_plan(stores: Stores, parts: list[int]) -> list[PartitionPlan]:
     """What a rebuild would do; changes nothing. Raises TillUnavailable, BooksUnavailable."""
     states = await stores.till.partitions()
-    replid = await stores.till.replid()
+    replids = await stores.till.replids()
     reports = [report for report in await read_reports(stores.till) if not report.left]
     async with stores.books.connection() as connection:
         cursors = await entries.cursors(connection)
     by_part = await comparing.drift_by_partition(stores.till, stores.books)
     plans = []
     for part in parts or range(PARTITIONS):
-        state = states[part]
+        state, replid = states[part], replids[part]
         verdict = judge(part, state, cursors[part], reports, replid, clock.wall_ms())
         serves = state.state == "OPEN" and state.stamp == replid
         found = by_part[part]
@@ -110,6 +114,12 @@ async def processes(stores: Stores) -> list[ProcessRow]:
         )
         for row in rows
     ]
+
+
+async def finish(stores: Stores, folder: Path, *, timeout_s: float) -> finishing.Finished:
+    """Settles what a node that will not come back left in its journal folder. Raises ValueError
+    where that is none, or a gateway runs on it."""
+    return await finishing.finish(stores.till, folder, stores.pepper, timeout_s=timeout_s)
 
 
 async def forget(stores: Stores, name: str, *, reason: str, actor: str = "cli") -> list[str]:

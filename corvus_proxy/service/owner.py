@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from corvus_proxy import secret
 from corvus_proxy.books import wallets
 from corvus_proxy.books.people import alarms
-from corvus_proxy.sealing import token_digest
+from corvus_proxy.sealing import token_digest, token_proof
 from corvus_proxy.secret import new_code, parse_code
 from corvus_proxy.service.keys.managing import set_frozen
 from corvus_proxy.service.keys.shared import audit, authorise, changed, keys_of, send_key
@@ -54,7 +54,7 @@ async def owner_of(stores: Stores, text: str) -> str | None:
     if code is None:
         return None
     async with stores.books.connection() as connection:
-        return await wallets.wallet_of_code(connection, token_digest(stores.pepper, code))
+        return await wallets.wallet_of_code(connection, token_proof(stores.pepper, code))
 
 
 async def recover(stores: Stores, text: str, *, actor: str = "code") -> Recovered | None:
@@ -119,7 +119,7 @@ async def change_code(stores: Stores, wallet: str, old: str, *, actor: str) -> s
     code = new_code()
     async with stores.books.transaction() as connection:
         await wallets.lock(connection, wallet)
-        digest = token_digest(stores.pepper, present)
+        digest = token_proof(stores.pepper, present)
         if await wallets.wallet_of_code(connection, digest) != wallet:
             return None
         await set_code(connection, stores.pepper, wallet, code)

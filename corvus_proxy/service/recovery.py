@@ -13,7 +13,7 @@ from corvus_proxy import clock
 from corvus_proxy.books import people
 from corvus_proxy.books.shop import recovery as rows
 from corvus_proxy.books.shop.recovery import RecoveryRow
-from corvus_proxy.sealing import new_token, token_digest
+from corvus_proxy.sealing import new_token, token_digest, token_proof
 from corvus_proxy.service import owner
 from corvus_proxy.service.owner import Recovered
 from corvus_proxy.service.stores import Stores
@@ -119,7 +119,7 @@ async def by_mail(stores: Stores, settings: Settings, address: str) -> None:
 async def pending(stores: Stores, token: str) -> Pending | None:
     """A request by its token; uses nothing up. Raises BooksUnavailable."""
     async with stores.books.connection() as connection:
-        row = await rows.find(connection, token_digest(stores.pepper, token))
+        row = await rows.find(connection, token_proof(stores.pepper, token))
     return None if row is None else _pending(row)
 
 
@@ -130,7 +130,7 @@ async def finish(stores: Stores, token: str) -> Recovered | None:
     BooksUnavailable.
     """
     async with stores.books.transaction() as connection:
-        row = await rows.find(connection, token_digest(stores.pepper, token), lock=True)
+        row = await rows.find(connection, token_proof(stores.pepper, token), lock=True)
         if row is None or _pending(row).state != "open":
             return None
         email = await people.email(connection, row.wallet)
@@ -161,14 +161,14 @@ async def stop(stores: Stores, wallet: str, recovery_id: str = "") -> int:
 async def stop_pending(stores: Stores, stop_token: str) -> Pending | None:
     """The request that a mail's stop link is about; changes nothing. Raises BooksUnavailable."""
     async with stores.books.connection() as connection:
-        row = await rows.find_stop(connection, token_digest(stores.pepper, stop_token))
+        row = await rows.find_stop(connection, token_proof(stores.pepper, stop_token))
     return None if row is None else _pending(row)
 
 
 async def stop_by_link(stores: Stores, stop_token: str) -> bool:
     """Whether the stop link has ended its request. Raises BooksUnavailable."""
     async with stores.books.transaction() as connection:
-        row = await rows.find_stop(connection, token_digest(stores.pepper, stop_token))
+        row = await rows.find_stop(connection, token_proof(stores.pepper, stop_token))
         return row is not None and bool(await rows.stop(connection, row.wallet, row.recovery_id))
 
 

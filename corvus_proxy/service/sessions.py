@@ -88,7 +88,7 @@ async def by_key(stores: Stores, text: str, *, device: str = "") -> Ticket | Non
     parsed = secret.parse(text)
     if parsed is None:
         return None
-    proof = secret.digest(parsed.text, stores.pepper)
+    proof = secret.proof(parsed.text, stores.pepper)
     look = await _look(stores, parsed.wallet, proof)
     if look is None:
         return None
@@ -114,7 +114,7 @@ async def by_order(stores: Stores, wallet: str, key_id: str, *, device: str = ""
 
 async def by_token(stores: Stores, text: str, *, device: str = "") -> Ticket | None:
     """The log-in that a read-only token opens. Raises BooksUnavailable."""
-    proof = sealing.token_digest(stores.pepper, text)
+    proof = sealing.token_proof(stores.pepper, text)
     async with stores.books.transaction() as connection:
         row = await people.token(connection, proof)
         facts = None if row is None else await people.key_facts(connection, row.key_id)
@@ -136,7 +136,7 @@ async def link_choices(stores: Stores, token: str) -> list[people.KeyFacts] | No
 
     Raises BooksUnavailable."""
     async with stores.books.connection() as connection:
-        row = await people.link(connection, _link_digest(stores, token), kind="login")
+        row = await people.link(connection, _link_proof(stores, token), kind="login")
         if row is None:
             return None
         return await people.keys_of_email(connection, row.email)
@@ -146,7 +146,7 @@ async def by_mail(stores: Stores, token: str, key_id: str, *, device: str = "") 
     """The log-in that a mail's link opens, once, for one of its keys; None where it opens none.
 
     Raises BooksUnavailable."""
-    digest = _link_digest(stores, token)
+    digest = _link_proof(stores, token)
     async with stores.books.transaction() as connection:
         row = await people.link(connection, digest, kind="login")
         if row is None:
@@ -220,7 +220,7 @@ async def is_proof(stores: Stores, session: Session, text: str) -> bool:
     if parsed is not None:
         if parsed.wallet != session.wallet:
             return False
-        look = await _look(stores, parsed.wallet, secret.digest(parsed.text, stores.pepper))
+        look = await _look(stores, parsed.wallet, secret.proof(parsed.text, stores.pepper))
         return look is not None and look.key_id == session.key_id
     return session.main and await owner.owner_of(stores, text) == session.wallet
 
@@ -338,8 +338,8 @@ async def _insert(connection: Any, ticket: Ticket, device: str) -> None:
     )
 
 
-def _link_digest(stores: Stores, token: str) -> str:
-    return sealing.token_digest(stores.pepper, token)
+def _link_proof(stores: Stores, token: str) -> str:
+    return sealing.token_proof(stores.pepper, token)
 
 
 def _new_id() -> str:

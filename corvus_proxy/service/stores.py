@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from corvus_proxy import pepper as peppers
 from corvus_proxy.books.db import Books
 from corvus_proxy.settings import Settings
 from corvus_proxy.till.client import Till
@@ -20,8 +21,9 @@ class Stores:
 
 def open_stores(settings: Settings) -> Stores:
     """Opens both lazily: neither needs to be there yet. Raises ConfigurationError (pepper)."""
+    pepper = settings.pepper()
     return Stores(
         Till.open(settings.redis.url, timeout_ms=max(settings.redis.timeout_ms, 1000)),
-        Books(settings.database.url),
-        settings.pepper(),
+        Books(settings.database.url, pepper_id=peppers.id_of(pepper)),
+        pepper,
     )

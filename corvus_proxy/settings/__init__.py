@@ -15,10 +15,14 @@ from pathlib import Path
 from typing import Any, cast
 
 import msgspec
+from msgspec.structs import replace
 
 from corvus_proxy.errors import ConfigurationError
-from corvus_proxy.settings.secrets import Named, read_file, read_secret
+from corvus_proxy.pepper import Pepper
+from corvus_proxy.settings.retention import RetentionSettings, too_short
+from corvus_proxy.settings.secrets import Named, read_file, read_secret, with_password
 from corvus_proxy.settings.sections import (
+    BackupSettings,
     ConsoleSettings,
     DatabaseSettings,
     DemoSettings,
@@ -49,6 +53,7 @@ from corvus_proxy.settings.stating import CONTACTS, LegalSettings, TrustSettings
 __all__ = [
     "FAMILIES",
     "PLAIN_SECTIONS",
+    "BackupSettings",
     "BrandSettings",
     "BtcpaySettings",
     "ConsoleSettings",
@@ -66,6 +71,7 @@ __all__ = [
     "ReconcileSettings",
     "RedisSettings",
     "RelaySettings",
+    "RetentionSettings",
     "SecretsSettings",
     "Settings",
     "ShopSettings",
@@ -180,6 +186,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hold: HoldSettings = HoldSettings()
     ledger: LedgerSettings = LedgerSettings()
     secrets: SecretsSettings = SecretsSettings()
+    backup: BackupSettings = BackupSettings()
     pricing: PricingSettings = PricingSettings()
     brand: BrandSettings = BrandSettings()
     shop: ShopSettings = ShopSettings()
@@ -188,23 +195,31 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mail: MailSettings = MailSettings()
     trust: TrustSettings = TrustSettings()
     legal: LegalSettings = LegalSettings()
+    retention: RetentionSettings = RetentionSettings()
     demo: DemoSettings = DemoSettings()
     metrics: MetricsSettings = MetricsSettings()
     reconcile: ReconcileSettings = ReconcileSettings()
     upstream: list[Upstream] = []
 
-    def pepper(self) -> bytes:
-        """The pepper, at least 32 bytes. Raises ConfigurationError."""
+    def pepper(self) -> Pepper:
+        """The pepper, at least 32 bytes, and those beside it. Raises ConfigurationError."""
         text = os.environ.get("CORVUS_PEPPER", "").encode()
         if not text and self.secrets.pepper_file:
             text = read_file(Path(self.secrets.pepper_file), "secrets.pepper_file")
-        if len(text.strip()) < 32:
-            raise ConfigurationError(
-                "secrets.pepper_file: name a file with at least 32 random characters"
-            )
-        return text.strip()
+        others = [
+            _long_enough(read_file(Path(name), _OTHERS), _OTHERS)
+            for name in self.secrets.other_pepper_files
+        ]
+        return Pepper(_long_enough(text, "secrets.pepper_file"), others)
 
 
+def _long_enough(pepper: bytes, option: str) -> bytes:
+    if len(pepper.strip()) < 32:
+        raise ConfigurationError(f"{option}: name a file with at least 32 random characters")
+    return pepper.strip()
+
+
+_OTHERS = "secrets.other_pepper_files"
 FAMILIES = ("anthropic", "openai", "glm")
 PLAIN_SECTIONS = tuple(
     name for name in Settings.__struct_fields__ if name not in ("production", "upstream")
@@ -245,7 +260,19 @@ def load(path: Path | None, environ: Mapping[str, str] | None = None) -> Setting
     except msgspec.ValidationError as error:
         raise ConfigurationError(f"{path or 'settings'}: {error}") from None
     _check(settings)
-    return settings
+    return _with_passwords(settings)
+
+
+def _with_passwords(settings: Settings) -> Settings:
+    """Both stores' URLs as their clients need them."""
+    redis, database = settings.redis, settings.database
+    return replace(
+        settings,
+        redis=replace(redis, url=with_password(redis.url, redis.password_file, "redis")),
+        database=replace(
+            database, url=with_password(database.url, database.password_file, "database")
+        ),
+    )
 
 
 def config_path() -> Path | None:
@@ -327,6 +354,8 @@ def _check(settings: Settings) -> None:
             raise ConfigurationError(f"upstream {upstream.base_url}: it has no credential")
         for one in upstream.credential:
             _check_share(f"credential {one.name}: cost_factor", one.cost_factor)
+    for sentence in too_short(settings.retention):
+        raise ConfigurationError(sentence)
     _check_reconcile(settings)
     _check_budgets([one for upstream in settings.upstream for one in upstream.credential])
 

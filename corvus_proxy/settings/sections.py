@@ -7,7 +7,10 @@ class RedisSettings(msgspec.Struct, frozen=True):
     """The till. It must keep every acknowledged write (`appendfsync always`)."""
 
     url: str = "redis://127.0.0.1:6379/0"
-    """Where Redis or Valkey (7.0 or newer) listens; `unix://PATH` works too."""
+    """Where Redis or Valkey (7.0 or newer) listens; `unix://PATH` works too. A Redis Cluster by
+    some of its servers: `redis+cluster://host:port,host:port`, `rediss+cluster://` over TLS."""
+    password_file: str = ""
+    """File with the password of the user in `url`, which then has none."""
     timeout_ms: int = 250
     """Silence of Redis that makes a call a refusal: better a quick 503 than a client that hangs.
     While it answers others a call waits up to eight times as long: busy is not away."""
@@ -20,6 +23,8 @@ class DatabaseSettings(msgspec.Struct, frozen=True):
 
     url: str = ""
     """`postgresql://…`. The gateway never needs it."""
+    password_file: str = ""
+    """File with the password of the user in `url`, which then has none."""
 
 
 class GatewaySettings(msgspec.Struct, frozen=True):
@@ -31,6 +36,9 @@ class GatewaySettings(msgspec.Struct, frozen=True):
     """Port to listen on."""
     processes: int = 1
     """Gateway processes. One per core, less what Redis and Postgres need on the same machine."""
+    connections_max: int = 12_000
+    """Client connections of one process at once; more wait to be accepted. A stream takes two
+    descriptors: the process raises its own limit as far as the system lets it (`ulimit -Hn`)."""
     body_bytes_max: int = 33_554_432
     """Largest request body, decoded where it came compressed. The upstreams' own limit is 32 MB."""
     body_expansion_max: int = 100
@@ -41,7 +49,11 @@ class GatewaySettings(msgspec.Struct, frozen=True):
     """Free counts of tokens that one wallet may ask of one gateway process in a minute; more are
     answered with 429. They cost nothing and use up limits of the upstream account."""
     drain_s: int = 600
-    """How long running streams may go on after SIGTERM."""
+    """How long running streams may go on after SIGTERM, and `leave_s`."""
+    leave_s: float = 0.0
+    """How long a process that is told to stop goes on before that, not ready, ending each
+    connection with its answer: longer than the front keeps idle connections (2 s in
+    `config/nginx.conf`), so that no request meets one that closes. 0: there is no front."""
 
 
 class SiteSettings(msgspec.Struct, frozen=True):
@@ -54,10 +66,14 @@ class SiteSettings(msgspec.Struct, frozen=True):
     trusted_proxies: list[str] = []
     """Addresses or networks of proxies of yours before the site: from them alone
     `X-Forwarded-For` is believed, for the limit on wrong log-ins."""
+    connections_max: int = 4_096
+    """Connections at once; more wait to be accepted. An open dashboard keeps one."""
+    leave_s: float = 0.0
+    """As `gateway.leave_s`, for the front before the site."""
 
 
 class ConsoleSettings(msgspec.Struct, frozen=True):
-    """The operator's port: metrics. Keep it on loopback or a private address."""
+    """The operator's port: the desk and metrics. Keep it on loopback or a private address."""
 
     host: str = "127.0.0.1"
     """Address to listen on."""
@@ -206,8 +222,29 @@ class SecretsSettings(msgspec.Struct, frozen=True):
     """Secrets of the installation itself."""
 
     pepper_file: str = ""
-    """File with the pepper that customers' secrets are hashed under; or CORVUS_PEPPER. Never
-    change it: every key would be lost."""
+    """File with the pepper that customers' secrets are hashed under; or CORVUS_PEPPER. Lose it,
+    and every key is lost; docs/secrets.md says how it is changed."""
+    other_pepper_files: list[str] = []
+    """Files with other peppers, whose digests and seals hold, too: the next one while all processes
+    learn of it, the old ones afterwards. `corvus secrets status` tells what rests on them."""
+
+
+class BackupSettings(msgspec.Struct, frozen=True):
+    """Backups of the books; docs/backup.md."""
+
+    dir: str = ""
+    """Folder that `corvus backup run` writes to and whose newest backup `doctor` and the worker's
+    metric look at; on another disk, better on another machine. Empty: named on each call."""
+    key_file: str = ""
+    """File with at least 32 random characters that dump and secrets are encrypted with. Keep a copy
+    where the backups are not. Empty: the dump is as readable as the database."""
+    secrets_dir: str = ""
+    """Folder for the secrets where there is no `key_file`, apart from the dumps. Empty: they are
+    in no backup."""
+    keep: int = 14
+    """Backups that are kept; older ones go once a newer one is whole. 0: all."""
+    max_age_h: float = 26.0
+    """Hours after which the newest backup is too old for `corvus doctor`."""
 
 
 class PricingSettings(msgspec.Struct, frozen=True):

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from corvus_proxy.settings.secrets import Named, read_secret
+from corvus_proxy.settings.secrets import Named, Rotating, read_secret
 
 
 class BrandSettings(msgspec.Struct, frozen=True):
@@ -43,6 +43,9 @@ class ShopSettings(msgspec.Struct, frozen=True):
     """Its name."""
     dust_usd: str = "0.10"
     """A payment below this is left to the operator."""
+    refund_alone_usd: str = ""
+    """Largest refund that one operator may send alone; one above it waits for another operator's
+    `corvus refunds approve`. Empty: each."""
     quote_s: int = 1800
     """How long an order waits for its payment at the quoted rate."""
     watch_days: int = 7
@@ -57,6 +60,11 @@ class ShopSettings(msgspec.Struct, frozen=True):
     """Puts the key itself into the delivery mail, beside the claim link."""
 
 
+def is_test_key(key: str) -> bool:
+    """Whether a secret key of Stripe is of its test mode."""
+    return "_test_" in key
+
+
 class StripeSettings(msgspec.Struct, frozen=True):
     """Stripe Checkout. Offered when a secret key is given."""
 
@@ -69,24 +77,24 @@ class StripeSettings(msgspec.Struct, frozen=True):
     webhook_secret_env: str = ""
     """Environment variable with the webhook's signing secret, or"""
     webhook_secret_file: str = ""
-    """file with it."""
+    """file with it; one per line while it is changed, each is taken."""
     checkout_origin: str = "https://checkout.stripe.com"
     """Origin of its payment page, which our forms may lead to."""
     timeout_s: float = 10.0
     """Patience with one call."""
 
-    def secret_key(self) -> str:
+    def secret_key(self) -> Rotating:
         """The API's secret key; empty: not offered. Raises ConfigurationError."""
-        return read_secret(Named("stripe.secret_key", self.secret_key_env, self.secret_key_file))
+        return Rotating(Named("stripe.secret_key", self.secret_key_env, self.secret_key_file))
 
     def test_mode(self) -> bool:
         """Whether the secret key is of Stripe's test mode, in which no money moves. Raises
         ConfigurationError."""
-        return "_test_" in self.secret_key()
+        return is_test_key(self.secret_key().first())
 
-    def webhook_secret(self) -> str:
-        """The webhook's signing secret. Raises ConfigurationError."""
-        return read_secret(
+    def webhook_secrets(self) -> Rotating:
+        """The webhook's signing secrets. Raises ConfigurationError."""
+        return Rotating(
             Named("stripe.webhook_secret", self.webhook_secret_env, self.webhook_secret_file)
         )
 
@@ -105,7 +113,7 @@ class BtcpaySettings(msgspec.Struct, frozen=True):
     webhook_secret_env: str = ""
     """Environment variable with the webhook's secret, or"""
     webhook_secret_file: str = ""
-    """file with it."""
+    """file with it; one per line while it is changed, each is taken."""
     payment_method: str = "BTC-CHAIN"
     """The payment method whose destination and amount the order page shows."""
     confirmations: int = 2
@@ -113,13 +121,13 @@ class BtcpaySettings(msgspec.Struct, frozen=True):
     timeout_s: float = 10.0
     """Patience with one call."""
 
-    def api_key(self) -> str:
+    def api_key(self) -> Rotating:
         """The API key; empty where none is named. Raises ConfigurationError."""
-        return read_secret(Named("btcpay.api_key", self.api_key_env, self.api_key_file))
+        return Rotating(Named("btcpay.api_key", self.api_key_env, self.api_key_file))
 
-    def webhook_secret(self) -> str:
-        """The webhook's secret. Raises ConfigurationError."""
-        return read_secret(
+    def webhook_secrets(self) -> Rotating:
+        """The webhook's secrets. Raises ConfigurationError."""
+        return Rotating(
             Named("btcpay.webhook_secret", self.webhook_secret_env, self.webhook_secret_file)
         )
 

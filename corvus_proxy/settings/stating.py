@@ -37,7 +37,8 @@ class TrustSettings(msgspec.Struct, frozen=True):
     subprocessors: list[str] = []
     """Who else handles data for you, one an entry: `Example Hosting, Germany: servers`."""
     retention: str = ""
-    """How long you keep the database, its backups and the logs. The software deletes none."""
+    """How long you keep backups and logs. What the software deletes by itself, and when, is
+    `[retention]`; a backup has it until the backup goes."""
     support_hours: str = ""
     """When somebody answers at `brand.support`, and how fast."""
     compatibility: str = ""

@@ -176,16 +176,7 @@ def _message(mailer: Mailer, due: rows.Waiting) -> EmailMessage | None:
 async def _connect(mailer: Mailer, due: rows.Waiting) -> aiosmtplib.SMTP | None:
     """A connection that is logged in; None (and the mail put back) while the server is away or
     does not let us in."""
-    mail = mailer.mail
-    server = aiosmtplib.SMTP(
-        hostname=mail.host,
-        port=mail.port,
-        timeout=mail.timeout_s,
-        use_tls=mail.security == "tls",
-        start_tls=mail.security == "starttls",
-        username=mail.user or None,
-        password=mail.password() or None,
-    )
+    server = _server(mailer.mail)
     try:
         await server.connect()
     except (aiosmtplib.SMTPException, OSError) as error:
@@ -205,6 +196,49 @@ async def _connect(mailer: Mailer, due: rows.Waiting) -> aiosmtplib.SMTP | None:
             metrics.MAILS.labels(due.kind, "deferred").inc()
         return None
     return server
+
+
+def _server(mail: MailSettings) -> aiosmtplib.SMTP:
+    return aiosmtplib.SMTP(
+        hostname=mail.host,
+        port=mail.port,
+        timeout=mail.timeout_s,
+        use_tls=mail.security == "tls",
+        start_tls=mail.security == "starttls",
+        username=mail.user or None,
+        password=mail.password() or None,
+    )
+
+
+async def probe(mailer: Mailer, address: str) -> str:
+    """Sends one mail now, past the queue, so that the operator sees whether mail works; empty, or
+    what is wrong in a sentence."""
+    mail = mailer.mail
+    if not mail.host:
+        return "no mail server is configured: set mail.host"
+    message = EmailMessage(policy=SMTP_POLICY)
+    try:
+        message["From"] = mail.sender or f"{mailer.brand.name} <noreply@localhost>"
+        message["To"] = address
+        if [bool(one.username and one.domain) for one in message["To"].addresses] != [True]:
+            return f"{address!r} is no mail address"
+    except (ValueError, MessageError, IndexError):
+        return f"{address!r} is no mail address"
+    message["Subject"] = f"A test of mail by {mailer.brand.name}"
+    message["Date"] = format_datetime(clock.utc_now())
+    message["Auto-Submitted"] = "auto-generated"
+    message.set_content("Mail works. An operator has sent this to see whether it does.")
+    server = _server(mail)
+    try:
+        await server.connect()
+        told = await _send(server, message)
+        if server.is_connected:
+            await server.quit()
+    except (aiosmtplib.SMTPException, OSError) as error:
+        return f"{mail.host}:{mail.port} does not let us in: {_told(0, str(error))[2:]}"
+    finally:
+        server.close()
+    return told.problem if told is not None else ""
 
 
 async def _send(server: aiosmtplib.SMTP, message: EmailMessage) -> _Later | _Never | None:

@@ -6,7 +6,7 @@ neither step happens twice. What the service refuses for good is given back to t
 """
 
 import json
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import structlog
 
@@ -20,7 +20,7 @@ from corvus_proxy.books.shop.refunds import RefundRow
 from corvus_proxy.ledger import outbox
 from corvus_proxy.shop import delivering
 from corvus_proxy.shop.delivering import Means
-from corvus_proxy.shop.price import CENT_NANOS
+from corvus_proxy.shop.price import CENT_NANOS, usd
 from corvus_proxy.shop.provider import ProviderRefused, ProviderUnavailable
 from corvus_proxy.shop.settle import bring
 from corvus_proxy.shop.states import by_hand
@@ -61,7 +61,8 @@ async def request(
     means: Means, order_id: str, nanos: int, *, reason: str, actor: str
 ) -> RefundRow | str:
     """Asks for a refund and goes on with it as far as it comes; or a sentence that says why not.
-    Raises LookupError, BooksUnavailable."""
+    One above `shop.refund_alone_usd` waits for another operator's `approve`. Raises LookupError,
+    BooksUnavailable."""
     if nanos <= 0 or nanos % CENT_NANOS:
         return "A refund is an amount above zero in whole cents."
     refund_id = f"ref_{clock.random_text(12)}"
@@ -75,10 +76,13 @@ async def request(
         payment = next((one.payment for one in left if one.nanos >= nanos), None)
         if payment is None or order.wallet is None:
             return "No single payment of this order has so much left to be sent back."
+        waits = _wants_two(means, nanos)
         await rows.insert(
-            connection, refund_id, order_id, payment.payment_id, nanos, actor=actor, reason=reason
-        )
-        await wallets.insert_outbox(connection, _debit(order, refund_id, nanos))
+            connection, refund_id, order_id, payment.payment_id, nanos, actor=actor, reason=reason,
+            waits=waits,
+        )  # fmt: skip
+        if not waits:
+            await wallets.insert_outbox(connection, _debit(order, refund_id, nanos))
         await orders.change(connection, order_id, refund="requested")
         await orders.add_step(connection, order_id, "refund_requested", amount_nanos=nanos)
         details = json.dumps({"refund": refund_id, "nanos": nanos, "reason": reason})
@@ -87,6 +91,55 @@ async def request(
         )
         await delivering.mail_refund(connection, means, order, nanos, "requested", reason)
     return await advance(means, refund_id)
+
+
+async def approve(means: Means, refund_id: str, *, reason: str, actor: str) -> RefundRow | str:
+    """A second operator's yes: the refund goes on as far as it comes; or a sentence that says why
+    not. Raises LookupError, BooksUnavailable, TillUnavailable."""
+    refund, order = await _read(means, refund_id)
+    if refund.actor == actor:
+        return "Who has asked for a refund does not approve it; another operator does."
+    async with means.books.transaction() as connection:
+        await orders.lock(connection, order.order_id)
+        if not await rows.go_on(connection, refund_id):
+            return f"It does not wait for anybody: it is {refund.state}."
+        await wallets.insert_outbox(connection, _debit(order, refund_id, refund.amount_nanos))
+        await _audit(connection, "refunds.approve", refund, reason=reason, actor=actor)
+    return await advance(means, refund_id)
+
+
+async def refuse(means: Means, refund_id: str, *, reason: str, actor: str) -> RefundRow | str:
+    """Ends a refund that waits for a second operator; nothing was taken for it. Or a sentence that
+    says why not. Raises LookupError, BooksUnavailable."""
+    refund, order = await _read(means, refund_id)
+    async with means.books.transaction() as connection:
+        await orders.lock(connection, order.order_id)
+        if not await rows.go_on(connection, refund_id):
+            return f"It does not wait for anybody: it is {refund.state}."
+        await rows.move(connection, refund_id, "requested", "refused")
+        await orders.change(connection, order.order_id, refund="refused")
+        await orders.add_step(
+            connection, order.order_id, "refund_refused", amount_nanos=refund.amount_nanos
+        )
+        await _audit(connection, "refunds.refuse", refund, reason=reason, actor=actor)
+        await delivering.mail_refund(
+            connection, means, order, refund.amount_nanos, "refused", reason
+        )
+    return (await _read(means, refund_id))[0]
+
+
+def _wants_two(means: Means, nanos: int) -> bool:
+    alone = means.settings.shop.refund_alone_usd
+    return alone != "" and nanos > usd("refund_alone_usd", alone)
+
+
+async def _audit(
+    connection: Any, action: str, refund: RefundRow, *, reason: str, actor: str
+) -> None:
+    details = json.dumps({"order": refund.order_id, "nanos": refund.amount_nanos, "reason": reason})
+    await wallets.insert_audit(
+        connection, actor=actor, action=action, subject=refund.refund_id, details=details
+    )
 
 
 async def go_on(means: Means) -> int:
@@ -103,7 +156,7 @@ async def advance(means: Means, refund_id: str) -> RefundRow:
     """Takes a refund as far as it comes; as it stands then. Raises LookupError, BooksUnavailable,
     TillUnavailable."""
     refund, order = await _read(means, refund_id)
-    if refund.state == "requested":
+    if refund.state == "requested" and not refund.waits:
         await _take_from_balance(means, refund, order)
         refund, order = await _read(means, refund_id)
     if refund.state == "approved":

@@ -14,6 +14,7 @@ from itsdangerous import BadSignature, URLSafeTimedSerializer
 from starlette.requests import Request
 from starlette.responses import Response
 
+from corvus_proxy import pepper as peppers
 from corvus_proxy.service import sessions
 from corvus_proxy.service.sessions import SESSION_S, Session, Ticket
 from corvus_proxy.service.stores import Stores
@@ -45,9 +46,12 @@ class Sessions:
     """Makes and reads session cookies."""
 
     def __init__(self, stores: Stores, *, https: bool) -> None:
-        key = hashlib.blake2b(b"site session", key=stores.pepper[:64], digest_size=32).digest()
+        keys = [
+            hashlib.blake2b(b"site session", key=one[:64], digest_size=32).digest()
+            for one in reversed(peppers.all_of(stores.pepper))  # the last one signs
+        ]
         self._signer = URLSafeTimedSerializer(
-            key, salt="session", signer_kwargs={"digest_method": hashlib.sha256}
+            keys, salt="session", signer_kwargs={"digest_method": hashlib.sha256}
         )
         self._stores = stores
         self._https = https

@@ -12,18 +12,20 @@ from typing import Any, NamedTuple
 
 import hiredis
 import msgspec
-import redis.asyncio as aioredis
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoPermissionError, NoScriptError, RedisError
+from redis.exceptions import NoPermissionError, NoScriptError, RedisClusterException, RedisError
 
 from corvus_proxy import clock
 from corvus_proxy._fast import pack
 from corvus_proxy.errors import CorvusError
 from corvus_proxy.money.event import PARTITIONS, Event, Mark, Poison, partition_of
 from corvus_proxy.till import reply, scripts
+from corvus_proxy.till.cluster.address import is_cluster
+from corvus_proxy.till.cluster.server import Cluster
 from corvus_proxy.till.events import read_event
 from corvus_proxy.till.reply import HoldState, PartitionState, WalletState
-from corvus_proxy.till.resp.pipe import Pipe, PipeError
+from corvus_proxy.till.resp.pipe import PipeError
+from corvus_proxy.till.resp.server import Server, Standalone
 
 NODES_KEY = "corvus:nodes"
 SIMULATED_KEY = "corvus:simulated"
@@ -49,15 +51,18 @@ class TillUnavailable(CorvusError):
 class Till:
     """All that is asked of Redis. One per process; safe for concurrent use."""
 
-    def __init__(self, client: aioredis.Redis, *, timeout_ms: int) -> None:
-        self._redis = client
+    def __init__(self, server: Server, *, timeout_ms: int) -> None:
+        self._server = server
+        self._redis = server.client
         self._timeout_s = timeout_ms / 1000
-        self._pipe = Pipe(client.connection_pool, timeout_s=self._timeout_s)
+        self._ask = server.ask
         self._epochs = ["1"] * PARTITIONS
+        self.fenced = asyncio.Event()
+        """Set by every answer that a partition does not serve; whoever looks into it clears it."""
 
     @property
-    def redis(self) -> aioredis.Redis:
-        """The client, for `till.recovery.door`."""
+    def redis(self) -> Any:
+        """redis-py's client, for `till.recovery.door`: of one Redis, or of a cluster."""
         return self._redis
 
     @property
@@ -73,27 +78,18 @@ class Till:
     def open(cls, url: str, *, timeout_ms: int, connections: int = 16) -> "Till":
         """A till over `url`; connects at the first call, so it opens while Redis is away.
 
-        Scripts share one connection of their own; `connections` are for all other commands. Few on
-        purpose: in a burst it costs longer to open another than to wait for one.
+        Scripts share one connection of their own to each server; `connections` are for all other
+        commands to a Redis that is alone. Few on purpose: in a burst it costs longer to open
+        another than to wait for one. Raises ConfigurationError.
         """
-        pool = aioredis.BlockingConnectionPool.from_url(
-            url,
-            protocol=2,
-            max_connections=connections,
-            timeout=timeout_ms / 1000,
-            # `_wait` has the deadline. The client's own makes a task of every write, and its
-            # `asyncio.wait_for` loses a cancellation that comes as the write ends (Python 3.11).
-            socket_timeout=None,
-            socket_connect_timeout=timeout_ms / 1000,
-            retry=None,
-            driver_info=None,
-        )
-        return cls(aioredis.Redis(connection_pool=pool), timeout_ms=timeout_ms)
+        timeout_s = timeout_ms / 1000
+        if is_cluster(url):
+            return cls(Cluster.open(url, timeout_s=timeout_s), timeout_ms=timeout_ms)
+        server = Standalone.open(url, timeout_s=timeout_s, connections=connections)
+        return cls(server, timeout_ms=timeout_ms)
 
     async def close(self) -> None:
-        self._pipe.close()
-        await self._redis.aclose()
-        await self._redis.connection_pool.disconnect()
+        await self._server.close()
 
     # -- requests -------------------------------------------------------------------------------
 
@@ -266,24 +262,34 @@ class Till:
         found = await self.wait(self._redis.hget(scripts.key(partition, "m"), "rs"))
         return (found or b"").decode()
 
-    async def replid(self) -> str:
-        """The replication id of the server that answers: the fence's identity."""
-        info = await self.wait(self._redis.info("replication"))
-        return str(info["master_replid"])
+    async def replids(self) -> list[str]:
+        """By partition, the replication id of the server that has it: the fence's identity."""
+        return list(await self.wait(self._server.replids()))
+
+    async def replid(self, partition: int = 0) -> str:
+        """The replication id of the server that has a partition."""
+        return (await self.replids())[partition]
+
+    async def closed(self) -> list[int]:
+        """Partitions that do not serve: they are not open on the server that has them."""
+        # In this order: what moves in between is told closed, and not open where it was.
+        states, replids = await self.partitions(), await self.replids()
+        return [
+            part
+            for part, state in enumerate(states)
+            if state.state != "OPEN" or state.stamp != replids[part]
+        ]
 
     async def events(
         self, cursors: Mapping[int, Mark], *, count: int, block_ms: int
     ) -> list[Event | Poison]:
         """Events after each partition's (epoch, seq), in their order; waits up to `block_ms`."""
-        streams: Any = {scripts.key(p, "l"): f"{e}-{s}" for p, (e, s) in cursors.items()}
-        answer = await self.wait(
-            self._redis.xread(streams, count=count, block=block_ms or None), extra_s=block_ms / 1000
-        )
-        found = []
-        for name, rows in answer or ():
-            partition = int(name[2:4])
-            found += [read_event(partition, entry_id, fields) for entry_id, fields in rows]
-        return found
+        call = self._server.read(cursors, count=count, block_ms=block_ms)
+        return [
+            read_event(partition, entry_id, fields)
+            for partition, rows in await self.wait(call, extra_s=block_ms / 1000)
+            for entry_id, fields in rows
+        ]
 
     async def last_event(self, partition: int) -> Mark | None:
         """The end of a partition's stream, which may be there when `m` is not."""
@@ -293,7 +299,7 @@ class Till:
     async def holds(self, partition: int) -> dict[str, HoldState]:
         """Every hold of a partition by request id."""
         rows = await self.wait(self._redis.hgetall(scripts.key(partition, "h")))
-        return {rid.decode(): _hold(text) for rid, text in rows.items()}
+        return {rid.decode(): reply.hold_state(text) for rid, text in rows.items()}
 
     async def knows(self, partition: int, rids: Sequence[str]) -> list[bool]:
         """Which of these requests have a hold, or a tombstone."""
@@ -313,19 +319,8 @@ class Till:
         for wallet in wallets:
             name = scripts.key(partition_of(wallet), f"w:{wallet}")
             pipe.hmget(name, "bal", "hld", "ws", "st", "spt", "v")
-        return [
-            None
-            if row[0] is None
-            else WalletState(
-                int(row[0]),
-                int(row[1]),
-                int(row[2]),
-                (row[3] or b"1").decode(),
-                int(row[4] or 0),
-                int(row[5] or 0),
-            )
-            for row in await self.wait(pipe.execute(), extra_s=1.0)
-        ]
+        rows = await self.wait(pipe.execute(), extra_s=1.0)
+        return [reply.wallet_state(row) for row in rows]
 
     async def key_figures(self, wallet: str, key_ids: Sequence[str]) -> list[reply.KeyFigures]:
         """What each of a wallet's keys has spent and holds."""
@@ -374,30 +369,34 @@ class Till:
     async def mark_simulated(self) -> None:
         await self.wait(self._redis.set(SIMULATED_KEY, "1"))
 
-    async def config(self, name: str) -> str | None:
-        """One server setting, or None where CONFIG is forbidden."""
+    async def configs(self, name: str) -> dict[str, str] | None:
+        """One setting of each server that takes writes, by its address; None where CONFIG is
+        forbidden."""
         try:
-            rows = await self.wait(self._redis.config_get(name))
+            return dict(await self.wait(self._server.configs(name)))
         except TillUnavailable as error:
             why = error.__cause__
             if isinstance(why, NoPermissionError) or "unknown command" in str(why):
                 return None
             raise
-        return str(rows.get(name, ""))
+
+    async def infos(self, section: str) -> dict[str, dict[str, Any]]:
+        """A section of INFO of each server that takes writes, by its address."""
+        return dict(await self.wait(self._server.infos(section)))
 
     async def version(self) -> tuple[str, str]:
-        """Name and version of the server."""
-        info = await self.wait(self._redis.info("server"))
-        if "valkey_version" in info:
-            return "valkey", str(info["valkey_version"])
-        return "redis", str(info["redis_version"])
+        """Name and version of the server; of a cluster, the oldest."""
+        found = []
+        for info in (await self.infos("server")).values():
+            name = "valkey" if "valkey_version" in info else "redis"
+            found.append((name, str(info[f"{name}_version"])))
+        return min(found, key=lambda one: [int(part) for part in one[1].split(".")[:2]])
 
     # -- calls ----------------------------------------------------------------------------------
 
     async def reconnect(self) -> None:
-        """Ends every connection: none may go on talking to a server that was replaced."""
-        self._pipe.drop("the server was replaced")
-        await self._redis.connection_pool.disconnect(inuse_connections=True)
+        """Lets no connection go on talking to a server that was replaced."""
+        await self.wait(self._server.reconnect())
 
     async def many(
         self, name: str, calls: Sequence[tuple[list[str], Sequence[Any]]], *, extra_s: float = 1.0
@@ -406,7 +405,8 @@ class Till:
         script = scripts.SCRIPTS[name]
         pipe = self._redis.pipeline(transaction=False)
         for keys, args in calls:
-            pipe.evalsha(script.sha, len(keys), *keys, *args)
+            # Not `evalsha`: redis-py refuses it by name in a cluster's pipeline.
+            pipe.execute_command("EVALSHA", script.sha, len(keys), *keys, *args)
         answers = await self.wait(pipe.execute(raise_on_error=False), extra_s=extra_s)
         if any(isinstance(answer, NoScriptError) for answer in answers):
             await self.wait(self._redis.script_load(script.text))
@@ -438,8 +438,10 @@ class Till:
 
     def _learn(self, partition: int, answer: object) -> bool:
         """Takes the epoch that a fenced reply names; whether it was a new one."""
-        known = self._epochs[partition]
-        if not isinstance(answer, reply.Fenced) or answer.epoch in ("", known):
+        if not isinstance(answer, reply.Fenced):
+            return False
+        self.fenced.set()
+        if answer.epoch in ("", self._epochs[partition]):
             return False
         self._epochs[partition] = answer.epoch
         return True
@@ -450,7 +452,7 @@ class Till:
         """One script. Raises TillUnavailable."""
         script = scripts.SCRIPTS[name]
         block = keys if isinstance(keys, scripts.Block) else scripts.block(keys)
-        ask, words = self._pipe.ask, 2 + block.words
+        ask, words = self._ask, 2 + block.words
         try:
             answer = await ask(pack(words, script.begin + block.text, args), patience_s=patience_s)
             if isinstance(answer, hiredis.ReplyError) and str(answer).startswith("NOSCRIPT"):
@@ -470,6 +472,7 @@ class Till:
             async with asyncio.timeout(self._timeout_s + extra_s):
                 return await call
         except (TimeoutError, RedisConnectionError, OSError) as error:
+            self._server.suspect()
             raise TillUnavailable(f"Redis: {error or 'no answer in time'}") from None
         except RuntimeError as error:
             # A write to a connection that was reset a moment ago. Whoever settles has to try again:
@@ -477,15 +480,10 @@ class Till:
             if CLOSED not in str(error):
                 raise
             raise TillUnavailable("Redis: the connection was reset") from None
-        except RedisError as error:
+        except (RedisError, RedisClusterException, PipeError) as error:
             # NOREPLICAS, READONLY, OOM, BUSY …: whatever it is, a charge has to be tried again and
             # a request refused.
             raise TillUnavailable(f"Redis: {error}") from error
-
-
-def _hold(text: bytes) -> HoldState:
-    wallet, held, checkpoint, renewals, owner, *_ = text.decode().split("|")
-    return HoldState(wallet, int(held), int(checkpoint), int(renewals), owner)
 
 
 @contextlib.asynccontextmanager

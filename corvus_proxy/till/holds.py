@@ -24,6 +24,7 @@ from corvus_proxy.till import reply
 from corvus_proxy.till.client import Lease, Till, TillUnavailable
 from corvus_proxy.till.journal import NOWHERE, Journal
 from corvus_proxy.till.refused import Refused
+from corvus_proxy.till.telling.rehashing import Used
 from corvus_proxy.till.waiting import Lines
 
 RETRY_S = 0.05
@@ -166,6 +167,7 @@ class Holds:
         self._unsettled: dict[str, asyncio.Task[reply.Settled | None]] = {}
         self._renewing: asyncio.Task[None] | None = None
         self._refused = Refused(till)
+        self.used = Used()
 
     def start(self) -> None:
         """Starts renewing leases, and telling what was refused."""
@@ -223,6 +225,8 @@ class Holds:
             if isinstance(answer, reply.Poor):
                 self._refused.note(ask.wallet, answer)
             return answer
+        if "," in ask.digest:
+            self.used.note(ask.digest)
         hold = self.living[ask.rid] = Hold(self, ask, answer)
         return hold
 

@@ -19,13 +19,14 @@ import contextlib
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import structlog
 
 from corvus_proxy import clock
+from corvus_proxy import pepper as peppers
 from corvus_proxy.money.event import Mark
 from corvus_proxy.till.reply import Ask, Charge
 
@@ -50,13 +51,23 @@ def _chain(key: bytes, before: bytes, text: bytes) -> bytes:
     return hashlib.blake2b(before + text, key=key, digest_size=8).hexdigest().encode()
 
 
+def _keys(all_peppers: Sequence[bytes]) -> tuple[bytes, list[bytes]]:
+    current, *others = (
+        hashlib.blake2b(b"journal", key=one[:64], digest_size=32).digest() for one in all_peppers
+    )
+    return current, others
+
+
 def read_lines(path: Path, key: bytes) -> Iterator[Line]:
-    """The lines of a segment up to the first that was torn or altered."""
+    """The lines of a segment up to the first that was torn or altered. A key may have others
+    beside it; the first line tells whose the segment is."""
     before = path.name.encode()
+    keys = peppers.all_of(key)
     with path.open("rb") as file:
         for raw in file:
             mac, _, text = raw.rstrip(b"\n").partition(b" ")
-            if not text or _chain(key, before, text) != mac:
+            keys = tuple(one for one in keys if text and _chain(one, before, text) == mac)
+            if not keys:
                 return
             before = mac
             kind, rid, *fields = text.decode().split("\t")
@@ -239,7 +250,8 @@ class Node:
     def __init__(self, folder: Path, pepper: bytes) -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.folder = folder
-        self.key = hashlib.blake2b(b"journal", key=pepper[:64], digest_size=32).digest()
+        # Files of a dead process may be from before the pepper was changed.
+        self.key = peppers.Pepper(*_keys(peppers.all_of(pepper)))
         self.id = self._read_id()
         self._speaker: int | None = None
 

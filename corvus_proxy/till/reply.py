@@ -3,6 +3,7 @@
 Answers that carry nothing are no tuples: two empty tuples are equal whatever they are called.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -278,6 +279,12 @@ class HoldState(NamedTuple):
     owner: str
 
 
+def hold_state(text: bytes) -> HoldState:
+    """A hold as the partition's hash has it."""
+    wallet, held, checkpoint, renewals, owner, *_ = text.decode().split("|")
+    return HoldState(wallet, int(held), int(checkpoint), int(renewals), owner)
+
+
 class WalletState(NamedTuple):
     balance_nanos: int
     held_nanos: int
@@ -285,3 +292,12 @@ class WalletState(NamedTuple):
     status: str
     spent_nanos: int
     version: int = 0
+
+
+def wallet_state(row: Sequence[bytes | None]) -> WalletState | None:
+    """A wallet's fields bal, hld, ws, st, spt and v; None where there is none."""
+    balance, held, seq, status, spent, version = row
+    if balance is None:
+        return None
+    figures = (int(balance), int(held or 0), int(seq or 0))
+    return WalletState(*figures, (status or b"1").decode(), int(spent or 0), int(version or 0))

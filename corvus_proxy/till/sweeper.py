@@ -43,9 +43,9 @@ class Sweeper:
             passed_s = 0.0
         expired = 0
         living: set[str] = set()
-        replid = await self._till.replid()
+        replids = await self._till.replids()
         for partition, state in enumerate(await self._till.partitions()):
-            if state.state != "OPEN" or state.stamp != replid:
+            if state.state != "OPEN" or state.stamp != replids[partition]:
                 self._stamps.pop(partition, None)
                 continue
             restamped = self._stamps.get(partition) != state.stamp

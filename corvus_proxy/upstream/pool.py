@@ -62,6 +62,8 @@ class Pool:
         self._rows: dict[tuple[str, Dialect], list[_Row]] = {}
         self._pins = Pins(settings.pin_s)
         self._cost: Mapping[str, tuple[int, int]] = {}
+        self._disabled: frozenset[str] = frozenset()
+        self._draining: frozenset[str] = frozenset()
         self.update(upstreams, transports)
 
     # -- configuration --------------------------------------------------------------------------
@@ -118,6 +120,24 @@ class Pool:
             if member.purse.budgets or member.purse.spent:
                 member.hold_to(cost.get(member.name, (0, 0)), now_s)
 
+    def obey(self, *, disabled: frozenset[str], draining: frozenset[str]) -> None:
+        """Takes what the operator has switched off and what shall drain, as `family/name`; what is
+        named no more is as the configuration says."""
+        if (disabled, draining) == (self._disabled, self._draining):
+            return
+        self._disabled, self._draining = disabled, draining
+        now_s = self._now_s()
+        for key, member in self._members.items():
+            if not member.removed:
+                self._steer(key, member, now_s)
+                member.show()
+
+    def _steer(self, key: tuple[str, str], member: Member, now_s: float) -> None:
+        name = "/".join(key)
+        drains = member.credential.draining or name in self._draining
+        member.drain(now_s + self._settings.drain_s if drains else None)
+        member.switch(off=name in self._disabled, now_s=now_s)
+
     def _put(self, key: tuple[str, str], one: "_Read", now_s: float) -> None:
         member = self._members.get(key)
         if member is None:
@@ -127,7 +147,7 @@ class Pool:
         member.upstream, member.credential = one.upstream, one.credential
         member.secret, member.removed = one.secret, False
         member.purse.budgets = one.budgets
-        member.drain(now_s + self._settings.drain_s if one.credential.draining else None)
+        self._steer(key, member, now_s)
         member.show()
 
     def forget(self) -> None:
@@ -244,7 +264,7 @@ class Pool:
             row
             for row in rows
             if row.member.drains_until_s is None
-            and not row.member.purse.spent
+            and not row.member.shut
             and (alone or not row.member.standing.said_no or not row.member.standing.trials)
         ]
         return min(fallen, key=lambda row: row.member.standing.until_s, default=None)

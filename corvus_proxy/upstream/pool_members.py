@@ -120,6 +120,8 @@ class Member:
         """Of smooth weighted turns."""
         self.drains_until_s: float | None = None
         """Set while it drains: until when pinned sessions stay."""
+        self.disabled = False
+        """The operator has switched it off."""
         self.removed = False
         """The configuration does not name it any more."""
         self.gone = False
@@ -140,6 +142,8 @@ class Member:
     @property
     def state(self) -> State:
         """What it is, in one word."""
+        if self.disabled:
+            return State.DISABLED
         if self.purse.spent:
             return State.EMPTY
         if self.standing.healthy and self.drains_until_s is not None:
@@ -150,20 +154,23 @@ class Member:
         """Whether it goes on with sessions that are pinned to it."""
         return (
             self.standing.healthy
-            and not self.purse.spent
+            and not self.shut
             and (self.drains_until_s is None or now_s < self.drains_until_s)
         )
 
     def takes(self) -> bool:
         """Whether it takes new sessions."""
-        return self.standing.healthy and not self.purse.spent and self.drains_until_s is None
+        return self.standing.healthy and not self.shut and self.drains_until_s is None
+
+    @property
+    def shut(self) -> bool:
+        """Whether it takes no request at all: switched off, or its budget is spent."""
+        return self.disabled or bool(self.purse.spent)
 
     def awaits_trial(self) -> bool:
         """Whether the next new session may be the trial that restores it."""
         standing = self.standing
-        return (
-            standing.half_open and not standing.trials and not self.purse.spent and not self.removed
-        )
+        return standing.half_open and not standing.trials and not self.shut and not self.removed
 
     def back_s(self) -> float:
         """When it may be asked again, on the pool's clock, where it may not now."""
@@ -173,6 +180,12 @@ class Member:
         """Holds it to its budgets: it has cost so many nanos this UTC day, and this month."""
         if self.purse.count(found, now_s):
             self.tell(f"budget_{self.purse.spent or 'open'}", now_s)
+
+    def switch(self, *, off: bool, now_s: float) -> None:
+        """The operator has switched it off or on."""
+        if off is not self.disabled:
+            self.disabled = off
+            self.tell("operator", now_s)
 
     def drain(self, until_s: float | None) -> None:
         """Begins to drain, until that instant at the latest; None: it takes sessions again."""
@@ -188,7 +201,7 @@ class Member:
 
     def tell(self, why: str, now_s: float) -> None:
         """It fell or was restored: a line in the log, a figure in the metrics."""
-        serves = self.standing.healthy and not self.purse.spent
+        serves = self.standing.healthy and not self.shut
         _log.warning(
             "credential_state",
             family=self.upstream.family,

@@ -30,6 +30,8 @@ class State(StrEnum):
     """It is not accepted any more."""
     DRAINING = "draining"
     """It takes no new session; those that it has stay for a while."""
+    DISABLED = "disabled"
+    """The operator has switched it off: it takes no request at all."""
 
 
 class Action(NamedTuple):

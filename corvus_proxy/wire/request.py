@@ -6,8 +6,9 @@ Rule 2: a field whose cost is unbounded or unpriced, or that reaches state on th
         account, is refused by its name. Every other field passes untouched.
 """
 
+import contextlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import msgspec
@@ -139,15 +140,10 @@ _TOKENS_MAX = 10_000_000
 
 def read(dialect: Dialect, body: bytes) -> Asked:
     """What `body` asks for. Raises InvalidRequest with the member's name where it can be told."""
-    try:
-        request = _DECODERS[dialect].decode(body)
-        scan = scan_body(body)
-    except RecursionError:
-        raise InvalidRequest("The request body is nested too deeply.") from None
-    except (msgspec.DecodeError, ValueError) as error:
-        raise InvalidRequest(f"The request body is not valid: {error}.") from None
-    _refuse_fields(dialect, body, scan)
-    asked = _READERS[dialect](request, body, scan)
+    request, scan = _decoded(_DECODERS[dialect], body)
+    with refusing_unreadable():
+        _refuse_fields(dialect, body, scan)
+        asked = _READERS[dialect](request, body, scan)
     if not scan.image_places:
         return asked
     sizes = [media.image_size(body, start, end) for start, end in scan.image_places]
@@ -159,17 +155,31 @@ def read(dialect: Dialect, body: bytes) -> Asked:
 def read_counted(dialect: Dialect, body: bytes) -> Counted:
     """The same for a request whose input is only counted: it needs no output limit. Raises
     InvalidRequest."""
+    request, scan = _decoded(_COUNTED, body)
+    with refusing_unreadable():
+        _refuse_fields(dialect, body, scan)
+        if dialect is Dialect.RESPONSES:
+            responses.check_items(bytes(request.input))
+    return Counted(dialect, request.model, scan)
+
+
+def _decoded(decoder: Any, body: bytes) -> tuple[Any, BodyScan]:
     try:
-        request = _COUNTED.decode(body)
-        scan = scan_body(body)
+        return decoder.decode(body), scan_body(body)
     except RecursionError:
         raise InvalidRequest("The request body is nested too deeply.") from None
     except (msgspec.DecodeError, ValueError) as error:
         raise InvalidRequest(f"The request body is not valid: {error}.") from None
-    _refuse_fields(dialect, body, scan)
-    if dialect is Dialect.RESPONSES:
-        responses.check_items(bytes(request.input))
-    return Counted(dialect, request.model, scan)
+
+
+@contextlib.contextmanager
+def refusing_unreadable() -> Iterator[None]:
+    """Around whatever decodes a part that was passed over until then, which may be no text, or
+    nested beyond what can be read. Raises InvalidRequest for such a part."""
+    try:
+        yield
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise InvalidRequest(f"The request body is not valid: {error}.") from None
 
 
 class _Metadata(msgspec.Struct):
@@ -187,7 +197,7 @@ def session_word(asked: Asked, body: bytes) -> bytes:
     if place := members.get("metadata"):
         try:
             return _METADATA.decode(body[place[1] : place[2]]).user_id.encode()
-        except (msgspec.DecodeError, RecursionError):
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
             return b""  # the upstream will say what it thinks of it
     return b""
 

@@ -52,7 +52,7 @@ async def load(stack: RunningStack, secret: str, stop: asyncio.Event, seen: list
                 await asyncio.sleep(0.02)
 
 
-@pytest.mark.parametrize("victim", ["gateway", "redis"])
+@pytest.mark.parametrize("victim", [pytest.param("gateway", marks=pytest.mark.slow), "redis"])
 async def test_kill_under_load(tmp_path: Path, victim: str) -> None:
     """Served again within 2 s; the ledger agrees; every hold ends with its lease."""
     stack = RunningStack(tmp_path)

@@ -34,7 +34,7 @@ def drill(*words: str) -> dict[str, Any]:
 
 def test_a_few_faults_leave_no_money_wrong() -> None:
     """A gateway, Redis and the writer killed; Redis emptied."""
-    numbers = [2, 5, 9, 14, 24]
+    numbers = [5, 9, 14, 24]
     found = drill(*map(str, numbers), "--seed", SEED)
     assert (found["ok"], found["seed"]) == (True, int(SEED))
     assert [row["fault"] for row in found["faults"]] == numbers
@@ -47,12 +47,23 @@ def test_a_few_faults_leave_no_money_wrong() -> None:
 
 @pytest.mark.slow
 def test_the_whole_drill_leaves_no_money_wrong() -> None:
-    """Every fault of the table; those that cannot be made say what they need."""
+    """Every fault of the table, and none is left out."""
     found = drill("--seed", SEED)
     assert [row["fault"] for row in found["faults"]] == list(TABLE)
-    for row in found["faults"]:
-        assert row["verdict"] == ("skipped" if TABLE[row["fault"]].needs else "ok")
-        assert row["reason"] or row["verdict"] == "ok"
+    assert {row["verdict"] for row in found["faults"]} == {"ok"}
+
+
+@pytest.mark.slow
+def test_a_cluster_loses_nothing_by_moved_slots_and_lost_masters(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Three other choices of slots and of the master that is killed; the pauses are printed."""
+    for seed in ("11", "12", "13"):
+        (row,) = drill("22", "--seed", seed)["faults"]
+        assert (row["verdict"], row["drift_nanos"]) == ("ok", 0)
+        assert row["requests"] > 100
+        with capsys.disabled():
+            sys.stdout.write(f"\nF22, seed {seed}: {row['reason']}\n")
 
 
 def test_a_drill_that_is_killed_leaves_no_process_behind(tmp_path: Path) -> None:

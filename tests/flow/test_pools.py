@@ -403,6 +403,7 @@ async def until(what: Any, *, timeout_s: float = 10) -> None:
 TURNS, SESSIONS, DRAINED_AT, RETURNED_AT, EMPTY_AT = 50, 10, 20, 35, 45
 
 
+@pytest.mark.slow
 async def test_ten_sessions_of_50_turns_read_their_cache(
     postgres_server: embedded.Postgres, tmp_path: Path
 ) -> None:

@@ -263,7 +263,7 @@ def _resp(*words: object) -> bytes:
     return b"".join(b"$%d\r\n%s\r\n" % (len(word := str(one).encode()), word) for one in words)
 
 
-@pytest.mark.parametrize("rounds", [200, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("rounds", [60, pytest.param(1000, marks=pytest.mark.slow)])
 async def test_256_callers_with_money_for_one_call(
     redis_server: embedded.Redis, rounds: int
 ) -> None:

@@ -6,6 +6,7 @@ import threading
 import time
 from typing import Any
 
+import pytest
 import redis as sync_redis
 
 from corvus_proxy.money.event import partition_of
@@ -48,6 +49,7 @@ def test_explain_tells_every_step_of_a_key(stack: RunningStack) -> None:
                   check=False).returncode == 1  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_rebuild_under_load_is_hardly_noticed(stack: RunningStack) -> None:
     """A wallet's partition is rebuilt while it streams: every answer whole, not a nano of drift."""
     made = stack.new_key("20.00")

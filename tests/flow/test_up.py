@@ -62,7 +62,9 @@ def foreground(state: Path) -> subprocess.Popen[str]:
     return launcher
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM, signal.SIGKILL]
+)
 def test_no_process_survives_the_launcher(tmp_path: Path, number: signal.Signals) -> None:
     """Ctrl-C, SIGTERM and kill -9 of the launcher each leave no process behind."""
     state = tmp_path / "state"

@@ -16,8 +16,9 @@ MODULE_LINES_MAX = 500
 FILES_MAX = 10
 PARAMETERS_MAX = 8
 SUFFIXES = {
-    "", ".c", ".cff", ".css", ".h", ".html", ".js", ".json", ".lock", ".lua", ".md", ".pxd",
-    ".py", ".pyi", ".pyx", ".sql", ".svg", ".toml", ".png", ".txt", ".yaml", ".yml", ".typed",
+    "", ".c", ".cff", ".conf", ".css", ".h", ".html", ".js", ".json", ".lock", ".lua", ".md",
+    ".pxd", ".py", ".pyi", ".pyx", ".sql", ".svg", ".toml", ".png", ".txt", ".yaml", ".yml",
+    ".typed",
 }  # fmt: skip
 BROAD_EXCEPT = {
     "dev/http.py", "gateway/front/app.py", "gateway/front/asgi.py", "gateway/streaming/ticker.py",
@@ -31,9 +32,10 @@ ENVIRONMENT = {
     "settings/__init__.py",
     "settings/secrets.py",
     "ops/children.py",
-    "ops/embedded.py",
+    "ops/embedded/__init__.py",
     "ops/commands/common.py",
     "ops/commands/stack.py",
+    "ops/container/health.py",
 }
 BANNED = {
     r"\bTO" + r"DO\b": "do it, or leave it out",

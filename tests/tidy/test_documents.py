@@ -1,6 +1,7 @@
 """Documents say what the tables in the code say."""
 
 import ast
+import inspect
 import json
 import re
 from datetime import date
@@ -23,6 +24,7 @@ from corvus_proxy.wire.dialect import COUNTING, PATHS, Dialect
 from corvus_proxy.wire.openai import responses
 from corvus_proxy.wire.tenancy.fields import TABLE
 from corvus_proxy.wire.verdict import Blame
+from tests import commands
 
 ROOT = Path(__file__).parents[2]
 
@@ -279,3 +281,26 @@ def test_every_step_that_is_written_is_in_the_table() -> None:
     states = {status for status, _ in STATES}
     moves = {f"refund_{state}" for state in ("approved", "sent", "refused")}
     assert spelled | states | moves == set(STEPS)
+
+
+def test_every_command_is_told_and_has_help() -> None:
+    """The table of docs/commands.md is the command line's own tree."""
+    expected = commands.rows()
+    for row in expected:
+        words, what, _ = (cell.strip() for cell in row.strip("|").split(" | "))
+        assert what.endswith("."), f"{words} has no help"
+    assert rows("commands.md") == expected
+
+
+def test_what_changes_something_can_be_tried_first() -> None:
+    """Every command of the desk either only reads or has `--dry-run`."""
+    reads = {
+        "check", "code", "diff", "doctor", "explain", "export", "find", "lint", "list", "nodes",
+        "outbox", "publish", "quote", "show", "tail", "test", "tracker", "verify",
+    }  # fmt: skip
+    nouns = {"audit", "keys", "mail", "models", "operators", "orders", "pools", "refunds", "sales"}
+    for words, app in commands.tree():
+        noun, _, verb = words.partition(" ")
+        named = set(inspect.signature(app.default_command).parameters)
+        if noun in nouns and verb not in reads:
+            assert "deed" in named, words

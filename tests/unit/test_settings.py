@@ -6,6 +6,7 @@ import pytest
 
 from corvus_proxy.errors import ConfigurationError
 from corvus_proxy.settings import Credential, LegalSettings, load
+from corvus_proxy.settings.secrets import without_password
 
 
 @pytest.mark.parametrize(
@@ -47,6 +48,8 @@ from corvus_proxy.settings import Credential, LegalSettings, load
         ("[ledger]\nlease_s = nan", "ledger.lease_s"),
         ("[gateway]\nport = 65536", "gateway.port"),
         ("[ledger]\nkeep = -1", "ledger.keep"),
+        ("[retention]\nrequest_days = 34", "retention.request_days: 34 is less than 35"),
+        ("[retention]\nmail_days = -1", "retention.mail_days"),
         ('[trust]\ncapacity = { mistral = "x" }', "trust.capacity.mistral"),
         ('[trust]\nsecurity_contact = "me@example.com"', "trust.security_contact"),
         ('[trust]\nsecurity_contact = "mailto:a b"', "trust.security_contact"),
@@ -71,6 +74,31 @@ def test_the_environment_wins(tmp_path: Path) -> None:
     assert shares == {"openai": "0.60"}
     with pytest.raises(ConfigurationError, match="CORVUS_PRICING_FACTOR"):
         load(None, {"CORVUS_PRICING_FACTOR": "{openai"})
+
+
+def test_a_stores_password_comes_from_a_file(tmp_path: Path) -> None:
+    """It is put into the URL, quoted, once; it is never shown."""
+    path = tmp_path / "p"
+    path.write_text("a/b@c\n")
+    given = {
+        "CORVUS_REDIS_URL": "redis://corvus@r:6379/0",
+        "CORVUS_REDIS_PASSWORD_FILE": str(path),
+        "CORVUS_DATABASE_URL": "postgres://corvus@p:5432/corvus?sslmode=disable",
+        "CORVUS_DATABASE_PASSWORD_FILE": str(path),
+    }
+    found = load(None, given)
+    assert found.redis.url == "redis://corvus:a%2Fb%40c@r:6379/0"
+    assert found.database.url == "postgres://corvus:a%2Fb%40c@p:5432/corvus?sslmode=disable"
+    assert without_password(found.redis.url) == "redis://corvus@r:6379/0"
+    assert without_password("redis://r:6379/0") == "redis://r:6379/0"
+    alone = load(None, {**given, "CORVUS_REDIS_URL": "redis://r:6379/0"})
+    assert alone.redis.url == "redis://:a%2Fb%40c@r:6379/0"
+    for url, why in (
+        ("postgres://corvus:x@p/corvus", "leave one out"),
+        ("postgres://p/corvus", "names no user"),
+    ):
+        with pytest.raises(ConfigurationError, match=rf"database\.password_file: .*{why}"):
+            load(None, {**given, "CORVUS_DATABASE_URL": url})
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:

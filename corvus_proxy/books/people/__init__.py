@@ -62,7 +62,8 @@ select k.wallet, k.key_id, k.main, k.status, w.status from key k join wallet w u
 """
 TAKE_LINK = """
 update link set used_at = now()
-where token_digest = $1 and kind = $2 and used_at is null and expires_at > now()
+where token_digest = any(string_to_array($1, ',')) and kind = $2 and used_at is null
+    and expires_at > now()
 returning wallet, key_id, email
 """
 TOKENS = """
@@ -92,7 +93,8 @@ async def is_open(connection: Any, session_id: str) -> bool | None:
 async def secret_ends(connection: Any, digest: str) -> datetime | None:
     """When a secret that was changed ends; None for the present one."""
     found = await connection.fetchval(
-        "select to_timestamp(nullif(valid_until_ms, 0) / 1000.0) from key_secret where digest = $1",
+        "select to_timestamp(nullif(valid_until_ms, 0) / 1000.0) from key_secret"
+        " where digest = any(string_to_array($1, ','))",
         digest,
     )
     return found if isinstance(found, datetime) else None
@@ -143,7 +145,8 @@ async def link(connection: Any, digest: str, *, kind: str) -> LinkRow | None:
     """A link that may still be used; using it is `take_link`."""
     row = await connection.fetchrow(
         "select wallet, key_id, email from link"
-        " where token_digest = $1 and kind = $2 and used_at is null and expires_at > now()",
+        " where token_digest = any(string_to_array($1, ',')) and kind = $2"
+        " and used_at is null and expires_at > now()",
         digest,
         kind,
     )
@@ -180,7 +183,8 @@ async def token(connection: Any, digest: str) -> TokenRow | None:
     """The token of a digest, while it works."""
     row = await connection.fetchrow(
         "select token_id, wallet, key_id, label, masked, created_at, expires_at from read_token"
-        " where digest = $1 and revoked_at is null and (expires_at is null or expires_at > now())",
+        " where digest = any(string_to_array($1, ',')) and revoked_at is null"
+        " and (expires_at is null or expires_at > now())",
         digest,
     )
     return None if row is None else TokenRow(*row)

@@ -47,7 +47,9 @@ async def insert(
 
 async def find(connection: Any, digest: str, kind: str) -> LinkRow | None:
     """A link, used or not."""
-    row = await connection.fetchrow(f"{SELECT} where token_digest = $1 and kind = $2", digest, kind)
+    row = await connection.fetchrow(
+        f"{SELECT} where token_digest = any(string_to_array($1, ',')) and kind = $2", digest, kind
+    )
     return None if row is None else LinkRow(*row)
 
 
@@ -55,7 +57,8 @@ async def use(connection: Any, digest: str, kind: str) -> LinkRow | None:
     """Uses a link up; None: there is none, or it was used, or its time is over."""
     row = await connection.fetchrow(
         f"""update link set used_at = now()
-        where token_digest = $1 and kind = $2 and used_at is null and expires_at > now()
+        where token_digest = any(string_to_array($1, ',')) and kind = $2
+            and used_at is null and expires_at > now()
         returning {_COLUMNS}""",  # noqa: S608
         digest,
         kind,

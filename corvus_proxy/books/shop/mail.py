@@ -5,6 +5,7 @@ mail may go out twice, and is never lost.
 Rule 2: what a mail says is destroyed with its end: it holds links.
 """
 
+from datetime import datetime
 from typing import Any, NamedTuple
 
 
@@ -18,6 +19,20 @@ class Waiting(NamedTuple):
     attempts: int
     """This one included."""
     age_s: int
+
+
+class MailRow(NamedTuple):
+    """A mail without what it says."""
+
+    mail_id: str
+    kind: str
+    order_id: str
+    address: str
+    state: str
+    attempts: int
+    problem: str
+    created_at: datetime
+    ended_at: datetime | None
 
 
 INSERT = """
@@ -66,6 +81,27 @@ async def take(connection: Any, *, lease_s: int, hourly_max: int) -> Waiting | N
     """Borrows the mail that has waited longest, for an address that has not got too many."""
     row = await connection.fetchrow(TAKE, lease_s, hourly_max)
     return None if row is None else Waiting(*row)
+
+
+async def latest(connection: Any, states: list[str], *, limit: int) -> list[MailRow]:
+    """The newest mails in some states."""
+    columns = ", ".join(MailRow._fields)
+    rows = await connection.fetch(
+        f"select {columns} from mail where state = any($1)"  # noqa: S608 - names of ours
+        " order by created_at desc, mail_id limit $2",
+        states,
+        limit,
+    )
+    return [MailRow(*row) for row in rows]
+
+
+async def now(connection: Any, mail_id: str) -> bool:
+    """Lets a mail that waits go at once; False: it does not wait."""
+    done = await connection.execute(
+        "update mail set next_at = now() where mail_id = $1 and state in ('queued', 'deferred')",
+        mail_id,
+    )
+    return bool(done == "UPDATE 1")
 
 
 async def defer(connection: Any, mail_id: str, *, pause_s: int, problem: str, count: bool) -> None:

@@ -110,7 +110,8 @@ async def by_id(connection: Any, order_id: str) -> OrderRow | None:
 
 
 async def by_token(connection: Any, digest: str) -> OrderRow | None:
-    return _row(await connection.fetchrow(f"{SELECT} where token_digest = $1", digest))
+    found = f"{SELECT} where token_digest = any(string_to_array($1, ','))"
+    return _row(await connection.fetchrow(found, digest))
 
 
 async def by_form(connection: Any, digest: str) -> OrderRow | None:
@@ -173,6 +174,16 @@ async def due(
     gets them for `again_s` seconds. Services in `without` are left alone."""
     rows = await connection.fetch(DUE, again_s, limit, without)
     return [(row["order_id"], row["provider"]) for row in rows]
+
+
+async def watched(connection: Any, *, limit: int) -> list[OrderRow]:
+    """Orders that are still asked about, the oldest first."""
+    rows = await connection.fetch(
+        f"{SELECT} where next_check_at is not null and provider_ref is not null"
+        " order by created_at limit $1",
+        limit,
+    )
+    return [OrderRow(*row) for row in rows]
 
 
 async def change(connection: Any, order_id: str, **columns: object) -> OrderRow:

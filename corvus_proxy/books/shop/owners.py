@@ -28,7 +28,8 @@ from key k join wallet w using (wallet)
 BY_ID = f"{_TARGET} where k.key_id = $1"
 BY_DIGEST = f"""{_TARGET} where k.key_id = (
     select key_id from key_secret
-    where digest = $1 and (valid_until_ms = 0 or valid_until_ms > $2))
+    where digest = any(string_to_array($1, ',')) and (valid_until_ms = 0 or valid_until_ms > $2)
+    limit 1)
 """  # noqa: S608
 _QUARANTINED = """exists (
     select from quarantine q where q.wallet = w.wallet and q.released_at is null)"""

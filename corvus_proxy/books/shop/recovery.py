@@ -59,14 +59,18 @@ async def find(connection: Any, digest: str, *, lock: bool = False) -> RecoveryR
     """The request of a token; with `lock` nobody else uses or stops it until the transaction
     ends."""
     row = await connection.fetchrow(
-        f"{SELECT} where token_digest = $1{' for update' if lock else ''}", digest
+        f"{SELECT} where token_digest = any(string_to_array($1, ','))"
+        f"{' for update' if lock else ''}",
+        digest,
     )
     return None if row is None else RecoveryRow(*row)
 
 
 async def find_stop(connection: Any, digest: str) -> RecoveryRow | None:
     """The request that a mail's stop link is about."""
-    row = await connection.fetchrow(f"{SELECT} where stop_digest = $1", digest)
+    row = await connection.fetchrow(
+        f"{SELECT} where stop_digest = any(string_to_array($1, ','))", digest
+    )
     return None if row is None else RecoveryRow(*row)
 
 

@@ -17,6 +17,8 @@ class RefundRow(NamedTuple):
     reason: str
     created_at: datetime
     ended_at: datetime | None
+    waits: bool = False
+    """For a second operator's word; nothing is taken from the balance before it."""
 
 
 _COLUMNS = ", ".join(RefundRow._fields)
@@ -32,17 +34,20 @@ async def insert(
     *,
     actor: str,
     reason: str,
+    waits: bool = False,
 ) -> None:
     """A refund that was asked for."""
     await connection.execute(
-        "insert into refund (refund_id, order_id, payment_id, amount_nanos, state, actor, reason)"
-        " values ($1, $2, $3, $4, 'requested', $5, $6)",
+        "insert into refund"
+        " (refund_id, order_id, payment_id, amount_nanos, state, actor, reason, waits)"
+        " values ($1, $2, $3, $4, 'requested', $5, $6, $7)",
         refund_id,
         order_id,
         payment_id,
         amount_nanos,
         actor,
         reason,
+        waits,
     )
 
 
@@ -60,11 +65,33 @@ async def of_order(connection: Any, order_id: str) -> list[RefundRow]:
 
 
 async def open_ones(connection: Any, *, limit: int = 50) -> list[RefundRow]:
-    """Refunds that have still a step to go, oldest first."""
+    """Refunds that have a step to go by themselves, oldest first."""
     rows = await connection.fetch(
-        f"{SELECT} where state in ('requested', 'approved') order by created_at limit $1", limit
+        f"{SELECT} where state in ('requested', 'approved') and not waits"
+        " order by created_at limit $1",
+        limit,
     )
     return [RefundRow(*row) for row in rows]
+
+
+async def latest(connection: Any, *, open_only: bool, limit: int) -> list[RefundRow]:
+    """The newest refunds, or the newest that have not ended."""
+    rows = await connection.fetch(
+        f"{SELECT} where not $1 or state in ('requested', 'approved')"
+        " order by created_at desc, refund_id limit $2",
+        open_only,
+        limit,
+    )
+    return [RefundRow(*row) for row in rows]
+
+
+async def go_on(connection: Any, refund_id: str) -> bool:
+    """Ends a refund's waiting for a second operator; False: it does not wait."""
+    done = await connection.execute(
+        "update refund set waits = false where refund_id = $1 and waits and state = 'requested'",
+        refund_id,
+    )
+    return bool(done == "UPDATE 1")
 
 
 async def move(

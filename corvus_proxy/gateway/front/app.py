@@ -27,6 +27,12 @@ from corvus_proxy.wire.dialect import COUNTING, PATHS, Dialect, told_by_path
 Ready = Callable[[], str | None]
 """Why this process is not ready, or None when it is."""
 
+HEALTH = ("/livez", "/readyz")
+HELLO = ("/api/hello", "/")
+MODELS = "/v1/models"
+"""With `PATHS`, `COUNTING` and the account's endpoints all that this port answers; the first two by
+any method and to anybody."""
+
 _log = structlog.get_logger()
 
 
@@ -81,18 +87,18 @@ class Gateway:
         upgrade = admission.header(client.headers, b"upgrade") or b""
         if b"websocket" in upgrade.lower():  # what else is offered there, h2c, may be passed over
             raise UpgradeRefused("WebSocket is not served; use HTTP on the same path.")
-        if path in ("/livez", "/readyz"):
-            reason = self._ready() if path == "/readyz" else None
+        if path in HEALTH:
+            reason = self._ready() if path == HEALTH[1] else None
             body, status = (b"ok", 200) if reason is None else (reason.encode(), 503)
             return Reply(body + b"\n", status, b"text/plain")
-        if path in ("/api/hello", "/"):
+        if path in HELLO:
             return Reply(b'{"status":"ok"}')
         if dialect is not None and client.method != "POST":
             raise MethodNotAllowed(f"{path} is called with POST.")
         if path in COUNTING:
             caller = admission.caller(client.headers, self._using.pepper)
             return await counting.count(client, await self._look(caller), self._using, self._counts)
-        models = path == "/v1/models" or path.startswith("/v1/models/")
+        models = path == MODELS or path.startswith(f"{MODELS}/")
         methods = ("GET",) if models else self._account.methods(path)
         if not methods:
             api_url = self._using.settings.brand.api_url
@@ -118,9 +124,9 @@ class Gateway:
         look = await self._look(caller)
         check_active(look)
         book, serves, allowed = self._using.book, self._using.pool.serves, look.rates.models
-        if client.path == "/v1/models":
+        if client.path == MODELS:
             return listing.models(book, serves, allowed, client.headers, client.query)
-        name = client.path.removeprefix("/v1/models/")
+        name = client.path.removeprefix(f"{MODELS}/")
         return listing.model(book, serves, allowed, client.headers, name)
 
     async def _send(self, client: Client, reply: Reply, request_id: str) -> None:

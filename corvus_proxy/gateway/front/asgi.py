@@ -8,8 +8,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from corvus_proxy import metrics
 from corvus_proxy._fast import join_pieces
 from corvus_proxy.errors import BodyTimeout, BodyTooLarge
+from corvus_proxy.gateway.front import framing
 from corvus_proxy.gateway.front.client import LARGE_BYTES, Client, ClientGone, Headers
 from corvus_proxy.gateway.front.later import Later
 from corvus_proxy.gateway.front.patience import Patience
@@ -30,6 +32,7 @@ class AsgiClient:
     __slots__ = (
         "_callbacks",
         "_closed",
+        "_leaves",
         "_receive",
         "_send",
         "_watching",
@@ -41,13 +44,17 @@ class AsgiClient:
         "query",
     )
 
-    def __init__(self, scope: Message, receive: Receive, send: Send) -> None:
+    def __init__(
+        self, scope: Message, receive: Receive, send: Send, leaves: Callable[[], bool]
+    ) -> None:
+        """`leaves`: whether the process is about to go, and connections have to end."""
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.query: bytes = scope["query_string"]
         self.headers: Headers = list(scope["headers"])
         self.head_sent = False
         self.gone = False
+        self._leaves = leaves
         self._receive = receive
         self._send = send
         self._watching: asyncio.Task[None] | None = None
@@ -84,6 +91,8 @@ class AsgiClient:
 
     async def head(self, status: int, headers: Headers) -> None:
         self.head_sent = True
+        if self._leaves():
+            headers = [*headers, (b"connection", b"close")]
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def write(self, chunk: bytes) -> None:
@@ -120,8 +129,15 @@ class AsgiClient:
             callback()
 
 
-def application(engine: Engine, start: Hook, stop: Hook) -> Any:
-    """The ASGI callable: `engine` answers requests, `start` and `stop` frame the process's life."""
+def _stays() -> bool:
+    return False
+
+
+def application(
+    engine: Engine, start: Hook, stop: Hook, leaves: Callable[[], bool] = _stays
+) -> Any:
+    """The ASGI callable: `engine` answers requests, `start` and `stop` frame the process's life,
+    `leaves` tells that connections have to end with their answers."""
 
     async def lifespan(receive: Receive, send: Send) -> None:
         await receive()
@@ -139,9 +155,17 @@ def application(engine: Engine, start: Hook, stop: Hook) -> Any:
         if scope["type"] == "lifespan":
             await lifespan(receive, send)
             return
-        client = AsgiClient(scope, receive, send)
+        if why := framing.problem(scope):
+            metrics.refused("other", "invalid_request")
+            await framing.refuse(send, why)
+            return
+        client = AsgiClient(scope, receive, send, leaves)
         try:
             await engine(client)
+            if not client.head_sent:
+                # A body that is damaged looks as one whose client has gone. Without an answer of
+                # ours the server would call it a fault of its own.
+                await framing.refuse(send, framing.BROKEN)
         finally:
             client.close()
 

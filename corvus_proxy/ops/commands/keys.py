@@ -2,11 +2,22 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 from cyclopts import App, Parameter
 
-from corvus_proxy.ops.commands.common import Common, on_stores, say
+from corvus_proxy.ops.commands.common import (
+    Common,
+    Deed,
+    actor,
+    document_of,
+    on_stores,
+    say,
+    table,
+    would,
+    would_move,
+)
 
 app = App(name="keys", help="Keys and their balances.")
 
@@ -49,7 +60,7 @@ def create(
     period: str = "total",
     expires: datetime | None = None,
     rates: Rates | None = None,
-    common: Common | None = None,
+    deed: Deed | None = None,
 ) -> None:
     """A new key, credited with so many USD; or, with `--parent`, a sub-key of another key's wallet.
 
@@ -63,20 +74,28 @@ def create(
     from corvus_proxy.money.amount import parse_usd
     from corvus_proxy.service import keys as service
 
-    common = common or Common()
+    common = deed or Deed()
+    if common.dry_run:
+        what = f"make a sub-key of {parent}" if parent else f"make a key with {credit} USD"
+        would(common, what, credit_nanos=parse_usd(credit), parent=parent)
+        return
     if parent:
         limits = _limits(cap, period, expires, rates)
 
         async def create_sub(stores: Any) -> Any:
             wallet = (await service.show(stores, parent)).wallet
-            return await service.create_sub(stores, wallet, label=label, actor="cli", **limits)
+            return await service.create_sub(stores, wallet, label=label, actor=actor(), **limits)
 
         say(common, *_shown(on_stores(common, create_sub)))
         return
     made = on_stores(
         common,
         lambda stores: service.create(
-            stores, credit_nanos=parse_usd(credit), label=label, reason=reason
+            stores,
+            credit_nanos=parse_usd(credit),
+            label=label,
+            reason=reason,
+            actor=actor(),
         ),
     )
     document, text = _shown(made)
@@ -85,16 +104,19 @@ def create(
 
 
 @app.command
-def code(key_id: str, *, common: Common | None = None) -> None:
+def code(key_id: str, *, deed: Deed | None = None) -> None:
     """A new recovery code for a key's wallet; the one before it is worth nothing any more."""
     from corvus_proxy.service import keys as service
     from corvus_proxy.service import owner
 
-    common = common or Common()
+    common = deed or Deed()
+    if common.dry_run:
+        would(common, f"make a new recovery code for {key_id}", key_id=key_id)
+        return
 
     async def give(stores: Any) -> str:
         return await owner.give_code(
-            stores, (await service.show(stores, key_id)).wallet, actor="cli"
+            stores, (await service.show(stores, key_id)).wallet, actor=actor()
         )
 
     found = on_stores(common, give)
@@ -131,19 +153,24 @@ def limit(
     period: str = "total",
     expires: datetime | None = None,
     rates: Rates | None = None,
-    common: Common | None = None,
+    deed: Deed | None = None,
 ) -> None:
     """Sets what a sub-key may spend, in which period, how fast, on which models, and its end; what
     is not named is none."""
     from corvus_proxy.service import keys as service
 
-    common = common or Common()
+    common = deed or Deed()
     limits = _limits(cap, period, expires, rates)
+    if common.dry_run:
+        told = {**limits, **limits["rates"]._asdict()}
+        del told["rates"]
+        would(common, f"set the limits of {key_id}", key_id=key_id, **told)
+        return
 
     async def change(stores: Any) -> None:
         wallet = (await service.show(stores, key_id)).wallet
         changes = {**limits, "rates": limits["rates"]._asdict()}
-        await service.change_sub(stores, wallet, key_id, actor="cli", **changes)
+        await service.change_sub(stores, wallet, key_id, actor=actor(), **changes)
 
     on_stores(common, change)
     told = {"key_id": key_id, **limits, **limits["rates"]._asdict()}
@@ -157,12 +184,15 @@ def limit(
 
 
 @app.command
-def revoke(key_id: str, *, reason: str = "", common: Common | None = None) -> None:
+def revoke(key_id: str, *, reason: str = "", deed: Deed | None = None) -> None:
     """Ends a key for ever; its money stays in the wallet."""
     from corvus_proxy.service import keys as service
 
-    common = common or Common()
-    on_stores(common, lambda stores: service.revoke(stores, key_id, reason=reason))
+    common = deed or Deed()
+    if common.dry_run:
+        would(common, f"revoke {key_id} for ever", key_id=key_id)
+        return
+    on_stores(common, lambda stores: service.revoke(stores, key_id, reason=reason, actor=actor()))
     say(common, {"key_id": key_id, "status": "revoked"}, f"{key_id}  revoked")
 
 
@@ -185,60 +215,156 @@ def list_keys(*, common: Common | None = None) -> None:
     say(common, {"keys": [document for document, _ in rows]}, "\n".join(text for _, text in rows))
 
 
-def _moved(common: Common, key_id: str, usd: str, reason: str, move: Any) -> None:
-    from corvus_proxy.money.amount import format_usd, parse_usd
+@app.command
+def find(text: str, *, common: Common | None = None) -> None:
+    """Keys by a key id, wallet id, order id, the ends of a secret, a mail address or a label.
 
-    balance = on_stores(common, lambda stores: move(stores, key_id, parse_usd(usd), reason=reason))
-    say(
-        common,
-        {"key_id": key_id, "balance_nanos": balance},
-        f"{key_id}  balance {format_usd(balance)} USD",
-    )
+    Parameters
+    ----------
+    text: key_…, w_…, ord_…, sk-corvus_Ab1c…9Zxy, name@example.com, or a part of a label.
+    """
+    from corvus_proxy.service.operating import finding
+
+    common = common or Common()
+    rows = [_row(row) for row in on_stores(common, lambda stores: finding.find(stores, text))]
+    shown = table(
+        ("key", "wallet", "label", "status", "secret", "balance USD", "since"),
+        [
+            (row["key_id"], row["wallet"], row["label"] or "-", row["status"], row["masked"],
+             row["balance"], row["created_at"][:10])
+            for row in rows
+        ],
+        empty="no key fits",
+    )  # fmt: skip
+    say(common, {"keys": rows}, shown)
 
 
 @app.command
-def credit(key_id: str, usd: str, *, reason: str, common: Common | None = None) -> None:
+def export(
+    *,
+    form: Literal["csv", "json"] = "csv",
+    out: Path | None = None,
+    common: Common | None = None,
+) -> None:
+    """All keys with their balances as a file; no secret is in it.
+
+    Parameters
+    ----------
+    form: csv, or json as one document.
+    out: The file to write; stdout where it is left out.
+    """
+    import csv
+    import json
+    import sys
+
+    from corvus_proxy.service.operating import finding
+    from corvus_proxy.service.statements.exported import plain
+
+    common = common or Common()
+
+    async def read(stores: Any) -> list[dict[str, Any]]:
+        return [_row(row) async for row in finding.export(stores)]
+
+    rows = on_stores(common, read)
+    if out is None and (common.json or form == "json"):
+        say(common, {"keys": rows}, json.dumps({"keys": rows}))
+        return
+    file = out.open("w", newline="") if out else sys.stdout
+    if form == "json":
+        json.dump({"keys": rows}, file)
+    else:
+        writer = csv.writer(file)
+        writer.writerow(_EXPORTED)
+        writer.writerows([plain(str(row[name])) for name in _EXPORTED] for row in rows)
+    if out is not None:
+        file.close()
+        say(common, {"keys": len(rows), "file": str(out)}, f"{len(rows)} keys in {out}")
+
+
+_EXPORTED = (
+    "key_id", "wallet", "label", "main", "status", "masked", "balance", "balance_nanos", "spent",
+    "spent_nanos", "email", "created_at",
+)  # fmt: skip
+
+
+def _row(row: Any) -> dict[str, Any]:
+    from corvus_proxy.service.keys import STATUS
+
+    return {**document_of(row), "status": STATUS[row.status]}
+
+
+@app.command
+def credit(key_id: str, usd: str, *, reason: str, deed: Deed | None = None) -> None:
     """Adds money; returns when Redis has it."""
     from corvus_proxy.service import keys as service
 
-    _moved(common or Common(), key_id, usd, reason, service.credit)
+    _move(deed or Deed(), key_id, usd, reason, service.credit, ("credit", "grants", 1))
 
 
 @app.command
-def debit(key_id: str, usd: str, *, reason: str, common: Common | None = None) -> None:
+def debit(key_id: str, usd: str, *, reason: str, deed: Deed | None = None) -> None:
     """Takes free money; returns when Redis has it."""
     from corvus_proxy.service import keys as service
 
-    _moved(common or Common(), key_id, usd, reason, service.debit)
+    _move(deed or Deed(), key_id, usd, reason, service.debit, ("debit", "adjustments", -1))
+
+
+def _move(
+    deed: Deed, key_id: str, usd: str, reason: str, move: Any, how: tuple[str, str, int]
+) -> None:
+    from corvus_proxy.money.amount import format_usd, parse_usd
+    from corvus_proxy.service.operating import planning
+
+    nanos, (verb, counter, sign) = parse_usd(usd), how
+    if deed.dry_run:
+        plan = on_stores(deed, lambda stores: planning.move(stores, key_id, sign * nanos, counter))
+        would_move(deed, f"{verb} {key_id} with {format_usd(nanos)} USD", plan)
+        return
+    balance = on_stores(
+        deed, lambda stores: move(stores, key_id, nanos, reason=reason, actor=actor())
+    )
+    document = {"key_id": key_id, "balance_nanos": balance}
+    say(deed, document, f"{key_id}  balance {format_usd(balance)} USD")
 
 
 @app.command
-def freeze(key_id: str, *, reason: str = "", common: Common | None = None) -> None:
+def freeze(key_id: str, *, reason: str = "", deed: Deed | None = None) -> None:
     """Stops a key; its money stays."""
-    _freeze(common or Common(), key_id, reason, frozen=True)
+    _freeze(deed or Deed(), key_id, reason, frozen=True)
 
 
 @app.command
-def unfreeze(key_id: str, *, reason: str = "", common: Common | None = None) -> None:
+def unfreeze(key_id: str, *, reason: str = "", deed: Deed | None = None) -> None:
     """Lets a frozen key work again."""
-    _freeze(common or Common(), key_id, reason, frozen=False)
+    _freeze(deed or Deed(), key_id, reason, frozen=False)
 
 
-def _freeze(common: Common, key_id: str, reason: str, *, frozen: bool) -> None:
+def _freeze(deed: Deed, key_id: str, reason: str, *, frozen: bool) -> None:
     from corvus_proxy.service import keys as service
 
-    on_stores(
-        common, lambda stores: service.set_frozen(stores, key_id, frozen=frozen, reason=reason)
-    )
     word = "frozen" if frozen else "active"
-    say(common, {"key_id": key_id, "status": word}, f"{key_id}  {word}")
+    if deed.dry_run:
+        would(deed, f"set {key_id} to {word}", key_id=key_id, status=word)
+        return
+    on_stores(
+        deed,
+        lambda stores: service.set_frozen(
+            stores, key_id, frozen=frozen, reason=reason, actor=actor()
+        ),
+    )
+    say(deed, {"key_id": key_id, "status": word}, f"{key_id}  {word}")
 
 
 @app.command
-def rotate(key_id: str, *, grace_s: int = 86400, common: Common | None = None) -> None:
+def rotate(key_id: str, *, grace_s: int = 86400, deed: Deed | None = None) -> None:
     """A new secret; the old one works for the grace."""
     from corvus_proxy.service import keys as service
 
-    common = common or Common()
-    secret = on_stores(common, lambda stores: service.rotate(stores, key_id, grace_s=grace_s))
-    say(common, {"key_id": key_id, "secret": secret}, f"{key_id}  secret {secret}")
+    deed = deed or Deed()
+    if deed.dry_run:
+        would(deed, f"make a new secret for {key_id}", key_id=key_id, grace_s=grace_s)
+        return
+    secret = on_stores(
+        deed, lambda stores: service.rotate(stores, key_id, grace_s=grace_s, actor=actor())
+    )
+    say(deed, {"key_id": key_id, "secret": secret}, f"{key_id}  secret {secret}")

@@ -1,11 +1,13 @@
 """`corvus ledger …`: Redis against the books, and the operator's part in recovery."""
 
+from pathlib import Path
 from typing import Any
 
 from cyclopts import App
 
 from corvus_proxy.money.amount import format_usd
-from corvus_proxy.ops.commands.common import Common, on_stores, say
+from corvus_proxy.ops.commands.common import Common, Deed, actor, on_stores, say, would
+from corvus_proxy.ops.commands.desk.progress import watched
 
 app = App(name="ledger", help="Redis against the books.")
 
@@ -16,7 +18,8 @@ def verify(*, common: Common | None = None) -> None:
     from corvus_proxy.service import ledger as service
 
     common = common or Common()
-    report = on_stores(common, service.verify)
+    with watched("wallets") as told:
+        report = on_stores(common, lambda stores: service.verify(stores, told=told))
     lines = [
         f"{'ok' if report.ok else 'DRIFT'}: {report.wallets} wallets, {report.events} events,"
         f" drift {report.drift_nanos} nanos, {report.undrained} not yet in the books",
@@ -125,7 +128,9 @@ def rebuild(
         chosen = list(range(64))
     if not chosen or not reason:
         raise ValueError("name the partitions (or --all-partitions) and a --reason")
-    on_stores(common, lambda stores: service.ask_rebuild(stores, chosen, reason=reason))
+    on_stores(
+        common, lambda stores: service.ask_rebuild(stores, chosen, reason=reason, actor=actor())
+    )
     say(common, {"partitions": chosen}, f"{len(chosen)} partitions are being rebuilt")
 
 
@@ -152,22 +157,61 @@ def nodes(*, common: Common | None = None) -> None:
 
 
 @app.command
-def forget(name: str, *, reason: str, common: Common | None = None) -> None:
+def forget(name: str, *, reason: str, deed: Deed | None = None) -> None:
     """Stops waiting for a process, or for all of a node, whose journal is lost for good."""
     from corvus_proxy.service import ledger as service
 
-    common = common or Common()
-    found = on_stores(common, lambda stores: service.forget(stores, name, reason=reason))
+    common = deed or Deed()
+    if common.dry_run:
+        would(common, f"stop waiting for {name}", name=name)
+        return
+    found = on_stores(
+        common, lambda stores: service.forget(stores, name, reason=reason, actor=actor())
+    )
     say(common, {"processes": found}, "forgotten: " + ", ".join(found))
 
 
 @app.command
-def release(wallet: str, *, reason: str, common: Common | None = None) -> None:
+def finish(folder: Path, *, timeout_s: float = 60, deed: Deed | None = None) -> None:
+    """Settles what the gateway processes of a journal folder left, where none will run there again.
+
+    Ends with 0 when the books have all of it: the folder may be deleted then. With 5 when they do
+    not have it yet: ask again.
+
+    Parameters
+    ----------
+    folder: `ledger.journal_dir` of the node that left.
+    timeout_s: Patience with Redis and the books.
+    """
+    from corvus_proxy.service import ledger as service
+
+    common = deed or Deed()
+    if common.dry_run:
+        would(common, f"settle what is left in {folder}", folder=str(folder))
+        return
+    done = on_stores(common, lambda stores: service.finish(stores, folder, timeout_s=timeout_s))
+    text = f"{folder}: {done.processes} processes had left {done.charges} charges; " + (
+        f"the books do not have all of {done.waiting} yet, ask again"
+        if done.waiting
+        else "all of it is in the books, and the folder may be deleted"
+    )
+    say(common, {"ok": not done.waiting, **done._asdict()}, text)
+    if done.waiting:
+        raise SystemExit(5)
+
+
+@app.command
+def release(wallet: str, *, reason: str, deed: Deed | None = None) -> None:
     """Books a wallet's events in quarantine, unfreezes it, and rebuilds its partition."""
     from corvus_proxy.service import ledger as service
 
-    common = common or Common()
-    done = on_stores(common, lambda stores: service.release_wallet(stores, wallet, reason=reason))
+    common = deed or Deed()
+    if common.dry_run:
+        would(common, f"release {wallet}", wallet=wallet)
+        return
+    done = on_stores(
+        common, lambda stores: service.release_wallet(stores, wallet, reason=reason, actor=actor())
+    )
     text = (
         f"{wallet}: {done.booked} events booked, {done.dropped} unreadable or repeated; balance"
         f" {format_usd(done.balance_nanos)} USD"
@@ -176,14 +220,19 @@ def release(wallet: str, *, reason: str, common: Common | None = None) -> None:
 
 
 @app.command
-def bridge(partition: int, *, reason: str, common: Common | None = None) -> None:
+def bridge(partition: int, *, reason: str, deed: Deed | None = None) -> None:
     """Takes the books over events that nobody has any more; balances are as Redis has them."""
     from corvus_proxy.service import ledger as service
 
-    common = common or Common()
+    common = deed or Deed()
+    if common.dry_run:
+        would(common, f"bridge partition {partition}", partition=partition)
+        return
     if not 0 <= partition < 64:
         raise ValueError("partitions are numbered from 0 to 63")
-    done = on_stores(common, lambda stores: service.bridge(stores, partition, reason=reason))
+    done = on_stores(
+        common, lambda stores: service.bridge(stores, partition, reason=reason, actor=actor())
+    )
     text = (
         f"p{partition:02d}: {done.lost} events are lost, {done.booked} stand in their place for"
         f" {done.wallets} wallets; {format_usd(done.unknown_nanos)} USD of it unknown"

@@ -1,40 +1,22 @@
 """`corvus orders …`: what was ordered, paid, credited and sent back."""
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from cyclopts import App
 
-from corvus_proxy.ops.commands.common import Common, on_stores, say, settings_of
+from corvus_proxy.ops.commands.common import (
+    PARTLY,
+    Common,
+    Deed,
+    actor,
+    document_of,
+    on_desk,
+    say,
+    would,
+    would_move,
+)
 
 app = App(name="orders", help="Orders, payments and refunds.")
-
-
-def _on_desk(common: Common, work: Callable[[Any], Awaitable[Any]]) -> Any:
-    """Runs `work` with an open desk."""
-
-    async def run(stores: Any) -> Any:
-        from corvus_proxy.service.orders import open_desk
-        from corvus_proxy.shop.services import providers
-
-        settings = settings_of(common)
-        desk = open_desk(settings, stores, providers(settings))
-        try:
-            return await work(desk)
-        finally:
-            await desk.close()
-
-    return on_stores(common, run)
-
-
-def _document(view: Any) -> dict[str, Any]:
-    from corvus_proxy.service.statements.exported import told
-
-    found: dict[str, Any] = told(view)
-    return {
-        name: value.isoformat() if hasattr(value, "isoformat") else value
-        for name, value in found.items()
-    }
 
 
 def _line(row: dict[str, Any]) -> str:
@@ -57,8 +39,8 @@ def list_orders(
 
     common = common or Common()
     rows = [
-        _document(row)
-        for row in _on_desk(
+        document_of(row)
+        for row in on_desk(
             common,
             lambda desk: service.listing(
                 desk, status=status, exceptions_only=exception, limit=limit
@@ -74,10 +56,10 @@ def show(order_id: str, *, common: Common | None = None) -> None:
     from corvus_proxy.service import orders as service
 
     common = common or Common()
-    found = _on_desk(common, lambda desk: service.file(desk, order_id))
-    document = _document(found.order)
+    found = on_desk(common, lambda desk: service.file(desk, order_id))
+    document = document_of(found.order)
     for name in ("payments", "refunds", "steps"):
-        document[name] = [_document(row) for row in getattr(found, name)]
+        document[name] = [document_of(row) for row in getattr(found, name)]
     lines = [_line(document)]
     lines += [
         f"  {row['seen_at'][:19]}  {row['payment_id']}  {row['state']}  {row['asset_amount']}"
@@ -96,10 +78,10 @@ def show(order_id: str, *, common: Common | None = None) -> None:
 def check(order_id: str, *, common: Common | None = None) -> None:
     """Asks the payment service now, and credits what has come."""
     from corvus_proxy.money.amount import format_usd
-    from corvus_proxy.service import orders as service
+    from corvus_proxy.service.operating import parcels
 
     common = common or Common()
-    done = _on_desk(common, lambda desk: service.check(desk, order_id))
+    done = on_desk(common, lambda desk: parcels.check(desk, order_id, actor=actor()))
     words = "" if done.answered else "; the payment service does not answer"
     text = f"{order_id}  {done.status}  {format_usd(done.credited_nanos)} USD credited now{words}"
     say(common, {"order_id": order_id, **done._asdict()}, text)
@@ -108,10 +90,10 @@ def check(order_id: str, *, common: Common | None = None) -> None:
 @app.command
 def doctor(order_id: str, *, common: Common | None = None) -> None:
     """Says which link from the payment to the key is broken; exit code 3 where one is."""
-    from corvus_proxy.service import orders as service
+    from corvus_proxy.service.operating import parcels
 
     common = common or Common()
-    found = _on_desk(common, lambda desk: service.doctor(desk, order_id))
+    found = on_desk(common, lambda desk: parcels.doctor(desk, order_id, actor=actor()))
     lines = [
         f"{'ok    ' if one.holds else 'BROKEN'}  {one.link}: {one.sentence}"
         for one in found.findings
@@ -123,41 +105,140 @@ def doctor(order_id: str, *, common: Common | None = None) -> None:
 
 
 @app.command
-def refund(order_id: str, usd: str = "", *, reason: str, common: Common | None = None) -> None:
-    """Sends unspent money back the way it came; without an amount tells how much that can be."""
-    from corvus_proxy.money.amount import format_usd, parse_usd
-    from corvus_proxy.service import orders as service
+def refund(order_id: str, usd: str = "", *, reason: str, deed: Deed | None = None) -> None:
+    """As `refunds request`; without an amount as `refunds quote`."""
+    from corvus_proxy.ops.commands.desk import refunds
 
-    common = common or Common()
-    if not usd:
-        most = _on_desk(common, lambda desk: service.refundable(desk, order_id))
-        say(common, {"refundable_nanos": most}, f"{format_usd(most)} USD can be sent back now")
-        return
-    done = _on_desk(
-        common,
-        lambda desk: service.refund(desk, order_id, parse_usd(usd), reason=reason, actor="cli"),
-    )
-    if isinstance(done, service.Problem):
-        raise SystemExit(f"corvus: {done.sentence}")
-    document = _document(done)
-    lines = [f"{done.refund_id}  {document['amount']} USD  {done.state}"]
-    if done.claim_url:
-        lines.append(f"its payer names the address at {done.claim_url}")
-    say(common, document, "\n".join(lines))
+    deed = deed or Deed()
+    if usd:
+        refunds.request(order_id, usd, reason=reason, deed=deed)
+    else:
+        refunds.quote(order_id, common=deed)
 
 
 @app.command
-def credit(order_id: str, usd: str, *, reason: str, common: Common | None = None) -> None:
+def credit(order_id: str, usd: str, *, reason: str, deed: Deed | None = None) -> None:
     """Credits an order by hand; its buyer reads the reason."""
     from corvus_proxy.money.amount import format_usd, parse_usd
     from corvus_proxy.service import orders as service
+    from corvus_proxy.service.operating import planning
 
-    common = common or Common()
-    total = _on_desk(
-        common,
-        lambda desk: service.credit_by_hand(
-            desk, order_id, parse_usd(usd), reason=reason, actor="cli"
-        ),
+    deed, nanos = deed or Deed(), parse_usd(usd)
+    if deed.dry_run:
+        plan = on_desk(deed, lambda desk: planning.credit_order(desk, order_id, nanos))
+        would_move(deed, f"credit {order_id} with {format_usd(nanos)} USD", plan)
+        return
+    total = on_desk(
+        deed,
+        lambda desk: service.credit_by_hand(desk, order_id, nanos, reason=reason, actor=actor()),
     )
     document = {"order_id": order_id, "credited_nanos": total}
-    say(common, document, f"{order_id}  credited {format_usd(total)} USD in all")
+    say(deed, document, f"{order_id}  credited {format_usd(total)} USD in all")
+
+
+@app.command
+def settle(*order_ids: str, reason: str, limit: int = 1000, deed: Deed | None = None) -> None:
+    """Asks the payment service about orders, and credits what has come; exit code 5 where it did
+    not answer for some.
+
+    Parameters
+    ----------
+    order_ids: Without one all that are still watched, the oldest first.
+    limit: How many at most.
+    """
+    from corvus_proxy.money.amount import format_usd
+    from corvus_proxy.ops.commands.desk.progress import watched
+    from corvus_proxy.service.operating import parcels
+
+    deed = deed or Deed()
+
+    async def run(desk: Any) -> list[dict[str, Any]]:
+        chosen = list(order_ids) or [
+            row.order_id for row in await parcels.watched(desk, limit=limit)
+        ]
+        if deed.dry_run:
+            would(deed, f"ask about {len(chosen)} orders", orders=chosen)
+            return []
+        rows = []
+        with watched("orders") as tell:
+            async for order_id, done in parcels.settle_all(
+                desk, chosen, reason=reason, actor=actor()
+            ):
+                rows.append({"order_id": order_id, **done._asdict()})
+                tell(len(rows), len(chosen))
+        return rows
+
+    rows = on_desk(deed, run)
+    if deed.dry_run:
+        return
+    credited = sum(row["credited_nanos"] for row in rows)
+    silent = [row["order_id"] for row in rows if row["asked"] and not row["answered"]]
+    lines = [
+        f"{row['order_id']}  {row['status']}  {format_usd(row['credited_nanos'])} USD credited now"
+        for row in rows
+        if row["credited_nanos"]
+    ]
+    lines += [f"{order_id}  its payment service does not answer" for order_id in silent]
+    lines.append(f"{len(rows)} orders asked about, {format_usd(credited)} USD credited now")
+    say(deed, {"orders": rows, "credited_nanos": credited}, "\n".join(lines))
+    if silent:
+        raise SystemExit(PARTLY)
+
+
+@app.command
+def resend(order_id: str, *, reason: str, deed: Deed | None = None) -> None:
+    """Sends the mail of delivery again, to the order's address."""
+    from corvus_proxy.service.operating import parcels
+
+    deed = deed or Deed()
+    if deed.dry_run:
+        would(deed, f"send the mail of {order_id} again", order_id=order_id)
+        return
+    _said(on_desk(
+        deed, lambda desk: parcels.resend(desk, order_id, reason=reason, actor=actor())
+    ))  # fmt: skip
+    say(deed, {"order_id": order_id, "mail": "queued"}, f"{order_id}  its mail is queued")
+
+
+@app.command(name="claim-link")
+def claim_link(order_id: str, *, reason: str, deed: Deed | None = None) -> None:
+    """A link by which the buyer fetches the new key, once; earlier links end."""
+    from corvus_proxy.service.operating import parcels
+
+    deed = deed or Deed()
+    if deed.dry_run:
+        would(deed, f"make a new claim link for {order_id}", order_id=order_id)
+        return
+    link = on_desk(
+        deed, lambda desk: parcels.claim_link(desk, order_id, reason=reason, actor=actor())
+    )
+    _said(link)
+    say(deed, {"order_id": order_id, "claim_url": link}, link)
+
+
+@app.command
+def cancel(order_id: str, *, reason: str, deed: Deed | None = None) -> None:
+    """Ends the quote of an order that nothing has come for; what is paid later is still credited.
+
+    Parameters
+    ----------
+    reason: The buyer reads it.
+    """
+    from corvus_proxy.service.operating import parcels
+
+    deed = deed or Deed()
+    if deed.dry_run:
+        would(deed, f"cancel {order_id}", order_id=order_id)
+        return
+    _said(on_desk(
+        deed, lambda desk: parcels.cancel(desk, order_id, reason=reason, actor=actor())
+    ))  # fmt: skip
+    say(deed, {"order_id": order_id, "status": "expired"}, f"{order_id}  cancelled")
+
+
+def _said(found: Any) -> None:
+    """Raises SystemExit with the sentence of a problem."""
+    from corvus_proxy.service.orders import Problem
+
+    if isinstance(found, Problem):
+        raise SystemExit(f"corvus: {found.sentence}")

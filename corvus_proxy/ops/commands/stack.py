@@ -10,6 +10,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from corvus_proxy.errors import ConfigurationError
+from corvus_proxy.ops.commands.common import StateFolder
 from corvus_proxy.ops.state import State
 
 app = App(name="stack")
@@ -18,7 +19,7 @@ app = App(name="stack")
 @app.command
 def up(
     *,
-    state: Path = Path(".corvus"),
+    state: StateFolder = Path(".corvus"),
     host: str = "127.0.0.1",
     api_port: int = 8080,
     site_port: int = 8081,
@@ -51,7 +52,7 @@ def up(
 
 
 @app.command
-def down(*, state: Path = Path(".corvus")) -> None:
+def down(*, state: StateFolder = Path(".corvus")) -> None:
     """Stops a detached stack; returns when every process has ended."""
     from corvus_proxy.ops import foreground
 

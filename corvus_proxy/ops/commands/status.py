@@ -5,7 +5,15 @@ from typing import Any
 from cyclopts import App
 
 from corvus_proxy.errors import ConfigurationError
-from corvus_proxy.ops.commands.common import Common, on_stores, say, settings_of
+from corvus_proxy.ops.commands.common import (
+    Common,
+    Deed,
+    actor,
+    on_stores,
+    say,
+    settings_of,
+    would,
+)
 
 app = App(name="status", help="The measured status and its incidents.")
 
@@ -43,7 +51,7 @@ def show(*, common: Common | None = None) -> None:
 
 
 @app.command
-def note(incident: str, text: str, *, common: Common | None = None) -> None:
+def note(incident: str, text: str, *, deed: Deed | None = None) -> None:
     """Puts a note to an incident; the page shows it within a minute. None can be taken back.
 
     Parameters
@@ -54,11 +62,14 @@ def note(incident: str, text: str, *, common: Common | None = None) -> None:
     from corvus_proxy.service import status as service
     from corvus_proxy.service.status.document import iso
 
-    common = common or Common()
+    common = deed or Deed()
+    if common.dry_run:
+        would(common, f"put a note to {incident}", incident=incident, text=text)
+        return
     folder = service.Folder(settings_of(common).status.dir)
 
     async def add(stores: Any) -> Any:
-        return await service.note(stores, folder, incident, text)
+        return await service.note(stores, folder, incident, text, actor=actor())
 
     made = on_stores(common, add)
     document = {"incident": incident, "at": iso(made.at_ms), "text": made.text}

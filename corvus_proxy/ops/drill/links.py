@@ -170,8 +170,7 @@ class _Way:
             self._send(piece.data)
 
     def _pieces(self, data: bytes) -> list[Seen]:
-        link = self._pair.link
-        if not link.speaks_redis:
+        if not self._pair.speaks_redis:
             return [Seen(self.name, data, passed_bytes=self.passed_bytes)]
         self.buffer += data
         return [self._pair.seen(self.name, raw, value) for raw, value in resp.split(self.buffer)]
@@ -241,6 +240,8 @@ class _Pair(asyncio.Protocol):
 
     def __init__(self, link: Link) -> None:
         self.link = link
+        self.speaks_redis = link.speaks_redis
+        """Commands and replies; not any more once a replica copies over this connection."""
         self.ways = {UP: _Way(self, UP), DOWN: _Way(self, DOWN)}
         self._ends: dict[str, asyncio.Transport] = {}
         self._early: list[bytes] = []
@@ -362,6 +363,7 @@ class _Pair(asyncio.Protocol):
         if way == UP:
             call = resp.call_of(value)
             self._calls.append(call)
+            self.speaks_redis = self.speaks_redis and call.name != "PSYNC"
             return Seen(way, raw, call, passed_bytes=passed)
         call = self._calls.popleft() if self._calls else resp.Call("", [])
         return Seen(way, raw, call, value, passed)

@@ -108,8 +108,8 @@ class AckLog:
 
     def __init__(self, stack: Stack) -> None:
         self.rows: list[Acked] = []
-        for name in GATEWAYS:
-            stack.links[f"{name}>redis"].taps.append(self._see)
+        for link in stack.redis_links:
+            link.taps.append(self._see)
 
     def _see(self, seen: Seen) -> None:
         call = seen.call

@@ -26,6 +26,7 @@ from corvus_proxy.ops.drill.guard import Guard
 from corvus_proxy.ops.drill.logs import AckLog, Evidence, gather
 from corvus_proxy.ops.drill.report import OK, SKIPPED, VIOLATED, Row
 from corvus_proxy.ops.drill.stack import Stack
+from corvus_proxy.ops.drill.stack.cluster import ClusterStack
 from corvus_proxy.ops.drill.workload import Workload
 from corvus_proxy.till.client import TillUnavailable
 from corvus_proxy.till.recovery.report import read_reports
@@ -66,16 +67,19 @@ class Drill:
     async def _one(self, fault: Fault) -> Row:
         if fault.run is None:
             return Row(fault.number, fault.name, verdict=SKIPPED, reason=fault.needs)
+        if self._stack is not None and self._stack.clustered != fault.cluster:
+            await self._end_stack(keep=False)
         if self._stack is None:
-            self._stack = await self._new_stack()
+            self._stack = await self._new_stack(clustered=fault.cluster)
         row = await self._judged(fault, fault.run, self._stack)
         if row.verdict == VIOLATED or fault.destroys:
             await self._end_stack(keep=row.verdict == VIOLATED)
         return row
 
-    async def _new_stack(self) -> Stack:
+    async def _new_stack(self, *, clustered: bool) -> Stack:
         folder = Path(tempfile.mkdtemp(prefix="corvus-drill-"))
-        stack = self._stack = Stack(folder, self._guard)
+        kind = ClusterStack if clustered else Stack
+        stack = self._stack = kind(folder, self._guard)
         await stack.start()
         self._acks = AckLog(stack)
         self._load = Workload(stack, self.seed)
@@ -175,11 +179,9 @@ class Drill:
 async def unrest(stack: Stack) -> str:
     """What still has to happen before all logs can be compared; empty when all is quiet."""
     till = stack.stores.till
-    replid = await till.replid()
-    states = await till.partitions()
-    closed = [part for part, one in enumerate(states) if one.state != "OPEN" or one.stamp != replid]
-    if closed:
+    if closed := await till.closed():
         return f"partitions {closed} are closed"
+    states = await till.partitions()
     async with stack.stores.books.connection() as connection:
         cursors = await entries.cursors(connection)
         waiting = await wallets.waiting(connection)

@@ -124,8 +124,8 @@ class Stack:
     def _configuration(self) -> dict[str, Any]:
         options, state = self.options, self.state
         given: dict[str, dict[str, Any]] = {
-            "redis": {"url": self._redis.url},
-            "database": {"url": self._postgres.url},
+            "redis": {"url": self._redis.url, "password_file": ""},
+            "database": {"url": self._postgres.url, "password_file": ""},
             "gateway": {
                 "host": options.host,
                 "port": options.api_port,
@@ -161,8 +161,8 @@ class Stack:
         # A real port is bound by Granian's master: it drains as long as the settings allow.
         for name, stop_s in (
             ("worker", 15.0),
-            ("gateway", self.settings.gateway.drain_s + 10.0),
-            ("site", 15.0),
+            ("gateway", self.settings.gateway.leave_s + self.settings.gateway.drain_s + 10.0),
+            ("site", self.settings.site.leave_s + 15.0),
             ("console", 15.0),
         ):
             self.children.append(

@@ -20,7 +20,7 @@ DEMO_TRUST: dict[str, Any] = {
         " the state folder."
     ),
     "subprocessors": [f"{_WHAT}: nobody else handles data."],
-    "retention": f"{_WHAT}: everything lies in the state folder, until that is deleted.",
+    "retention": f"{_WHAT}: no backups are made; logs stay in the state folder.",
     "support_hours": f"{_WHAT}: nobody answers.",
     "compatibility": (
         f"{_WHAT}: the clients are tested with the software's own suite, against simulated"

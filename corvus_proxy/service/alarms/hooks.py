@@ -31,9 +31,10 @@ PAUSE_S = 30
 """After the first try; it doubles with each."""
 URL_MAX = 500
 _TRANSLATED = tuple(
-    ipaddress.ip_network(text) for text in ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16")
+    ipaddress.ip_network(text)
+    for text in ("::/96", "64:ff9b::/96", "64:ff9b:1::/48", "2001::/32", "2002::/16", "fec0::/10")
 )
-"""IPv6 that leads to an IPv4 address inside it."""
+"""IPv6 that leads to an IPv4 address inside it, or that was once of a site alone."""
 
 
 class Unreachable(Exception):

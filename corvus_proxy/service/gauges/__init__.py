@@ -19,6 +19,7 @@ from corvus_proxy.catalogue import timeline
 from corvus_proxy.money.event import PARTITIONS
 from corvus_proxy.service.stores import Stores
 from corvus_proxy.settings import Settings
+from corvus_proxy.till.checks import clocks_ms
 from corvus_proxy.till.client import Till
 
 MEASURE_S = 30.0
@@ -114,12 +115,9 @@ async def held_nanos(till: Till, parts: Iterable[int] = range(PARTITIONS)) -> in
 async def _measure_redis(till: Till) -> None:
     metrics.HELD.set(await held_nanos(till))
     before = clock.utc_now()
-    told = await till.wait(till.redis.time())
+    told_ms = await clocks_ms(till)
     after = clock.utc_now()
-    off_s = [
-        _skew_s(before, datetime.fromtimestamp(seconds + micros / 1_000_000, UTC), after)
-        for seconds, micros in (told.values() if isinstance(told, dict) else [told])
-    ]  # a cluster answers for each of its nodes
+    off_s = [_skew_s(before, datetime.fromtimestamp(ms / 1000, UTC), after) for ms in told_ms]
     metrics.CLOCK_SKEW.labels("redis").set(max(off_s))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from corvus_proxy import clock
 from corvus_proxy.books.shop import links, orders, owners
 from corvus_proxy.books.shop.orders import OrderRow
-from corvus_proxy.sealing import token_digest, unseal
+from corvus_proxy.sealing import token_proof, unseal
 from corvus_proxy.service.orders.desk import Desk
 from corvus_proxy.service.orders.placing import check_email
 from corvus_proxy.service.orders.types import Claimed, ClaimView, Problem
@@ -66,7 +66,7 @@ async def claim_view(desk: Desk, link_token: str) -> ClaimView | None:
     """What a claim link leads to; uses nothing up. None: there is no such link. Raises
     BooksUnavailable."""
     async with desk.stores.books.connection() as connection:
-        link = await links.find(connection, token_digest(desk.stores.pepper, link_token), "claim")
+        link = await links.find(connection, token_proof(desk.stores.pepper, link_token), "claim")
         order = None if link is None else await orders.by_id(connection, link.order_id)
     if link is None or order is None:
         return None
@@ -83,7 +83,7 @@ async def claim(desk: Desk, link_token: str) -> Claimed | Problem:
     """Gives out the key, once, and destroys the copies. Raises BooksUnavailable."""
     pepper = desk.stores.pepper
     async with desk.stores.books.transaction() as connection:
-        link = await links.use(connection, token_digest(pepper, link_token), "claim")
+        link = await links.use(connection, token_proof(pepper, link_token), "claim")
         if link is None:
             return Problem("", "This link was used already, or its time is over.")
         order = await orders.lock(connection, link.order_id)
@@ -104,7 +104,7 @@ async def claim(desk: Desk, link_token: str) -> Claimed | Problem:
 
 
 async def _own(connection: Any, desk: Desk, token: str, browser: str) -> OrderRow | Problem:
-    found = await orders.by_token(connection, token_digest(desk.stores.pepper, token))
+    found = await orders.by_token(connection, token_proof(desk.stores.pepper, token))
     if found is None or not owns(desk, found, browser):
         return _NO_ORDER
     return await orders.lock(connection, found.order_id)

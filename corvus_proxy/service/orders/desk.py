@@ -89,6 +89,8 @@ def open_desk(settings: Settings, stores: Stores, providers: Mapping[str, Provid
     """A desk with these payment services; nothing needs to be there yet. Raises
     ConfigurationError where an amount or a percentage of `[shop]` is none."""
     shop = settings.shop
+    if shop.refund_alone_usd:
+        usd("refund_alone_usd", shop.refund_alone_usd)
     packages = tuple(usd("packages_usd", text) for text in shop.packages_usd)
     return Desk(
         stores, settings, providers, terms(shop), packages, usd("preset_usd", shop.preset_usd)

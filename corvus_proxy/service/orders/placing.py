@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import structlog
 
 from corvus_proxy import clock, metrics, secret
+from corvus_proxy.books.db import BooksUnavailable
+from corvus_proxy.books.operating import stopped
 from corvus_proxy.books.shop import orders, owners
 from corvus_proxy.books.shop.orders import NewOrder, OrderRow
 from corvus_proxy.books.shop.owners import Target
@@ -40,8 +42,9 @@ class _Plan(NamedTuple):
     email: str
 
 
-def offer(desk: Desk) -> Offer:
-    """What is sold, and how it can be paid."""
+async def offer(desk: Desk) -> Offer:
+    """What is sold, and how it can be paid. While Postgres is away nobody can tell whether sales
+    are paused; then nothing can be ordered either."""
     shop, of = desk.settings.shop, desk.terms
     return Offer(
         desk.packages_nanos,
@@ -54,7 +57,7 @@ def offer(desk: Desk) -> Offer:
         of.fee_fixed_nanos,
         shop.tax_percent,
         shop.tax_name,
-        _paused(desk),
+        await _paused_now(desk),
     )
 
 
@@ -96,7 +99,23 @@ def check_email(text: str) -> str | Problem:
     return Problem("email", "This is no mail address. Correct it, or leave it out.")
 
 
-def _paused(desk: Desk) -> str:
+async def _paused_now(desk: Desk) -> str:
+    try:
+        async with desk.stores.books.connection() as connection:
+            return await _paused(connection, desk)
+    except BooksUnavailable:
+        return _closed(desk)
+
+
+async def _paused(connection: Any, desk: Desk) -> str:
+    """Why nothing is sold now; empty: it is."""
+    if closed := _closed(desk):
+        return closed
+    row = await stopped.find(connection, "sales")
+    return f"Sales are paused: {row.reason}" if row else ""
+
+
+def _closed(desk: Desk) -> str:
     missing = [name for name in _FACTS if not getattr(desk.settings.brand, name)]
     if missing:
         return f"Nothing is sold until the operator has stated brand.{missing[0]}."
@@ -109,7 +128,7 @@ async def _plan(
     connection: Any, desk: Desk, form: Form, session: LoggedIn | None
 ) -> _Plan | Problem:
     """Whether a form can be an order, field after field."""
-    if paused := _paused(desk):
+    if paused := await _paused(connection, desk):
         return Problem("", paused)
     amount = typed(form.amount if form.amount.strip() else form.preset, desk.terms)
     if isinstance(amount, str):
@@ -147,7 +166,7 @@ async def _target(
         target = await owners.by_id(connection, text)
         by_owner = session is not None and target is not None and target.wallet == session.wallet
     elif (parsed := secret.parse(text)) is not None:
-        digest = secret.digest(parsed.text, desk.stores.pepper)
+        digest = secret.proof(parsed.text, desk.stores.pepper)
         target, by_owner = await owners.by_digest(connection, digest, clock.wall_ms()), True
     else:
         return Problem("key", "This is neither a whole key nor a key id: both are copied whole.")

@@ -6,7 +6,7 @@ from typing import Any
 from corvus_proxy.books.shop import orders, owners, payments, refunds
 from corvus_proxy.books.shop.orders import OrderRow
 from corvus_proxy.books.shop.refunds import RefundRow
-from corvus_proxy.sealing import token_digest, unseal
+from corvus_proxy.sealing import token_proof, unseal
 from corvus_proxy.service.orders.desk import Desk
 from corvus_proxy.service.orders.types import (
     OpenOrder,
@@ -29,7 +29,7 @@ async def view(desk: Desk, token: str, browser: str, *, check: bool = True) -> O
     """
     books = desk.stores.books
     async with books.connection() as connection:
-        order = await orders.by_token(connection, token_digest(desk.stores.pepper, token))
+        order = await orders.by_token(connection, token_proof(desk.stores.pepper, token))
     if order is None:
         return None
     if check and order.status != PAID and desk.looks.take(order.order_id):
@@ -86,8 +86,8 @@ async def _open_rows(desk: Desk, wallet: str) -> list[OrderRow]:
 
 def owns(desk: Desk, order: OrderRow, browser: str) -> bool:
     """Whether this is the browser that ordered."""
-    digest = token_digest(desk.stores.pepper, browser)
-    return bool(browser) and hmac.compare_digest(digest, order.browser_digest)
+    digests = token_proof(desk.stores.pepper, browser).split(",")
+    return bool(browser) and any(hmac.compare_digest(one, order.browser_digest) for one in digests)
 
 
 async def _seen(

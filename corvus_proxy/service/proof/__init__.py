@@ -18,7 +18,7 @@ from corvus_proxy.books.published import checks, days
 from corvus_proxy.books.published.checks import Check, DayChecks
 from corvus_proxy.books.published.days import DayTotal
 from corvus_proxy.ledger import verify as comparing
-from corvus_proxy.ledger.verify import VerifyReport
+from corvus_proxy.ledger.verify import Told, VerifyReport, untold
 from corvus_proxy.service.stores import Stores
 
 SHOWN_DAYS = 90
@@ -52,10 +52,10 @@ class Proof(NamedTuple):
     """Until when everything booked is counted."""
 
 
-async def check(stores: Stores, *, by: str = "operator") -> VerifyReport:
+async def check(stores: Stores, *, by: str = "operator", told: Told = untold) -> VerifyReport:
     """Compares Redis with the books, wallet by wallet, and keeps the result for the proof page.
     Raises TillUnavailable, BooksUnavailable."""
-    report = await comparing.verify(stores.till, stores.books)
+    report = await comparing.verify(stores.till, stores.books, told=told)
     found = Check(
         clock.utc_now(),
         by,
@@ -79,8 +79,7 @@ async def check_daily(stores: Stores) -> None:
         last = await checks.last(connection)
     if not _is_due(last, clock.utc_now()):
         return
-    replid = await stores.till.replid()
-    if any(one.state != "OPEN" or one.stamp != replid for one in await stores.till.partitions()):
+    if await stores.till.closed():
         return
     report = await check(stores, by="worker")
     if not report.ok:

@@ -1,6 +1,7 @@
 """A wallet's requests, usage and ledger: the rows behind the API's answers and the pages alike.
 
-Rule 1: every sum is made of the rows that the list shows; nothing is counted twice or elsewhere.
+Rule 1: every sum is made of the rows that the list shows, and of the days of those whose detail is
+        gone; nothing is counted twice or elsewhere.
 Rule 2: what Redis has decided before a question is in the answer, unless the books are behind for
         longer than `PATIENCE_S`: then the answer says that it is not current.
 """
@@ -11,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from corvus_proxy import clock
+from corvus_proxy.books import retention
 from corvus_proxy.books import statements as rows
 from corvus_proxy.books.statements import (
     EntryRow,
@@ -68,6 +70,8 @@ class RequestPage(NamedTuple):
     """Where the next page begins; empty on the last."""
     current: bool
     """Whether everything that Redis had decided when it was asked is among the rows."""
+    deleted_before: datetime | None
+    """Requests that ended before it have no rows any more; the totals have them."""
 
 
 class Running(NamedTuple):
@@ -87,6 +91,8 @@ class Usage(NamedTuple):
     more: bool
     """There are more than `BUCKETS_MAX` rows; the rest is left out."""
     current: bool
+    deleted_before: datetime | None
+    """What ended before it is told by whole UTC days."""
 
 
 class LedgerPage(NamedTuple):
@@ -148,9 +154,10 @@ async def requests(
     ):
         found = await rows.requests(connection, scope, wanted, before=before, limit=limit + 1)
         totals = await rows.totals(connection, scope, wanted)
+        gone = await retention.detail_gone(connection)
     page = found[:limit]
     more = make_cursor(page[-1]) if len(found) > limit else ""
-    return RequestPage(page, totals, more, current)
+    return RequestPage(page, totals, more, current, gone)
 
 
 async def request(stores: Stores, scope: Scope, request_id: str) -> Explained | Running | None:
@@ -211,9 +218,11 @@ async def usage(
             limit=BUCKETS_MAX + 1,
         )
         totals = await rows.totals(connection, scope, wanted)
+        gone = await retention.detail_gone(connection)
     since = None if wanted.since == rows.EARLIEST else wanted.since
     until = None if wanted.until == rows.LATEST else wanted.until
-    return Usage(found[:BUCKETS_MAX], totals, since, until, len(found) > BUCKETS_MAX, current)
+    more = len(found) > BUCKETS_MAX
+    return Usage(found[:BUCKETS_MAX], totals, since, until, more, current, gone)
 
 
 async def instant(stores: Stores, local: datetime, zone: str) -> datetime:

@@ -1,6 +1,7 @@
 """One request explained: what it was charged, by which lines, and why.
 
-Rule 1: everything here is made from the request's own events, so it can be told for ever.
+Rule 1: everything here is made from the request's own events, and told for as long as their detail
+        is kept; after that its charge and its end remain.
 Rule 2: the lines come to the charge: `Explained.agrees` says whether they do, and what one rounding
         has added or taken stands beside them.
 Rule 3: whose credential served and what it cost the operator is not the customer's to know.
@@ -54,6 +55,7 @@ WHY: dict[Outcome, str] = {
 _WHOLE = frozenset({
     Outcome.COMPLETED, Outcome.USAGE_MISSING, Outcome.USAGE_CONTRADICTION, Outcome.CONTENT_REFUSAL
 })  # fmt: skip
+GONE = " What it was made from was deleted: it is older than such detail is kept here."
 _SHORTFALL = " The balance did not cover all of it; what was missing is not asked for later."
 
 
@@ -108,6 +110,8 @@ class Explained(NamedTuple):
     balance_nanos: int
     """Of the wallet, after it."""
     wallet_seq: int
+    detail_deleted: bool
+    """It is older than detail is kept: lines, counts and times are gone, the charge stays."""
     late: bool
     """The charge came in two: a part was found only after the request had been given up."""
 
@@ -131,7 +135,7 @@ def explain(request_id: str, changes: Sequence[Change]) -> Explained:
         key_id=last.key_id,
         outcome=last.outcome,
         charged=_charged(last.outcome, charge, shortfall),
-        why=_why(last.outcome, shortfall),
+        why=_why(last.outcome, shortfall) + (GONE if meta.gone else ""),
         charge_nanos=charge,
         used_nanos=used,
         shortfall_nanos=shortfall,
@@ -155,6 +159,7 @@ def explain(request_id: str, changes: Sequence[Change]) -> Explained:
         ended_at=_ended(meta, last),
         balance_nanos=last.balance_nanos,
         wallet_seq=last.wallet_seq,
+        detail_deleted=meta.gone,
         late=len(changes) > 1,
     )
 

@@ -142,7 +142,7 @@ class Csv:
                 one.model, one.outcome, format_usd(one.amount_nanos),
                 format_usd(one.balance_nanos or 0) if known else "",
                 format_usd(one.not_charged_nanos), one.amount_nanos,
-                one.balance_nanos if known else "", _plain(one.note),
+                one.balance_nanos if known else "", plain(one.note),
             ))  # fmt: skip
         return text.getvalue()
 
@@ -260,7 +260,7 @@ FORMATS: dict[str, type[Csv] | type[Json] | type[Beancount]] = {
 }
 
 
-def _plain(note: str) -> str:
+def plain(note: str) -> str:
     """Text that a spreadsheet does not take for a formula."""
     return "'" + note if note.startswith(_FORMULAS) else note
 

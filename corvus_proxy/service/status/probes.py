@@ -18,7 +18,10 @@ from typing import Any, NamedTuple, TypeVar
 
 from corvus_proxy.books import status as books
 from corvus_proxy.books.db import Books
+from corvus_proxy.books.operating import stopped
+from corvus_proxy.books.operating.stopped import StoppedRow
 from corvus_proxy.catalogue.book import Book
+from corvus_proxy.money.event import PARTITIONS
 from corvus_proxy.money.outcome import Outcome
 from corvus_proxy.service.status.parts import CHECKOUT, LOGIN, WEBSITE, components
 from corvus_proxy.service.status.types import (
@@ -67,6 +70,8 @@ class Round(NamedTuple):
     """By component."""
     services: Said
     books: Said
+    sales: Said
+    """What the operator has said of them."""
     till: Said
     ready: Said
     routes: dict[str, Said]
@@ -107,7 +112,10 @@ class Prober:
         is of this round alone: whoever has hung there hangs no later one."""
         pages = {WEBSITE: "/docs", CHECKOUT: "/checkout", LOGIN: "/login"}
         paths = sorted({one.path for one in self.components if one.path})
-        (shown, services, answered), (till, ready, routes, vendors, traffic) = await asyncio.gather(
+        (
+            (shown, services, (answered, sales)),
+            (till, ready, routes, vendors, traffic),
+        ) = await asyncio.gather(
             asyncio.gather(
                 asyncio.gather(*(self._page(path) for path in pages.values())),
                 self._services(),
@@ -125,6 +133,7 @@ class Prober:
             dict(zip(pages, shown, strict=True)),
             services,
             answered,
+            sales,
             till,
             ready,
             dict(zip(paths, routes, strict=True)),
@@ -169,16 +178,21 @@ class Prober:
             return Said(State.DOWN, "No payment service answers.", why)
         return Said(State.DEGRADED, f"Not available: {', '.join(bad)}.", why)
 
-    async def _books(self, store: Books) -> Said:
-        async def ask() -> None:
+    async def _books(self, store: Books) -> tuple[Said, Said]:
+        """Whether they answer, and whether the operator lets anything be sold."""
+
+        async def ask() -> StoppedRow | None:
             async with store.connection() as connection:
                 await books.answer(connection)
+                return await stopped.find(connection, "sales")
 
         try:
-            await within(self._timeout_s, ask())
+            paused = await within(self._timeout_s, ask())
         except books.UNANSWERED as error:
-            return Said(State.DOWN, "The database does not answer.", str(error))
-        return Said()
+            return Said(State.DOWN, "The database does not answer.", str(error)), Said()
+        if paused is None:
+            return Said(), Said()
+        return Said(), Said(State.DEGRADED, f"Sales are paused: {paused.reason}", paused.actor)
 
     # -- the API --------------------------------------------------------------------------------
 
@@ -186,15 +200,13 @@ class Prober:
         """Whether the ledger serves: wholly, for a part of the keys, or not."""
         try:
             async with asyncio.timeout(self._timeout_s):
-                states = await self._till_client.partitions()
-                stamp = await self._till_client.replid()
+                closed = len(await self._till_client.closed())
         except (TillUnavailable, TimeoutError) as error:
             return Said(
                 State.DOWN, "The ledger does not answer.", str(error) or "no answer in time"
             )
-        closed = sum(one.state != "OPEN" or one.stamp != stamp for one in states)
-        why = f"{closed} of {len(states)} partitions are closed"
-        if closed == len(states):
+        why = f"{closed} of {PARTITIONS} partitions are closed"
+        if closed == PARTITIONS:
             return Said(State.DOWN, "The ledger is closed.", why)
         if closed:
             return Said(State.DEGRADED, "The ledger is closed for a part of the keys.", why)
@@ -314,7 +326,7 @@ def reading(component: Component, found: Round) -> Reading:
     if component.id == WEBSITE:
         return _of([found.pages[WEBSITE]])
     if component.id == CHECKOUT:
-        return _of([found.pages[CHECKOUT], found.books, found.services])
+        return _of([found.pages[CHECKOUT], found.books, found.services, found.sales])
     if component.id == LOGIN:
         return _of([found.pages[LOGIN], _log_in_without(found.books), found.till])
     at = (component.family, component.dialect)

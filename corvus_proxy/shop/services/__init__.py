@@ -10,7 +10,7 @@ def providers(settings: Settings) -> dict[str, Provider]:
     """Those that are configured, by name, in the order in which they are offered. Opens no
     connection. Raises ConfigurationError (unreadable secrets)."""
     found: dict[str, Provider] = {}
-    if settings.stripe.secret_key():
+    if settings.stripe.secret_key().first():
         found["stripe"] = Stripe(settings)
     if settings.btcpay.url:
         found["btcpay"] = Btcpay(settings)

@@ -70,11 +70,8 @@ class Btcpay:
         if demo.enabled and self._pages == demo.payments_url.rstrip("/"):
             self._pages = f"{settings.brand.site_url}/demo"
         self._store_url = f"{btcpay.url.rstrip('/')}/api/v1/stores/{quote(btcpay.store_id)}"
-        self._headers = {
-            "authorization": f"token {btcpay.api_key()}",
-            "content-type": "application/json",
-        }
-        self._webhook_secret = btcpay.webhook_secret()
+        self._api_key = btcpay.api_key()
+        self._webhook_secrets = btcpay.webhook_secrets()
         self._method = btcpay.payment_method
         self._confirmations = btcpay.confirmations
         self._watch_minutes = settings.shop.watch_days * 24 * 60
@@ -242,15 +239,18 @@ class Btcpay:
 
     def notice(self, headers: Mapping[str, str], body: bytes) -> Notice:
         """See `provider.Provider`. A message that is delivered again keeps its first name."""
-        made = hmac.new(self._webhook_secret.encode(), body, hashlib.sha256).hexdigest()
         given = headers.get("btcpay-sig", "").encode()
-        if not self._webhook_secret or not hmac.compare_digest(f"sha256={made}".encode(), given):
+        made = [
+            hmac.new(one.encode(), body, hashlib.sha256).hexdigest()
+            for one in self._webhook_secrets.latest()
+        ]
+        if not any(hmac.compare_digest(f"sha256={one}".encode(), given) for one in made):
             raise Forged("a message to BTCPay's address is not BTCPay's")
         try:
             event = msgspec.json.decode(body, type=dict)
             name = text(event.get("originalDeliveryId") or event["deliveryId"])
             return Notice(name, text(event["type"]), str(event.get("invoiceId") or ""))
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise Forged("a message to BTCPay's address is not one of an invoice") from None
 
     async def close(self) -> None:
@@ -274,7 +274,13 @@ class Btcpay:
         content = None if form is None else msgspec.json.encode(form)
         try:
             answer = await self._caller.fetch(
-                method, self._store_url + path, self._headers, content=content
+                method,
+                self._store_url + path,
+                {
+                    "authorization": f"token {self._api_key.first()}",
+                    "content-type": "application/json",
+                },
+                content=content,
             )
         except UpstreamBroke as broke:
             raise ProviderUnavailable(f"BTCPay does not answer ({broke})") from None

@@ -6,6 +6,7 @@ Rule 2: no call waits longer than `timeout_s`, the package's own second try incl
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from types import ModuleType
@@ -16,6 +17,7 @@ import msgspec
 
 from corvus_proxy import clock
 from corvus_proxy.settings import Settings
+from corvus_proxy.settings.selling import is_test_key
 from corvus_proxy.shop.provider import (
     Forged,
     Notice,
@@ -61,16 +63,22 @@ class Stripe:
         self.origin = f"{parts.scheme}://{parts.netloc}"
         self._api_base = stripe.api_base.rstrip("/")
         self._secret_key = stripe.secret_key()
-        self._webhook_secret = stripe.webhook_secret()
+        self._test_mode = stripe.test_mode()
+        self._webhook_secrets = stripe.webhook_secrets()
         self._timeout_s = stripe.timeout_s
         self._caller = Caller(timeout_s=stripe.timeout_s)
         self._made: StripeClient | None = None
+        self._made_with = ""
 
     async def _client(self) -> "StripeClient":
-        if self._made is None:
+        key = self._secret_key.first()
+        # Money of the other mode is never mixed in while we run; a start is asked about it.
+        wanted = key if is_test_key(key) == self._test_mode else self._made_with
+        if self._made is None or self._made_with != wanted:
             # Hundreds of modules: other requests go on meanwhile.
             http = await asyncio.to_thread(_package)
-            self._made = http.client(self._secret_key, self._api_base, self._caller)
+            self._made = http.client(wanted, self._api_base, self._caller)
+            self._made_with = wanted
         return cast("StripeClient", self._made)
 
     async def open(self, wanted: Wanted) -> Opened:
@@ -185,15 +193,24 @@ class Stripe:
         """See `provider.Provider`."""
         stripe = _package().stripe
         try:
-            stripe.WebhookSignature.verify_header(
-                body, headers.get("stripe-signature"), self._webhook_secret, TOLERANCE_S
-            )
+            self._verify(stripe, headers.get("stripe-signature"), body)
             event = msgspec.json.decode(body, type=dict)
             row = event["data"]["object"]
             about = row["id"] if row["object"] == "checkout.session" else row.get("payment_intent")
             return Notice(text(event["id"]), text(event["type"]), str(about or ""))
-        except (stripe.SignatureVerificationError, ValueError, KeyError, TypeError):
+        except (
+            stripe.SignatureVerificationError, ValueError, KeyError, TypeError, RecursionError
+        ):  # fmt: skip
             raise Forged("a message to Stripe's address is not Stripe's") from None
+
+    def _verify(self, stripe: Any, signature: str | None, body: bytes) -> None:
+        """Raises ValueError where none of our secrets has signed it: an empty one would be
+        everybody's."""
+        for one in self._webhook_secrets.latest():
+            with contextlib.suppress(stripe.SignatureVerificationError):
+                stripe.WebhookSignature.verify_header(body, signature, one, TOLERANCE_S)
+                return
+        raise ValueError("none of our secrets has signed it")
 
     def claim_url(self, refund_reference: str) -> str:
         """See `provider.Provider`: a card's refund goes back by itself."""

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from corvus_proxy import clock
 from corvus_proxy.account.statements import document, row_of
 from corvus_proxy.books.statements import EARLIEST, LATEST, Filter, Scope
 from corvus_proxy.money.amount import format_picos, format_usd, per_million
@@ -111,6 +112,8 @@ class Requests:
                 "next_cursor": found.next_cursor or None,
                 "total": told(found.totals),
                 "current": found.current,
+                "detail_deleted_before": found.deleted_before
+                and clock.iso_utc(found.deleted_before),
             }
         )
 
@@ -186,6 +189,8 @@ def sentence(found: Explained) -> str:
     """A request in one sentence."""
     output = sum(line.tokens for line in found.lines if line.name.endswith("output"))
     spoke = f"{found.slug} answered with {output:,} tokens" if output else f"{found.slug} was asked"
+    if found.detail_deleted:
+        return f"{found.slug} was asked; its detail is older than such detail is kept here."
     price = f"for {format_usd(found.charge_nanos)} USD" if found.charge_nanos else "for nothing"
     return f"{spoke} in {render.duration(found.total_ms)}, {price}."
 

@@ -70,7 +70,7 @@ class Checkout:
         """`GET /checkout`; `?key=key_…` fills in an existing key, `?amount=` an amount."""
         if (closed := self._closed()) is not None:
             return closed
-        offer = orders.offer(self._desk)
+        offer = await orders.offer(self._desk)
         key = request.query_params.get("key", "")
         key = key if _KEY_ID.fullmatch(key) else ""
         amount = request.query_params.get("amount", "")[:20]
@@ -95,7 +95,7 @@ class Checkout:
         """`POST /checkout`: makes the order and leads to its payment."""
         if (closed := self._closed()) is not None:
             return closed
-        offer = orders.offer(self._desk)
+        offer = await orders.offer(self._desk)
         try:
             fields = await forms.read(request)
         except forms.FormTooLarge:
@@ -109,9 +109,13 @@ class Checkout:
             form.key if _KEY_LIKE.fullmatch(form.key) else "",
             form.email,
         )
+        if not self._front.is_own(request):
+            foreign = Problem("", "This form was sent from another site. Send it again from here.")
+            return await self._page(request, offer, typed, foreign, status=403)
         problem = self._refusal(request, offer)
         if problem is not None:
-            return await self._page(request, offer, typed, problem, status=429)
+            status = 503 if offer.paused else 429
+            return await self._page(request, offer, typed, problem, status=status)
         try:
             placed = await orders.place(
                 self._desk,
@@ -132,8 +136,6 @@ class Checkout:
     def _refusal(self, request: Request, offer: Offer) -> Problem | None:
         if offer.paused:
             return Problem("", offer.paused)
-        if not self._front.is_own(request):
-            return Problem("", "This form was sent from another site. Send it again from here.")
         wait_s = self._tries.take(self._front.address(request))
         if wait_s:
             return Problem(

@@ -37,6 +37,7 @@ class Report(msgspec.Struct):
     node: str
     process: str
     replid: str
+    """The server that it has looked at; empty where the partitions are on several: `replids`."""
     done: dict[int, Mark]
     """Highest event that it was told of, by partition."""
     missing: dict[int, int]
@@ -51,6 +52,12 @@ class Report(msgspec.Struct):
     unfound: dict[int, int] = {}
     """Epoch of each partition in which a charge has neither hold nor tombstone: only the books know
     whether it was made, and a rebuild asks them."""
+    replids: dict[str, list[int]] = {}
+    """Of a cluster: the partitions that it has looked at on each server, by replication id."""
+
+    def has_seen(self, part: int, replid: str) -> bool:
+        """Whether it has looked for its holds in this partition on the server of that id."""
+        return replid == self.replid or part in self.replids.get(replid, ())
 
 
 class Reporter:
@@ -61,7 +68,8 @@ class Reporter:
         self._holds = holds
         self._node = node
         self.replay = Replay(node, till)
-        self._replid = ""
+        self._replids: list[str] = []
+        """The server that each partition was looked at on."""
         self._missing: dict[int, int] = {}
         self._claimed: dict[int, int] = {}
         self._spoken_for: set[str] = set()
@@ -95,7 +103,7 @@ class Reporter:
         if not leave:
             return False
         left = covers(self._committed, self._done())
-        report = self._report(self._replid)
+        report = self._report(self._replids)
         report.retired, report.left = True, left
         with contextlib.suppress(TillUnavailable):
             await self._till.report(self._field, msgspec.json.encode(report))
@@ -118,38 +126,52 @@ class Reporter:
             except Exception:  # reporting must survive; silence would close the service
                 _log.exception("report_failed")
             # While the ledger is closed, it opens on our word, and we serve on its: no waiting.
-            await asyncio.sleep(REPORT_S if self.open else CLOSED_S)
+            if self.open:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(REPORT_S):
+                        await self._till.fenced.wait()
+            else:
+                await asyncio.sleep(CLOSED_S)
 
     async def tick(self) -> None:
         """One look at Redis and one report."""
-        replid = await self._till.replid()
-        if replid != self._replid:
-            if self._replid:  # another server: nothing may go on talking to the one before
+        self._till.fenced.clear()
+        replids = await self._till.replids()
+        if replids != self._replids:
+            if self._replids:  # another server: nothing may go on talking to the one before
                 await self._till.reconnect()
-                replid = await self._till.replid()
+                replids = await self._till.replids()
             self._absorbed.clear()
         # Again and again: a process of this node may die at any time.
         more = self._node.speaks() and await self.replay.look()
-        if more or replid != self._replid:
+        if more or replids != self._replids:
             self._missing = await self._count_missing()
-            self._replid = replid
+            self._replids = replids
         states = await self._till.partitions()
         self._note(states)
         self._take_over(states)
-        await self._claim(states, replid)
-        await self._till.report(self._field, msgspec.json.encode(self._report(replid)))
+        await self._claim(states, replids)
+        await self._till.report(self._field, msgspec.json.encode(self._report(replids)))
         metrics.HOLDS.set(len(self._holds.living))
         metrics.JOURNALS_BROKEN.set(not self._holds.journal.healthy)
         await self._bury_absorbed()
-        self.open = all(state.state == "OPEN" and state.stamp == replid for state in states)
+        self.open = all(
+            state.state == "OPEN" and state.stamp == replid
+            for state, replid in zip(states, replids, strict=True)
+        )
         self._holds.journal.prune(self._committed)
         self.replay.prune(self._committed)
 
-    def _report(self, replid: str) -> Report:
+    def _report(self, replids: list[str]) -> Report:
+        parts_of: dict[str, list[int]] = {}
+        for part, replid in enumerate(replids):
+            parts_of.setdefault(replid, []).append(part)
+        alone = len(parts_of) == 1
         return Report(
             node=self._node.id,
             process=self._holds.owner,
-            replid=replid,
+            replid=replids[0] if alone else "",
+            replids={} if alone else parts_of,
             done=self._done(),
             missing=self._missing,
             living=len(self._holds.living),
@@ -194,13 +216,13 @@ class Reporter:
             }
         self._spoken_for = dead
 
-    async def _claim(self, states: list[PartitionState], replid: str) -> None:
+    async def _claim(self, states: list[PartitionState], replids: list[str]) -> None:
         """Hands in the claims for every partition that is rebuilt."""
         parts = {
             part: Mark(state.base_epoch, state.committed)
             for part, state in enumerate(states)
             if state.state in ("REBUILD", "REPLAY")  # the coordinator waits for new processes, too
-            and state.stamp == replid
+            and state.stamp == replids[part]
             and state.base_epoch
             and self._claimed.get(part) != state.epoch
         }

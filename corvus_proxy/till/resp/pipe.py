@@ -15,10 +15,9 @@ then its socket is taken over.
 
 import asyncio
 from collections import deque
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import hiredis
-import redis.asyncio as aioredis
 from redis.exceptions import RedisError
 
 PATIENCE = 8
@@ -32,11 +31,18 @@ class PipeError(Exception):
     """The connection ended, or could not be made."""
 
 
+class Dial(Protocol):
+    """Makes connections; a pool of redis-py's is one."""
+
+    def make_connection(self) -> Any:
+        """A connection that is not open yet."""
+
+
 class Pipe(asyncio.Protocol):
     """Asks Redis. Opens at the first question, and again after each fault."""
 
-    def __init__(self, pool: aioredis.ConnectionPool, *, timeout_s: float) -> None:
-        self._pool = pool
+    def __init__(self, dial: Dial, *, timeout_s: float) -> None:
+        self._dial = dial
         self._timeout_s = timeout_s
         self._heard_s = 0.0
         """When something came last, in loop time."""
@@ -111,7 +117,7 @@ class Pipe(asyncio.Protocol):
         self._transport.write(whole)
 
     async def _connect(self) -> None:
-        connection = cast(Any, self._pool).make_connection()
+        connection = self._dial.make_connection()
         try:
             await connection.connect()
         except (RedisError, OSError, TimeoutError) as error:

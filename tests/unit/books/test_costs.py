@@ -11,8 +11,8 @@ from corvus_proxy.books.db import Books
 from corvus_proxy.money.event import Event, Meta, encode_meta
 from corvus_proxy.service import budgets
 from corvus_proxy.service.stores import Stores
-from corvus_proxy.till import spending
 from corvus_proxy.till.client import Till
+from corvus_proxy.till.telling import spending
 
 pytestmark = pytest.mark.anyio
 PART = 5

@@ -2,9 +2,18 @@
 
 import asyncio
 
+import asyncpg
 import pytest
 
-from corvus_proxy.books.db import Books, BooksUnavailable
+from corvus_proxy.books.db import (
+    Books,
+    BooksUnavailable,
+    SchemaUnknown,
+    known_migrations,
+    read_schema,
+)
+from corvus_proxy.errors import ConfigurationError
+from corvus_proxy.ops import migrate
 
 pytestmark = pytest.mark.anyio
 
@@ -72,6 +81,7 @@ async def test_a_session_whose_end_is_on_its_way_is_an_absence() -> None:
     server = await asyncio.start_server(dying.serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     books = Books(f"postgresql://u:p@127.0.0.1:{port}/d?sslmode=disable")
+    books._schema_read = True  # it has none
     try:
         async with books.connection() as connection:
             await connection.execute("select")
@@ -85,3 +95,32 @@ async def test_a_session_whose_end_is_on_its_way_is_an_absence() -> None:
     finally:
         await books.close()
         server.close()
+
+
+async def test_a_schema_of_a_later_release_is_refused_unless_it_says_otherwise(
+    books: Books,
+) -> None:
+    """One sentence, before anything is read; a migration that supports this release is fine."""
+    newest = known_migrations()[-1]
+    admin = await asyncpg.connect(books._url)
+    try:
+        assert (await read_schema(admin)) == ([], [], [])
+        await admin.execute("insert into schema_migrations values ('9998')")
+        await admin.execute("insert into schema_support values ('9998', $1)", newest)
+        assert (await read_schema(admin)) == ([], ["9998"], [])
+        async with books.connection():
+            pass
+        await admin.execute("insert into schema_migrations values ('9999')")
+        await admin.execute("insert into schema_support values ('9999', '9998')")
+        refusal = (await read_schema(admin)).refusal()
+        assert refusal.startswith("the database has migration 9999, which this release does not")
+        late = Books(books._url)
+        with pytest.raises(SchemaUnknown, match="9999"):
+            async with late.connection():
+                pass
+        await late.close()
+        with pytest.raises(ConfigurationError, match="9999"):
+            await migrate.refuse_unknown(books._url)
+        await migrate.refuse_unknown("postgresql://x@127.0.0.1:1/none")
+    finally:
+        await admin.close()

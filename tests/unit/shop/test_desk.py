@@ -129,9 +129,9 @@ async def test_without_its_facts_nothing_is_sold(shop: Shop) -> None:
     shop.settings = replace(shop.settings, brand=BrandSettings(support="x", independence="y"))
     found = await answer(shop)
     assert isinstance(found, Problem)
-    assert "brand.refunds" in found.sentence == service.offer(shop.desk).paused
+    assert "brand.refunds" in found.sentence == (await service.offer(shop.desk)).paused
     none = open_desk(Shop(shop.stores.till, shop.stores.books).settings, shop.stores, {})
-    assert "no payment service" in service.offer(none).paused
+    assert "no payment service" in (await service.offer(none)).paused
 
 
 async def test_a_service_that_is_away_makes_no_order_and_the_same_form_may_be_sent_again(

@@ -289,7 +289,7 @@ def test_a_charge_outlasts_a_connection_that_was_just_reset(tmp_path: Path) -> N
             await add_wallet(till, W, 1000)
             holds, _ = make(till, tmp_path)
             hold = await holds.reserve(ask("r1"))
-            till._pipe._transport.abort()  # type: ignore[union-attr]
+            till._server._pipe._transport.abort()
             await hold.settle(40, "completed", b"", wait_s=2)
             return await figures(till)
         finally:

@@ -229,7 +229,7 @@ async def test_a_lease_is_counted_anew_after_a_restart(
     here, before = await valkey_till.replid(), "f" * 40
     await valkey_till._redis.hset(meta, "rs", before)
     with monkeypatch.context() as patch:
-        patch.setattr(valkey_till, "replid", lambda: asyncio.sleep(0, before))
+        patch.setattr(valkey_till, "replids", lambda: asyncio.sleep(0, [before] * 64))
         assert await sweep(10) == 0
     # Restarted and opened between two sweeps.
     await valkey_till._redis.hset(meta, "rs", here)

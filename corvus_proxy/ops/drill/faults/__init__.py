@@ -18,7 +18,8 @@ from corvus_proxy.ops.drill.checkers import STRICT, Bounds
 from corvus_proxy.ops.drill.client import Answer
 from corvus_proxy.ops.drill.links import DOWN, Link, Seen
 from corvus_proxy.ops.drill.logs import ends_of
-from corvus_proxy.ops.drill.stack import GATEWAYS, Process, Stack
+from corvus_proxy.ops.drill.stack import Stack
+from corvus_proxy.ops.drill.stack.process import Process
 from corvus_proxy.ops.drill.workload import CLIENTS, Workload
 
 
@@ -104,8 +105,8 @@ class Scene:
             if seen.way == DOWN and seen.call is not None and seen.call.name == script:
                 seen_so_far += isinstance(seen.reply, list) and seen.reply[0] == b"OK"
 
-        for name in GATEWAYS:
-            self.stack.links[f"{name}>redis"].taps.append(tap)
+        for link in self.stack.redis_links:
+            link.taps.append(tap)
         return lambda: seen_so_far
 
     def listen(self, name: str) -> Callable[[str], bool]:
@@ -196,6 +197,8 @@ class Fault:
     """Served again within that time after healing."""
     needs: str = ""
     """Why it cannot be run; empty where it can."""
+    cluster: bool = False
+    """It is made on a stack whose Redis is a cluster."""
     destroys: bool = False
     """The stack is not what it was, and the next fault gets a new one."""
     clients: int = CLIENTS

@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 
 from corvus_proxy.books import entries
-from corvus_proxy.money.event import Event
+from corvus_proxy.money.event import PARTITIONS, Event
 from corvus_proxy.ops.drill.checkers import Bounds
 from corvus_proxy.ops.drill.faults import Fault, Scene
 from corvus_proxy.ops.drill.faults.gateway import KILLED, READY_S, asks
@@ -142,9 +142,7 @@ async def no_holds_of(scene: Scene, processes: set[str]) -> bool:
 
 async def any_open(scene: Scene) -> bool:
     """Whether a partition serves on this Redis."""
-    till = scene.stack.stores.till
-    replid = await till.replid()
-    return any(one.state == "OPEN" and one.stamp == replid for one in await till.partitions())
+    return len(await scene.stack.stores.till.closed()) < PARTITIONS
 
 
 # -- 35, 36 -----------------------------------------------------------------------------------

@@ -5,7 +5,6 @@ import sys
 
 from corvus_proxy.ops.drill.faults import (
     Fault,
-    absent,
     books,
     clocks,
     gateway,
@@ -14,7 +13,7 @@ from corvus_proxy.ops.drill.faults import (
     postgres,
     shop,
 )
-from corvus_proxy.ops.drill.faults.stores import redis, redis_files
+from corvus_proxy.ops.drill.faults.stores import cluster, redis, redis_files
 from corvus_proxy.ops.drill.faults.wire import clients, deploy, upstream
 
 ROOMS = (
@@ -22,6 +21,7 @@ ROOMS = (
     journals,
     redis,
     redis_files,
+    cluster,
     books,
     postgres,
     network,
@@ -30,7 +30,6 @@ ROOMS = (
     clocks,
     deploy,
     shop,
-    absent,
 )
 TABLE: dict[int, Fault] = {
     fault.number: fault

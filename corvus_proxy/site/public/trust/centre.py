@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 from corvus_proxy.catalogue.book import Model
 from corvus_proxy.catalogue.families import VENDORS
 from corvus_proxy.settings import FAMILIES, Settings
+from corvus_proxy.settings.retention import KINDS
 from corvus_proxy.site.public.page import Facts, Page
+from corvus_proxy.site.public.trust.stored import days
 
 NOT_STATED = "*not stated by the operator*"
 
@@ -32,6 +34,16 @@ class Capacity(NamedTuple):
     models: int
     """That are sold here."""
     fact: Fact
+
+
+class Kept(NamedTuple):
+    """A kind of record that goes by its age, each in a phrase."""
+
+    what: str
+    how_long: str
+    stays: str
+    """What is kept of it."""
+    reason: str
 
 
 class Share(NamedTuple):
@@ -73,7 +85,14 @@ def data(settings: Settings) -> list[Fact]:
     return [
         Fact("Prompts and answers elsewhere", trust.data_handling),
         Fact("Who else handles data", "; ".join(trust.subprocessors)),
-        Fact("How long the database, backups and logs are kept", trust.retention),
+        Fact("How long backups and logs are kept", trust.retention),
+    ]
+
+
+def kept(settings: Settings) -> list[Kept]:
+    """What the software deletes by its age."""
+    return [
+        Kept(kind.what, days(kind, settings.retention), kind.stays, kind.reason) for kind in KINDS
     ]
 
 
@@ -134,6 +153,7 @@ def view(facts: Facts) -> Mapping[str, Any]:
         "operator": operator(settings),
         "support": support(settings),
         "data": data(settings),
+        "kept": kept(settings),
         "capacity": capacity(facts),
         "shares": shares(facts),
         "compatibility": Fact("Compatibility evidence", settings.trust.compatibility),

@@ -33,7 +33,8 @@ PROVES = (
     "The totals are sums over the same entries that customers see in their ledgers, each counted"
     " once. A day that is over does not change.",
     "The database refuses to change or delete an entry or the result of a check; a check that found"
-    " something stays on this page.",
+    " something stays on this page. Of an old entry only the lines that its amount was made from"
+    " are deleted, as the privacy page says; its amount is not.",
 )
 NOT_PROVEN = (
     "That the money behind the balances exists. The books show what is owed to customers, not what"

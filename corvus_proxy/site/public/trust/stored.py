@@ -1,15 +1,18 @@
 """What the software stores, where, and for how long: what the privacy page shows.
 
-Every table of the books stands in a row here; a test compares them with the migrations.
+Every table of the books stands in a row here; a test compares them with the migrations. How long is
+what the worker deletes by: the rows of `settings.retention`.
 """
 
 from typing import NamedTuple
 
 from corvus_proxy.money.event import PARTITIONS
 from corvus_proxy.service import recovery, sessions
-from corvus_proxy.settings import Settings
+from corvus_proxy.settings import RetentionSettings, Settings
+from corvus_proxy.settings.retention import KINDS, Kind
 
 KEPT = "until the operator deletes the database; the software does not"
+_KINDS = {kind.name: kind for kind in KINDS}
 
 
 class Stored(NamedTuple):
@@ -25,11 +28,18 @@ class Stored(NamedTuple):
 
 def stored(settings: Settings) -> list[Stored]:
     """All of it, with the times that are set here."""
-    return [*_of_people(settings), *_of_money(), *_of_machines(settings)]
+    return [*_of_people(settings), *_of_money(settings.retention), *_of_machines(settings)]
+
+
+def days(kind: Kind, settings: RetentionSettings) -> str:
+    """How long a kind is kept, as a phrase."""
+    found = kind.days(settings)
+    return f"{found} days after {kind.since}" if found else KEPT
 
 
 def _of_people(settings: Settings) -> list[Stored]:
     shop = settings.shop
+    times = {name: days(kind, settings.retention) for name, kind in _KINDS.items()}
     return [
         Stored(
             "Orders and payments",
@@ -37,15 +47,17 @@ def _of_people(settings: Settings) -> list[Stored]:
             " payment service, address of a payment on chain, history; the order's own address, a"
             " new key and its recovery code under seal",
             "to match a payment with its order, and to prove it",
-            f"{KEPT}; the sealed copies are destroyed when the key is fetched, at the latest"
-            f" {shop.reveal_days} days after the payment",
+            f"what was paid: {KEPT}. The order's mail address and browser: {times['order']}. Ids of"
+            f" the payment service's messages: {times['webhook']}. The sealed copies are destroyed"
+            f" when the key is fetched, at the latest {shop.reveal_days} days after the payment",
             ("shop_order", "payment", "order_step", "refund", "webhook"),
         ),
         Stored(
             "Mail that was sent",
             "address, kind, whether the mail server took it; what the mail says under seal",
             "to send it again where it failed",
-            f"{KEPT}; what it says is destroyed once the mail is accepted or has failed for good",
+            f"{times['mail']}; what it says is destroyed once the mail is accepted or has failed"
+            " for good",
             ("mail",),
         ),
         Stored(
@@ -60,8 +72,8 @@ def _of_people(settings: Settings) -> list[Stored]:
             "Links and recoveries",
             "digests of the links, mail address, when they were made and used",
             "so that each link works once",
-            f"{KEPT}; a log-in link works for {sessions.LINK_S // 60} minutes, a recovery for"
-            f" {recovery.OPEN_DAYS} days",
+            f"links: {times['link']}; recoveries: {times['recovery']}. A log-in link works for"
+            f" {sessions.LINK_S // 60} minutes, a recovery for {recovery.OPEN_DAYS} days",
             ("link", "recovery"),
         ),
         Stored(
@@ -69,26 +81,29 @@ def _of_people(settings: Settings) -> list[Stored]:
             "kind of browser and system (such as `Firefox on Linux computer`), when it began and"
             " was last seen; read-only tokens as digests. no address of a device",
             "so that the owner sees and ends them",
-            f"{KEPT}; a log-in lasts at most {sessions.SESSION_S // 3600} hours",
+            f"{times['session']}, a token {times['token']}; a log-in lasts at most"
+            f" {sessions.SESSION_S // 3600} hours",
             ("session", "read_token"),
         ),
         Stored(
             "Alarms",
             "threshold, webhook address and its secret under seal, notices that were sent",
             "to tell the owner",
-            "an alarm until it is removed; its notices " + KEPT,
+            f"an alarm until it is removed; its notices: {times['notice']}",
             ("alarm", "notice"),
         ),
     ]
 
 
-def _of_money() -> list[Stored]:
+def _of_money(settings: RetentionSettings) -> list[Stored]:
     return [
         Stored(
             "Balances and their history",
-            "every change of a balance with its amount, time, key and reason",
+            "every change of a balance with its amount, time, key, model and reason",
             "it is the account between customer and operator",
-            f"{KEPT}; the database refuses to change or delete an entry",
+            f"{KEPT}; the database refuses to change or delete an entry, but for the lines of a"
+            " bill, which go with the detail of requests. Of an entry that could not be booked,"
+            f" what it said: {days(_KINDS['quarantine'], settings)}",
             ("wallet", "event", "posting", "cash", "outbox", "quarantine", "gap"),
         ),
         Stored(
@@ -96,8 +111,9 @@ def _of_money() -> list[Stored]:
             "model, counts of tokens, prices, charge, times, outcome, the vendor's own request id;"
             " **no prompt and no answer**",
             "each charge can be recomputed",
-            KEPT,
-            ("request",),
+            f"{days(_KINDS['request'], settings)}; after that sums by UTC day, key, model and"
+            f" outcome: {KEPT}",
+            ("request", "request_day"),
         ),
         Stored(
             "Deeds of the operator",
@@ -115,7 +131,7 @@ def _of_money() -> list[Stored]:
             (
                 "installation", "cursor", "node", "rebuild_request", "credential_cost",
                 "day_total", "day_cursor", "day_counted", "ledger_check", "status_day", "incident",
-                "incident_note",
+                "incident_note", "retention",
             ),
         ),
     ]  # fmt: skip
@@ -143,8 +159,9 @@ def _of_machines(settings: Settings) -> list[Stored]:
             "balances, holds and the last events in Redis; a gateway's journal of what it is about"
             f" to charge{archive}",
             "so that a crash loses no money",
-            f"the last {ledger.keep:,} events of each of {PARTITIONS} partitions; journals until"
-            " their charges are booked",
+            f"the last {ledger.keep:,} events of each of {PARTITIONS} partitions, and none but the"
+            " very last for longer than the detail of requests; journals until their charges are"
+            " booked",
         ),
         Stored(
             "Logs",

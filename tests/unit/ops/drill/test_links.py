@@ -239,3 +239,26 @@ async def test_a_script_call_is_known_by_its_name_and_its_reply_follows_it() -> 
     writer.close()
     await link.close()
     server.close()
+
+
+async def test_what_a_replica_copies_passes_as_it_is() -> None:
+    """After PSYNC nothing is a command or a reply: a file without an end, then a stream."""
+    copied = b"+FULLRESYNC x 0\r\n$9\r\nREDIS0011*1\r\n$4\r\nPING\r\n*9\r\n"
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(len(psync))
+        writer.write(copied)
+        assert await reader.readexactly(6) == b"*3\r\n$8"  # and no more of it comes
+        writer.write(b"-")
+
+    psync = b"*3\r\n$5\r\nPSYNC\r\n$1\r\n?\r\n$2\r\n-1\r\n"
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    link = Link("test", server.sockets[0].getsockname()[1], speaks_redis=True)
+    await link.open()
+    reader, writer = await asyncio.open_connection("127.0.0.1", link.port)
+    writer.write(psync)
+    assert await reader.readexactly(len(copied)) == copied
+    writer.write(b"*3\r\n$8")
+    assert await reader.readexactly(1) == b"-"
+    writer.close()
+    await link.close()

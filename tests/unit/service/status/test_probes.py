@@ -37,6 +37,7 @@ NOTHING_AMISS = Round(
     pages=dict.fromkeys(("website", "checkout", "login"), Said()),
     services=Said(),
     books=Said(),
+    sales=Said(),
     till=Said(),
     ready=Said(),
     routes=dict.fromkeys(PATHS, Said()),

@@ -20,7 +20,14 @@ from corvus_proxy.ops import migrate
 from corvus_proxy.ops.launcher.facts import DEMO_LEGAL, DEMO_TRUST
 from corvus_proxy.service import proof
 from corvus_proxy.service.stores import Stores
-from corvus_proxy.settings import LegalSettings, PricingSettings, Settings, TrustSettings
+from corvus_proxy.settings import (
+    LegalSettings,
+    PricingSettings,
+    RetentionSettings,
+    Settings,
+    TrustSettings,
+)
+from corvus_proxy.settings.retention import KINDS
 from corvus_proxy.site import public
 from corvus_proxy.site.app import create
 from corvus_proxy.site.front import Front
@@ -112,6 +119,20 @@ def test_every_table_of_the_books_is_told() -> None:
         made -= set(re.findall(r"^drop table (\w+)", up, re.MULTILINE))
     told = [table for row in stored.stored(SETTINGS) for table in row.tables]
     assert sorted(told) == sorted(made)
+
+
+@pytest.mark.parametrize("path", ["/trust", "/trust.md", "/legal/privacy.md"])
+async def test_pages_print_the_days_that_the_worker_deletes_by(path: str) -> None:
+    """Each kind with the days that are set; what is never deleted is told as that."""
+    days = {kind.option: 731 + at for at, kind in enumerate(KINDS)} | {"notice_days": 0}
+    settings = msgspec.structs.replace(SETTINGS, retention=RetentionSettings(**days))
+    text = unescape(await read(path, settings))
+    for kind in KINDS:
+        told = f"{days[kind.option]} days after {kind.since}"
+        assert (told in text) is (kind.name != "notice"), kind.name
+        if path.startswith("/trust"):
+            assert kind.reason in text
+    assert stored.KEPT in text
 
 
 async def test_privacy_says_what_is_stored_with_the_times_that_are_set() -> None:

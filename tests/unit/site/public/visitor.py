@@ -1,9 +1,11 @@
 """A visitor of the public pages: the real application, without stores, and what a page has."""
 
 import re
+from functools import cache
 from html.parser import HTMLParser
 
 import httpx
+from starlette.applications import Starlette
 
 from corvus_proxy.books.db import Books
 from corvus_proxy.service.stores import Stores
@@ -23,13 +25,24 @@ SETTINGS = Settings(brand=BRAND)
 
 
 def site(settings: Settings = SETTINGS) -> httpx.AsyncClient:
-    """The site, with neither Redis nor Postgres: public pages need none."""
+    """The site, with neither Redis nor Postgres: public pages need none. The site of `SETTINGS` is
+    made once, and so are its pages."""
+    application = _usual() if settings is SETTINGS else _made(settings)
+    transport = httpx.ASGITransport(application, raise_app_exceptions=False)
+    return httpx.AsyncClient(transport=transport, base_url=settings.brand.site_url)
+
+
+def _made(settings: Settings) -> Starlette:
     stores = Stores(
         Till.open("redis://127.0.0.1:1", timeout_ms=100), Books("postgresql://127.0.0.1:1/x"),
         b"p" * 32,
     )  # fmt: skip
-    transport = httpx.ASGITransport(create(stores, settings), raise_app_exceptions=False)
-    return httpx.AsyncClient(transport=transport, base_url=settings.brand.site_url)
+    return create(stores, settings)
+
+
+@cache
+def _usual() -> Starlette:
+    return _made(SETTINGS)
 
 
 class Reader(HTMLParser):

@@ -16,7 +16,8 @@ from corvus_proxy.ops.drill import resp
 from corvus_proxy.ops.drill.client import Wish
 from corvus_proxy.ops.drill.faults import Fault, Scene
 from corvus_proxy.ops.drill.faults.gateway import DRAIN_S, READY_S, UNHEARD, cut_short
-from corvus_proxy.ops.drill.stack import GATEWAYS, SLICE_TOKENS, Process
+from corvus_proxy.ops.drill.stack import GATEWAYS, SLICE_TOKENS
+from corvus_proxy.ops.drill.stack.process import Process
 from corvus_proxy.service import keys
 from corvus_proxy.settings import PricingSettings
 

@@ -1,0 +1,83 @@
+"""What a movement of money would write, told before it is made (`--dry-run`)."""
+
+from typing import NamedTuple
+
+from corvus_proxy.books.shop import orders
+from corvus_proxy.money.amount import WALLET_NANOS_MAX
+from corvus_proxy.service import keys
+from corvus_proxy.service.keys import ServiceRefused
+from corvus_proxy.service.orders import Desk
+from corvus_proxy.service.stores import Stores
+
+
+class Line(NamedTuple):
+    """A row of the books that would be written. Nanos."""
+
+    table: str
+    """`posting` or `cash`."""
+    debit: str
+    credit: str
+    amount_nanos: int
+
+
+class Plan(NamedTuple):
+    """What would be written, and the wallet's balance before and after. Nanos."""
+
+    key_id: str
+    wallet: str
+    rows: list[Line]
+    balance_nanos: int
+    after_nanos: int
+
+
+async def move(stores: Stores, key_id: str, nanos: int, counter: str) -> Plan:
+    """A credit of a key from an account, or with an amount below zero a debit to it. Raises
+    ServiceRefused, TillUnavailable, BooksUnavailable, as the movement itself would."""
+    found = await keys.show(stores, key_id)
+    after = found.balance_nanos + nanos
+    if not 0 < abs(nanos) <= WALLET_NANOS_MAX:
+        raise ServiceRefused("an amount above zero is needed, of 1,000,000 USD at the most")
+    if after > WALLET_NANOS_MAX:
+        raise ServiceRefused("a wallet holds at most 1,000,000 USD")
+    if found.available_nanos + nanos < 0:
+        raise ServiceRefused(
+            f"only {found.available_nanos} nanos are free; {found.held_nanos} are held"
+        )
+    wallet = f"wallet:{found.wallet}"
+    debit, credit = (counter, wallet) if nanos > 0 else (wallet, counter)
+    return Plan(
+        key_id,
+        found.wallet,
+        [Line("posting", debit, credit, abs(nanos))],
+        found.balance_nanos,
+        after,
+    )
+
+
+async def credit_order(desk: Desk, order_id: str, nanos: int) -> Plan:
+    """A credit of an order by hand. Raises LookupError, ServiceRefused, TillUnavailable,
+    BooksUnavailable."""
+    async with desk.stores.books.connection() as connection:
+        order = await orders.by_id(connection, order_id)
+    if order is None:
+        raise LookupError(f"there is no order {order_id}")
+    counter = "clearing:manual"
+    cash = Line("cash", "cash:manual", counter, nanos)
+    if order.key_id is None:  # its first credit makes the key
+        posting = Line("posting", counter, "wallet:(new)", nanos)
+        return Plan("", "", [cash, posting], 0, nanos)
+    plan = await move(desk.stores, order.key_id, nanos, counter)
+    return plan._replace(rows=[cash, *plan.rows])
+
+
+async def refund(desk: Desk, order_id: str, nanos: int) -> Plan:
+    """A refund of an order. Raises LookupError, ServiceRefused, TillUnavailable,
+    BooksUnavailable."""
+    async with desk.stores.books.connection() as connection:
+        order = await orders.by_id(connection, order_id)
+    if order is None or order.key_id is None:
+        raise LookupError(f"there is no order {order_id} that made or credited a key")
+    plan = await move(desk.stores, order.key_id, -nanos, "refunds")
+    return plan._replace(
+        rows=[*plan.rows, Line("cash", "refunds", f"cash:{order.provider}", nanos)]
+    )

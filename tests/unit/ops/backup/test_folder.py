@@ -1,0 +1,79 @@
+"""The folder of backups: what counts as one, which is the newest, which go."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from corvus_proxy import clock
+from corvus_proxy.errors import ConfigurationError
+from corvus_proxy.ops.backup import folder, keeping
+
+
+def manifest(at_ms: int) -> folder.Manifest:
+    return folder.Manifest(
+        at_ms, "0.2.0", "18.6", "pg_dump (PostgreSQL) 18.6", ["0001"], {"p07": "1-3"}, 2,
+        5, 3, ["p"], encrypted=False, files={"books.dump": folder.File(4, "00")},
+    )  # fmt: skip
+
+
+def add(to: Path, name: str, at_ms: int) -> Path:
+    made = to / name
+    made.mkdir(parents=True)
+    (made / folder.DUMP).write_bytes(b"dump")
+    (made / folder.MANIFEST).write_bytes(msgspec.json.encode(manifest(at_ms)))
+    return made
+
+
+def test_only_whole_backups_count_and_the_newest_stay(tmp_path: Path) -> None:
+    """Neither a folder without a manifest nor one of a dead run is a backup, or is pruned; secrets
+    that lie apart go with their dump."""
+    to, apart = tmp_path / "backups", tmp_path / "secrets"
+    apart.mkdir()
+    for number in range(4):
+        add(to, f"b{number}", 1000 * number)
+        folder.secrets_path(str(apart), f"b{number}").write_text("{}")
+    (to / "mine").mkdir()
+    add(to, f"{folder.PARTIAL}b9", 9000)
+    assert [path.name for path, _ in folder.complete(to)] == ["b3", "b2", "b1", "b0"]
+    assert folder.prune(to, 0, str(apart)) == []
+    assert folder.prune(to, 2, str(apart)) == ["b1", "b0"]
+    assert sorted(path.name for path in to.iterdir()) == [f"{folder.PARTIAL}b9", "b2", "b3", "mine"]
+    assert sorted(path.name for path in apart.iterdir()) == ["b2.secrets", "b3.secrets"]
+
+
+def test_a_run_clears_what_a_dead_one_left_and_keeps_a_second_out(tmp_path: Path) -> None:
+    """The folder is held for one at a time."""
+    add(tmp_path, f"{folder.PARTIAL}old", 1)
+    with folder.taken(tmp_path):
+        assert not list(tmp_path.glob(f"{folder.PARTIAL}*"))
+        with pytest.raises(ConfigurationError, match="another backup"), folder.taken(tmp_path):
+            pass
+    with folder.taken(tmp_path):
+        pass
+
+
+def test_the_age_is_the_newest_ones(tmp_path: Path) -> None:
+    """In seconds; none without a backup."""
+    assert folder.age_s(tmp_path / "nowhere") is None
+    add(tmp_path, "old", 1000)
+    add(tmp_path, "new", clock.wall_ms() - 60_000)
+    assert 60 <= (folder.age_s(tmp_path) or 0) < 70
+    assert folder.chosen(tmp_path, "").name == "new"
+    assert folder.chosen(tmp_path / "old", "").name == "old"
+    with pytest.raises(ConfigurationError, match="set backup"):
+        folder.chosen(None, "")
+
+
+def test_secrets_are_for_their_owner_alone_and_show_in_no_repr(tmp_path: Path) -> None:
+    """Mode 0600 from the first byte; encrypted ones want their key."""
+    kept = keeping.Kept("p" * 32, ["o" * 32], {"stripe.secret_key_file": "sk_live_1"})
+    assert "p" * 32 not in repr(kept)
+    assert "sk_live" not in repr(kept)
+    for name, key in (("plain", None), ("sealed", b"k" * 32)):
+        keeping.write(kept, tmp_path / name, key)
+        assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
+        assert keeping.read(tmp_path / name, key) == kept
+        assert (b"sk_live_1" in (tmp_path / name).read_bytes()) == (key is None)
+    with pytest.raises(ConfigurationError, match="--key-file"):
+        keeping.read(tmp_path / "sealed", None)
