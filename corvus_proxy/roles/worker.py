@@ -47,6 +47,7 @@ ORDERS_S = 1.0
 BUDGETS_S = 1.0
 DAYS_S = 10.0
 CHECK_S = 20.0
+GAUGES_FIRST_S = 5.0
 RETENTION_S = 10.0
 BACKUP_S = 60.0
 RECONCILE_S = 300.0
@@ -92,6 +93,13 @@ async def main(settings: Settings) -> None:
         _every("status", settings.status.probe_s, status.tick),
         _every("days", DAYS_S, lambda: proof.count_days(stores)),
         _every("check", CHECK_S, lambda: proof.check_daily(stores)),
+        _every("gauges", MEASURE_S, lambda: gauges.tick(stores), first_s=GAUGES_FIRST_S),
+        _every(
+            "reconcile",
+            RECONCILE_S,
+            lambda: reconciling.tick(stores, settings),
+            first_s=RECONCILE_S,
+        ),
         _every("gauges", MEASURE_S, lambda: gauges.tick(stores)),
         _every("retention", RETENTION_S, lambda: retention.tick(stores.books, settings.retention)),
         _every("peppers", PEPPERS_S, lambda: peppers.tick(stores)),
@@ -126,7 +134,11 @@ async def _check_credentials(settings: Settings) -> None:
         )
 
 
-async def _every(name: str, period_s: float, job: Callable[[], Awaitable[object]]) -> None:
+async def _every(
+    name: str, period_s: float, job: Callable[[], Awaitable[object]], *, first_s: float = 0.0
+) -> None:
+    """Does a job again and again; `first_s`: what can wait leaves the start to what cannot."""
+    await asyncio.sleep(first_s)
     while True:
         try:
             await job()
