@@ -43,8 +43,12 @@ class Service:
             "ord_1", views.TOKEN, "BROWSER", "https://pay.stripe.example/s/1"
         )
         self.forms: list[tuple[Form, str]] = []
-        monkeypatch.setattr(orders, "offer", lambda desk: self.offer)
+        monkeypatch.setattr(orders, "offer", self.offered)
         monkeypatch.setattr(orders, "place", self._place)
+
+    async def offered(self, desk: object) -> Offer:
+        """What is sold."""
+        return self.offer
 
     async def _place(
         self, desk: object, form: Form, *, session: object, browser: str
@@ -269,6 +273,7 @@ async def test_paused_sales_and_no_service_are_told(
     assert '<form class="card order"' not in page.text
     answer = await client.post("/checkout", data={})
     assert "New balance is paused until Monday." in answer.text
+    assert answer.status_code == 503
     service.offer = OFFER._replace(providers=())
     assert "nothing can be bought" in (await client.get("/checkout")).text
     assert service.forms == []
