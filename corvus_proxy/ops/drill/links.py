@@ -58,6 +58,7 @@ class Link:
         self._held: set[str] = set()
         self._refusing = False
         self._silent = False
+        self._copies_held = False
         self._pairs: set[_Pair] = set()
         self._server: asyncio.Server | None = None
 
@@ -91,6 +92,10 @@ class Link:
         """Nothing passes these ways (both without a name) until `heal`."""
         self._held |= set(ways or (UP, DOWN))
 
+    def hold_copies(self) -> None:
+        """Nothing that a Redis sends to its replicas passes until `heal`; all others' does."""
+        self._copies_held = True
+
     def silence(self) -> None:
         """Nothing that the server says from now on arrives, or is taken for said, until `heal`: as
         if it had lost its power. Not even what is already on its way."""
@@ -106,6 +111,7 @@ class Link:
         self._held.clear()
         self._refusing = False
         self._silent = False
+        self._copies_held = False
         self.delay_s = 0.0
         self.watches.clear()
         self.cuts.clear()
@@ -123,6 +129,10 @@ class Link:
     def holds(self, way: str) -> bool:
         """Whether this way is held at the moment."""
         return way in self._held
+
+    @property
+    def copies_held(self) -> bool:
+        return self._copies_held
 
     @property
     def silent(self) -> bool:
@@ -177,7 +187,8 @@ class _Way:
 
     def _send(self, data: bytes) -> None:
         link = self._pair.link
-        if link.holds(self.name) or self.waiting:
+        held = link.copies_held and self.name == DOWN and self._pair.copies
+        if held or link.holds(self.name) or self.waiting:
             self.waiting.append(data)
             return
         loop = asyncio.get_running_loop()
@@ -249,6 +260,11 @@ class _Pair(asyncio.Protocol):
         self._calls: deque[resp.Call] = deque()
         self._connecting: asyncio.Task[None] | None = None
         self._closed = False
+
+    @property
+    def copies(self) -> bool:
+        """Whether a replica copies over it."""
+        return self.link.speaks_redis and not self.speaks_redis
 
     # -- the two ends -------------------------------------------------------------------------
 

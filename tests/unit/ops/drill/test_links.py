@@ -258,7 +258,11 @@ async def test_what_a_replica_copies_passes_as_it_is() -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", link.port)
     writer.write(psync)
     assert await reader.readexactly(len(copied)) == copied
+    link.hold_copies()
     writer.write(b"*3\r\n$8")
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(reader.read(1), 0.1)
+    link.heal()
     assert await reader.readexactly(1) == b"-"
     writer.close()
     await link.close()
