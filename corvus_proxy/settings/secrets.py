@@ -45,6 +45,9 @@ class Rotating:
         self.all: tuple[str, ...] = tuple(read_secret(named).split())
         """Those that were read last."""
 
+    def __bool__(self) -> bool:
+        return bool(self.latest())
+
     def latest(self) -> tuple[str, ...]:
         """All of them as they are now; empty where none is named."""
         stamp = self._look()

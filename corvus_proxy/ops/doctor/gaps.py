@@ -14,7 +14,6 @@ from corvus_proxy.catalogue.margin import addresses, is_loopback
 from corvus_proxy.errors import ConfigurationError
 from corvus_proxy.ops.doctor.finding import Finding
 from corvus_proxy.settings import Settings
-from corvus_proxy.settings.secrets import Rotating
 
 ERROR, WARNING = "error", "warning"
 
@@ -105,7 +104,7 @@ def _stripe_test(settings: Settings) -> str:
 
 
 def _stripe_hook(settings: Settings) -> str:
-    lacks = settings.stripe.secret_key() and not settings.stripe.webhook_secrets().first()
+    lacks = settings.stripe.secret_key() and not settings.stripe.webhook_secrets()
     return "is not set: payments are found by asking alone, late" if lacks else ""
 
 
@@ -124,9 +123,7 @@ def _btcpay_place(settings: Settings) -> str:
 def _btcpay(name: str, why: str) -> Callable[[Settings], str]:
     def wrong(settings: Settings) -> str:
         found = getattr(settings.btcpay, name)
-        value = found() if callable(found) else found
-        given = value.first() if isinstance(value, Rotating) else value
-        return why if settings.btcpay.url and not given else ""
+        return "" if not settings.btcpay.url or (found() if callable(found) else found) else why
 
     return wrong
 

@@ -117,21 +117,22 @@ def _of_money(settings: RetentionSettings) -> list[Stored]:
         ),
         Stored(
             "Deeds of the operator",
-            "who changed what on which key or order, and why",
+            "who changed what on which key or order, and why; the operators' names, digests of"
+            " their tokens, what they switched off",
             "so that nothing is done unseen",
             KEPT,
-            ("audit",),
+            ("audit", "operator", "stopped"),
         ),
         Stored(
             "Sums and states of the installation",
-            "totals of days, results of checks, the history of the status, cost by credential,"
-            " places in the ledger; nothing of one person",
+            "totals of days, results of checks, what providers report of a day, the history of the"
+            " status, cost by credential, places in the ledger; nothing of one person",
             "to run the service and to prove it",
             KEPT,
             (
                 "installation", "cursor", "node", "rebuild_request", "credential_cost",
                 "day_total", "day_cursor", "day_counted", "ledger_check", "status_day", "incident",
-                "incident_note", "retention",
+                "incident_note", "retention", "reconciled", "schema_support",
             ),
         ),
     ]  # fmt: skip
