@@ -12,6 +12,7 @@ from corvus_proxy.gateway import admission
 from corvus_proxy.pepper import Pepper
 from corvus_proxy.service import keys, owner, sessions
 from corvus_proxy.service import peppers as service
+from corvus_proxy.service.operating import operators
 from corvus_proxy.service.stores import Stores
 from corvus_proxy.settings import load
 from corvus_proxy.till.client import Till
@@ -99,6 +100,20 @@ async def test_links_codes_and_seals_of_the_old_pepper_hold(
     found = await service.status(after)
     assert (found.seals, found.codes) == ({ids[1]: 1}, 1)
     assert await service.reseal(after, reason="test") == 0
+    await old.books.close()
+    await after.books.close()
+
+
+async def test_operators_of_the_old_pepper_log_in_and_stay(
+    valkey_till: Till, books: Books
+) -> None:
+    """The console's door knows a token made before the change, and its log-in goes on."""
+    old, after = (stores_with(valkey_till, books, one) for one in (OLD, BOTH["after"]))
+    token = await operators.add(old, "ada", actor="cli:root")
+    found = await operators.log_in(after, token)
+    assert found is not None
+    assert await operators.still(after, *found) == found
+    assert await operators.log_in(old, token) == found
     await old.books.close()
     await after.books.close()
 
