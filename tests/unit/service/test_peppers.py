@@ -104,9 +104,7 @@ async def test_links_codes_and_seals_of_the_old_pepper_hold(
     await after.books.close()
 
 
-async def test_operators_of_the_old_pepper_log_in_and_stay(
-    valkey_till: Till, books: Books
-) -> None:
+async def test_operators_of_the_old_pepper_log_in_and_stay(valkey_till: Till, books: Books) -> None:
     """The console's door knows a token made before the change, and its log-in goes on."""
     old, after = (stores_with(valkey_till, books, one) for one in (OLD, BOTH["after"]))
     token = await operators.add(old, "ada", actor="cli:root")
