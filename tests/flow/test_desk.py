@@ -287,7 +287,7 @@ def test_the_audit_is_read_and_exported(
         "deeds"
     ]
     assert (deed["actor"], deed["details"]) == ("cli:ada", {"reason": "=1+1"})
-    assert desk.ask("audit", "tail", "--who", "console")["deeds"] == []
+    assert desk.ask("audit", "tail", "--who", "console:nobody")["deeds"] == []
     assert desk.run("audit", "tail", "--last", "0").code == 1
     rows = list(csv.DictReader(io.StringIO(desk.run("audit", "export").out)))
     assert any(row["subject"] == made["key_id"] for row in rows)

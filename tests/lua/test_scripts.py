@@ -224,7 +224,7 @@ async def test_expire_charges_the_checkpoint_of_a_silent_owner(till: Till) -> No
     assert await till.expire("r", W, renewals=2) == Settled(70, 0, 930, 2, 1)
     assert await till.expire("r", W, renewals=2) == Duplicate("X|70|0|2|1")
     assert await settle(till, "r", 90) == Duplicate("X|70|0|2|1")
-    event = (await till.events({partition_of(W): (1, 1)}, count=5, block_ms=0))[0]
+    event = (await till.events({partition_of(W): Mark(1, 1)}, count=5, block_ms=0))[0]
     assert (event.type, event.outcome) == ("X", "gateway_crash")
     assert event.meta == b'{"pv":"m"}'
 
@@ -255,7 +255,7 @@ async def test_the_last_digit_survives(till: Till) -> None:
     await add_wallet(till, W, BIG)
     await reserve(till, ask("r", BIG, BIG))
     assert await settle(till, "r", BIG - 2) == Settled(BIG - 2, 0, 2, 2, 1)
-    events = await till.events({partition_of(W): (1, 0)}, count=5, block_ms=0)
+    events = await till.events({partition_of(W): Mark(1, 0)}, count=5, block_ms=0)
     assert [event.delta_nanos for event in events] == [BIG, -(BIG - 2)]
     assert [event.balance_nanos for event in events] == [BIG, 2]
     assert [event.wallet_seq for event in events] == [1, 2]
@@ -294,7 +294,7 @@ async def test_ack_only_moves_forward_and_keeps_the_tail(till: Till) -> None:
     assert (await till.partitions())[part].committed == 8
     await till.ack(part, 5, keep=3)
     assert (await till.partitions())[part].committed == 8
-    left = await till.events({part: (1, 0)}, count=100, block_ms=0)
+    left = await till.events({part: Mark(1, 0)}, count=100, block_ms=0)
     assert [event.seq for event in left] == [6, 7, 8, 9, 10, 11]
     assert isinstance(await settle(till, "r9", 1), Duplicate)
     assert await settle(till, "r0", 1) == Unknown()
