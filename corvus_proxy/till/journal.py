@@ -74,6 +74,14 @@ def read_lines(path: Path, key: bytes) -> Iterator[Line]:
             yield Line(kind, rid, tuple(fields))
 
 
+def is_foreign(path: Path, key: bytes) -> bool:
+    """Whether a segment begins with a whole line that none of these keys has written: nothing of it
+    can be read, and it is not empty."""
+    with path.open("rb") as file:
+        first = file.readline()
+    return first.endswith(b"\n") and next(read_lines(path, key), None) is None
+
+
 def covers(committed: Mapping[int, Mark], done: Mapping[int, Mark]) -> bool:
     """Whether the books have everything that was answered."""
     return all(at <= committed.get(partition, NOWHERE) for partition, at in done.items())
@@ -275,6 +283,10 @@ class Node:
         if self._speaker is None:
             self._speaker = _try_lock(self.folder / "speaker.lock")
         return self._speaker is not None
+
+    def processes(self) -> set[str]:
+        """Incarnations, living or dead, that have a journal here."""
+        return {path.name.partition(".")[0] for path in self.folder.glob("*.journal")}
 
     def dead(self) -> dict[str, list[Path]]:
         """Segments of processes that no longer live, in order, by incarnation."""
