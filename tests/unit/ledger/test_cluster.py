@@ -16,7 +16,7 @@ from corvus_proxy.service import keys
 from corvus_proxy.till.checks import check_server
 from corvus_proxy.till.client import Lease, Till, TillUnavailable
 from corvus_proxy.till.cluster.address import Seeds, seeds
-from corvus_proxy.till.cluster.server import SLOTS
+from corvus_proxy.till.cluster.server import SLOTS, Cluster
 from corvus_proxy.till.recovery.report import Report
 from corvus_proxy.till.reply import Credited
 from corvus_proxy.till.scripts import key
@@ -129,6 +129,15 @@ async def test_what_each_server_has_lost_is_rebuilt(world: World) -> None:
     await world.settle_down()
     states = await world.till.wallets([one.wallet for one in made])
     assert [state and state.balance_nanos for state in states] == [USD - 1100] * 3
+
+
+async def test_a_server_without_slots_is_found_by_the_first_that_moves_there() -> None:
+    """No map names it yet, and an answer sends the question there."""
+    found = Cluster.open("redis+cluster://127.0.0.1:7000", timeout_s=1).client
+    new = found.get_node(node_name="127.0.0.1:7009")
+    assert (new.name, new.server_type) == ("127.0.0.1:7009", "primary")
+    assert found.get_node("127.0.0.1", 7009) is new
+    assert found.get_primaries() == [new]
 
 
 async def _wallets(till: Till) -> list[str]:
