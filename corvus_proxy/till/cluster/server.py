@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import hiredis
-from redis.asyncio.cluster import PRIMARY, ClusterNode, RedisCluster
+from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.crc import key_slot
@@ -57,7 +57,7 @@ class _Client(RedisCluster):
                 host, _, text = node_name.rpartition(":")
                 port = int(text)
             manager = self.nodes_manager
-            found = ClusterNode(host or "", port or 0, PRIMARY, **manager.connection_kwargs)
+            found = ClusterNode(host or "", port or 0, "primary", **manager.connection_kwargs)
             manager.set_nodes(manager.nodes_cache, {found.name: found})
         return found
 

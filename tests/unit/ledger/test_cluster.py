@@ -4,15 +4,17 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from corvus_proxy.books.db import Books
 from corvus_proxy.errors import ConfigurationError
 from corvus_proxy.money.event import partition_of
-from corvus_proxy.ops import doctor
+from corvus_proxy.ops.doctor import servers
 from corvus_proxy.ops.embedded import cluster
 from corvus_proxy.service import keys
+from corvus_proxy.service.stores import Stores
 from corvus_proxy.till.checks import check_server
 from corvus_proxy.till.client import Lease, Till, TillUnavailable
 from corvus_proxy.till.cluster.address import Seeds, seeds
@@ -252,11 +254,13 @@ async def test_a_master_that_goes_on_without_its_replica_is_told(
     till: Till, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only where it has one; what the settings say otherwise is said of each server."""
-    assert not await doctor._replicas(till, "error")
+    stores = Stores(till, cast(Any, None), b"")  # it asks no books
+    assert not await servers.replication(stores, production=False)
     infos = await till.infos("replication")
     first, *_ = infos
     infos[first]["connected_slaves"] = 1
     monkeypatch.setattr(till, "infos", lambda _: asyncio.sleep(0, infos))
-    (found,) = await doctor._replicas(till, "error")
-    assert (found.level, found.text.split()[0]) == ("error", first)
+    found, *others = await servers.replication(stores, production=True)
+    assert all("has no replica" in other.text for other in others)
+    assert (found.level, found.text.split()[0]) == ("error", f"{first}:")
     assert "min-replicas-to-write = 0" in found.text
