@@ -106,6 +106,7 @@ class Cluster:
         slot = SLOTS[int(found[1])]
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + (self._timeout_s if patience_s is None else patience_s)
+        moved = False
         try:
             while True:
                 node = await self._node(slot)
@@ -120,8 +121,9 @@ class Cluster:
                     where = MovedError(_address(str(answer), node))
                     await self.client.nodes_manager.move_slot(where)
                     self.suspect()  # it is seldom the only one
-                else:
+                if word != "MOVED" or moved:  # two may send us to each other for a while
                     await asyncio.sleep(AGAIN_S)
+                moved = word == "MOVED"
         except (PipeError, TimeoutError):
             self.suspect()
             raise

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, cast
 
+import hiredis
 import pytest
 
 from corvus_proxy.books.db import Books
@@ -140,6 +141,32 @@ async def test_a_server_without_slots_is_found_by_the_first_that_moves_there() -
     assert (new.name, new.server_type) == ("127.0.0.1:7009", "primary")
     assert found.get_node("127.0.0.1", 7009) is new
     assert found.get_primaries() == [new]
+
+
+async def test_servers_that_send_us_to_each_other_are_not_asked_without_a_pause() -> None:
+    """As when one of them has not heard yet of a slot's move. Then it is the caller's to repeat."""
+    found = Cluster.open("redis+cluster://127.0.0.1:7000", timeout_s=0.1)
+    found._again_s = float("inf")  # no map is read
+    one, two = (found.client.get_node("127.0.0.1", port) for port in (7000, 7001))
+    found.client.nodes_manager.slots_cache[SLOTS[7]] = [one]
+    asked = []
+
+    class Elsewhere:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def ask(self, request: bytes, *, patience_s: float | None) -> Any:
+            asked.append(self.name)
+            return asyncio.sleep(0, hiredis.ReplyError(f"MOVED {SLOTS[7]} {self.name}"))
+
+    found._pipes = {
+        one.name: cast(Any, Elsewhere(two.name)),
+        two.name: cast(Any, Elsewhere(one.name)),
+    }
+    answer = await found.ask(b"*1\r\n$7\r\n{p07}:m\r\n")
+    assert str(answer).startswith("MOVED ")
+    assert {*asked} == {one.name, two.name}
+    assert len(asked) <= 12
 
 
 async def _wallets(till: Till) -> list[str]:
