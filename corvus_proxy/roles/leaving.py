@@ -53,13 +53,15 @@ class Leaving:
         if not self._leave_s:
             return
         await asyncio.sleep(self._leave_s)
+        try:
+            await self._turn_away(port)
+        except OSError as error:  # no filters, or no /proc: a request may be lost, no more
+            _log.warning("cannot_turn_away", why=str(error))
+
+    async def _turn_away(self, port: int) -> None:
         with contextlib.ExitStack() as held:
             listeners = [held.enter_context(one) for one in _listeners(port)]
-            try:
-                turn_away(listeners)
-            except OSError as error:  # a kernel without filters: a request may be lost, no more
-                _log.warning("cannot_turn_away", why=str(error))
-                return
+            turn_away(listeners)
             for _ in range(round(ACCEPT_S / HALF_MADE_S)):
                 await asyncio.sleep(HALF_MADE_S)
                 if not waiting(listeners):

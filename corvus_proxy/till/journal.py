@@ -77,14 +77,11 @@ def read_lines(path: Path, key: bytes) -> Iterator[Line]:
 
 
 def is_foreign(path: Path, key: bytes) -> bool:
-    """Whether a segment begins with a whole line that none of the keys has signed: it is of a
-    pepper that is not configured, or was altered. What it holds is not known then."""
+    """Whether a segment begins with a whole line that none of these keys has written: nothing of it
+    can be read, and it is not empty."""
     with path.open("rb") as file:
-        raw = file.readline()
-    mac, _, text = raw.rstrip(b"\n").partition(b" ")
-    if not raw.endswith(b"\n") or len(mac) != MAC_DIGITS or not text:
-        return False  # torn at its beginning: nothing of it was ever synced
-    return all(_chain(one, path.name.encode(), text) != mac for one in peppers.all_of(key))
+        first = file.readline()
+    return first.endswith(b"\n") and next(read_lines(path, key), None) is None
 
 
 def covers(committed: Mapping[int, Mark], done: Mapping[int, Mark]) -> bool:
@@ -288,6 +285,10 @@ class Node:
         if self._speaker is None:
             self._speaker = _try_lock(self.folder / "speaker.lock")
         return self._speaker is not None
+
+    def processes(self) -> set[str]:
+        """Incarnations, living or dead, that have a journal here."""
+        return {path.name.partition(".")[0] for path in self.folder.glob("*.journal")}
 
     def dead(self) -> dict[str, list[Path]]:
         """Segments of processes that no longer live, in order, by incarnation."""

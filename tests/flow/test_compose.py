@@ -32,7 +32,8 @@ PORTS = {
     "worker": "CORVUS_WORKER_STATUS_PORT",
 }
 LOOPBACK = {
-    f"CORVUS_{section}_HOST": "127.0.0.1" for section in ("GATEWAY", "SITE", "CONSOLE", "WORKER")
+    f"CORVUS_{section}": "127.0.0.1"
+    for section in ("GATEWAY_HOST", "SITE_HOST", "CONSOLE_HOST", "WORKER_HOST", "METRICS_LISTEN")
 }
 FAMILIES = (("anthropic", ""), ("openai", ""), ("glm", "/api/paas/v4"))
 BRAND = """[brand]
@@ -105,6 +106,7 @@ class Machine:
             "/etc/corvus": f"{self.folder}/corvus",
             "/var/lib/corvus-status": f"{self.folder}/status",
             "/var/lib/corvus": f"{self.folder}/volume-{name}",
+            "/tmp/": f"{self.folder}/tmp-{name}/",
         }
         found = {}
         for variable, text in service.environment.items():

@@ -106,6 +106,25 @@ def test_no_more_is_open_than_has_to_be() -> None:
     assert {"console", "front"} & set(OURS["console"].tree["networks"]) == set()
 
 
+def test_each_role_tells_its_figures_on_the_private_network_alone() -> None:
+    """The name that it listens on is its own, there and nowhere else; they are kept in memory."""
+    document = compose.document()
+    for name in set(OURS) - set(ONCE):
+        service = OURS[name]
+        chosen = settings_of(name).metrics
+        listens = [
+            (other, network)
+            for other, one in SERVICES.items()
+            for network in one.tree["networks"]
+            if not isinstance(one.tree["networks"], list)
+            and chosen.listen in one.tree["networks"][network].get("aliases", [])
+        ]
+        assert listens == [(name, "stores")]
+        assert document["networks"]["stores"]["internal"]
+        assert Path(chosen.dir).parent == Path("/tmp")
+        assert "/tmp" in service.tree["tmpfs"]
+
+
 def test_the_site_believes_the_front_alone() -> None:
     """Its network is what `site.trusted_proxies` names."""
     (network,) = compose.document()["networks"]["front"]["ipam"]["config"]

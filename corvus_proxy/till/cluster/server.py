@@ -43,6 +43,25 @@ _ASKING = b"*1\r\n$6\r\nASKING\r\n"
 _ELSEWHERE = ("MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN")
 
 
+class _Client(RedisCluster):
+    """redis-py's, that also knows a server which has no slot yet: the first slot that moves there
+    is asked for before any map names it."""
+
+    def get_node(
+        self, host: str | None = None, port: int | None = None, node_name: str | None = None
+    ) -> ClusterNode:
+        """As redis-py's, but for a server that it would not find."""
+        found: ClusterNode | None = super().get_node(host, port, node_name)
+        if found is None:
+            if node_name:
+                host, _, text = node_name.rpartition(":")
+                port = int(text)
+            manager = self.nodes_manager
+            found = ClusterNode(host or "", port or 0, "primary", **manager.connection_kwargs)
+            manager.set_nodes(manager.nodes_cache, {found.name: found})
+        return found
+
+
 class Cluster:
     """Many Redis servers, each with some of the partitions."""
 
@@ -61,7 +80,7 @@ class Cluster:
         """Connects at the first command. Raises ConfigurationError for a URL that names none."""
         found = seeds(url)
         try:
-            client = RedisCluster.from_url(
+            client = _Client.from_url(
                 found.url,
                 startup_nodes=[ClusterNode(host, port) for host, port in found.nodes],
                 protocol=2,
@@ -87,6 +106,7 @@ class Cluster:
         slot = SLOTS[int(found[1])]
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + (self._timeout_s if patience_s is None else patience_s)
+        moved = False
         try:
             while True:
                 node = await self._node(slot)
@@ -101,8 +121,9 @@ class Cluster:
                     where = MovedError(_address(str(answer), node))
                     await self.client.nodes_manager.move_slot(where)
                     self.suspect()  # it is seldom the only one
-                else:
+                if word != "MOVED" or moved:  # two may send us to each other for a while
                     await asyncio.sleep(AGAIN_S)
+                moved = word == "MOVED"
         except (PipeError, TimeoutError):
             self.suspect()
             raise
@@ -129,11 +150,7 @@ class Cluster:
     ) -> Any:
         """Asks the server to which the slot is on its way, for this one time."""
         where = AskError(_address(answer, node))
-        manager = self.client.nodes_manager
-        there = manager.get_node(where.host, where.port)
-        if there is None:
-            there = ClusterNode(where.host, where.port, **manager.connection_kwargs)
-        pipe = self._pipe(there)
+        pipe = self._pipe(self.client.get_node(where.host, where.port))
         _, found = await asyncio.gather(
             pipe.ask(_ASKING, patience_s=patience_s), pipe.ask(request, patience_s=patience_s)
         )

@@ -4,19 +4,22 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any, cast
 
+import hiredis
 import pytest
 
 from corvus_proxy.books.db import Books
 from corvus_proxy.errors import ConfigurationError
 from corvus_proxy.money.event import partition_of
-from corvus_proxy.ops import doctor
+from corvus_proxy.ops.doctor import servers
 from corvus_proxy.ops.embedded import cluster
 from corvus_proxy.service import keys
+from corvus_proxy.service.stores import Stores
 from corvus_proxy.till.checks import check_server
 from corvus_proxy.till.client import Lease, Till, TillUnavailable
 from corvus_proxy.till.cluster.address import Seeds, seeds
-from corvus_proxy.till.cluster.server import SLOTS
+from corvus_proxy.till.cluster.server import SLOTS, Cluster
 from corvus_proxy.till.recovery.report import Report
 from corvus_proxy.till.reply import Credited
 from corvus_proxy.till.scripts import key
@@ -131,6 +134,41 @@ async def test_what_each_server_has_lost_is_rebuilt(world: World) -> None:
     assert [state and state.balance_nanos for state in states] == [USD - 1100] * 3
 
 
+async def test_a_server_without_slots_is_found_by_the_first_that_moves_there() -> None:
+    """No map names it yet, and an answer sends the question there."""
+    found = Cluster.open("redis+cluster://127.0.0.1:7000", timeout_s=1).client
+    new = found.get_node(node_name="127.0.0.1:7009")
+    assert (new.name, new.server_type) == ("127.0.0.1:7009", "primary")
+    assert found.get_node("127.0.0.1", 7009) is new
+    assert found.get_primaries() == [new]
+
+
+async def test_servers_that_send_us_to_each_other_are_not_asked_without_a_pause() -> None:
+    """As when one of them has not heard yet of a slot's move. Then it is the caller's to repeat."""
+    found = Cluster.open("redis+cluster://127.0.0.1:7000", timeout_s=0.1)
+    found._again_s = float("inf")  # no map is read
+    one, two = (found.client.get_node("127.0.0.1", port) for port in (7000, 7001))
+    found.client.nodes_manager.slots_cache[SLOTS[7]] = [one]
+    asked = []
+
+    class Elsewhere:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def ask(self, request: bytes, *, patience_s: float | None) -> Any:
+            asked.append(self.name)
+            return asyncio.sleep(0, hiredis.ReplyError(f"MOVED {SLOTS[7]} {self.name}"))
+
+    found._pipes = {
+        one.name: cast(Any, Elsewhere(two.name)),
+        two.name: cast(Any, Elsewhere(one.name)),
+    }
+    answer = await found.ask(b"*1\r\n$7\r\n{p07}:m\r\n")
+    assert str(answer).startswith("MOVED ")
+    assert {*asked} == {one.name, two.name}
+    assert len(asked) <= 12
+
+
 async def _wallets(till: Till) -> list[str]:
     return [wallet async for wallet in till.wallet_ids()]
 
@@ -243,11 +281,13 @@ async def test_a_master_that_goes_on_without_its_replica_is_told(
     till: Till, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only where it has one; what the settings say otherwise is said of each server."""
-    assert not await doctor._replicas(till, "error")
+    stores = Stores(till, cast(Any, None), b"")  # it asks no books
+    assert not await servers.replication(stores, production=False)
     infos = await till.infos("replication")
     first, *_ = infos
     infos[first]["connected_slaves"] = 1
     monkeypatch.setattr(till, "infos", lambda _: asyncio.sleep(0, infos))
-    (found,) = await doctor._replicas(till, "error")
-    assert (found.level, found.text.split()[0]) == ("error", first)
+    found, *others = await servers.replication(stores, production=True)
+    assert all("has no replica" in other.text for other in others)
+    assert (found.level, found.text.split()[0]) == ("error", f"{first}:")
     assert "min-replicas-to-write = 0" in found.text

@@ -10,8 +10,10 @@ from corvus_proxy.books.db import Books
 from corvus_proxy.ops import embedded
 from corvus_proxy.service import keys, ledger
 from corvus_proxy.till.client import Till
+from corvus_proxy.till.journal import Node
+from corvus_proxy.till.recovery import finishing
 from corvus_proxy.till.reply import Charge
-from tests.world import META, World
+from tests.world import META, PEPPER, World
 
 pytestmark = pytest.mark.anyio
 
@@ -41,6 +43,8 @@ async def test_what_a_node_left_is_charged_and_nobody_waits_for_it(world: World)
     with pytest.raises(ValueError, match="a gateway runs on"):
         await ledger.finish(world.stores, folder, timeout_s=5)
     await world.two.kill()
+    with pytest.raises(ValueError, match="written under another pepper"):
+        await finishing.finish(world.till, folder, b"another" * 8, timeout_s=5)
     found = await ledger.finish(world.stores, folder, timeout_s=15)
     assert found == (1, 1, 0)
     await world.settle_down()
@@ -57,6 +61,19 @@ async def test_what_a_node_left_is_charged_and_nobody_waits_for_it(world: World)
     with pytest.raises(ValueError, match="is no journal folder"):
         await ledger.finish(world.stores, folder / "elsewhere", timeout_s=1)
     assert not (folder / "elsewhere").exists()
+
+
+async def test_a_process_that_lives_and_does_not_speak_is_left_alone(
+    world: World, tmp_path: Path
+) -> None:
+    """As one that starts, or that has given the speaker's place back and not yet ended."""
+    folder = tmp_path / "node3"
+    journal = Node(folder, PEPPER).journal("p3", sync_ms=5)
+    for _ in range(2):  # the place is free again after the refusal
+        with pytest.raises(ValueError, match="a gateway runs on"):
+            await ledger.finish(world.stores, folder, timeout_s=1)
+    journal.retire()
+    assert await ledger.finish(world.stores, folder, timeout_s=1) == (0, 0, 0)
 
 
 async def test_what_the_books_do_not_have_yet_stays_in_the_folder(world: World) -> None:

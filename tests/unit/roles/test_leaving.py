@@ -58,6 +58,22 @@ async def test_a_server_that_accepts_nothing_is_not_waited_for(
         writer.close()
 
 
+async def test_a_system_without_filters_is_left_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever is told to stop ends, if with a request lost."""
+
+    def refuse(_: object) -> None:
+        raise OSError(92, "Protocol not available")
+
+    monkeypatch.setattr(leaving, "turn_away", refuse)
+    going = Leaving(0.01)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        await asyncio.wait_for(going.run(listener.getsockname()[1]), 1)
+    monkeypatch.setattr(leaving, "_listeners", refuse)
+    await asyncio.wait_for(going.run(0), 1)
+
+
 async def test_without_a_front_nothing_is_waited_for() -> None:
     """The port is not even looked at."""
     going = Leaving(0)
