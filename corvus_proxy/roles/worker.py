@@ -100,13 +100,11 @@ async def main(settings: Settings) -> None:
             lambda: reconciling.tick(stores, settings),
             first_s=RECONCILE_S,
         ),
-        _every("gauges", MEASURE_S, lambda: gauges.tick(stores)),
         _every("retention", RETENTION_S, lambda: retention.tick(stores.books, settings.retention)),
         _every("peppers", PEPPERS_S, lambda: peppers.tick(stores)),
         _stamp(stores),
         _every("backup", BACKUP_S, lambda: _measure_backup(settings.backup.dir)),
         _every("trim", RETENTION_S, lambda: retention.trim(stores, settings.retention)),
-        _every("reconcile", RECONCILE_S, lambda: reconciling.tick(stores, settings)),
         _refuse_simulated(settings, stores, stop),
         _check_credentials(settings),
     ]
