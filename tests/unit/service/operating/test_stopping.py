@@ -38,6 +38,10 @@ async def test_it_outlives_a_redis_that_forgets(valkey_till: Till, books: Books)
     assert await stopping.switch_on(stores, both, "openai/b", **WHY)
     assert not await stopping.switch_on(stores, both, "openai/b", **WHY)
     assert await stops.read(valkey_till) == stops.Stops(("gpt-5.5",))
+    await stopping.switch_on(stores, (stopping.MODEL,), "gpt-5.5", **WHY)
+    await valkey_till.redis.flushall()
+    await stopping.tick(stores)
+    assert await stops.read(valkey_till) == stops.NOTHING  # gateways have to hear that, too
     with pytest.raises(ValueError, match="say why"):
         await stopping.switch_off(stores, stopping.SALES, "", reason=" ", actor="cli:ada")
     await away.close()
