@@ -3,11 +3,14 @@
 from typing import NamedTuple
 
 from corvus_proxy.books.shop import orders
-from corvus_proxy.money.amount import WALLET_NANOS_MAX
+from corvus_proxy.books.shop import refunds as rows
+from corvus_proxy.money.amount import WALLET_NANOS_MAX, format_usd
 from corvus_proxy.service import keys
 from corvus_proxy.service.keys import ServiceRefused
-from corvus_proxy.service.orders import Desk
+from corvus_proxy.service.orders import Desk, refundable
 from corvus_proxy.service.stores import Stores
+from corvus_proxy.shop import refunds
+from corvus_proxy.shop.price import CENT_NANOS
 
 
 class Line(NamedTuple):
@@ -28,6 +31,8 @@ class Plan(NamedTuple):
     rows: list[Line]
     balance_nanos: int
     after_nanos: int
+    note: str = ""
+    """What has to happen before."""
 
 
 async def move(stores: Stores, key_id: str, nanos: int, counter: str) -> Plan:
@@ -73,11 +78,19 @@ async def credit_order(desk: Desk, order_id: str, nanos: int) -> Plan:
 async def refund(desk: Desk, order_id: str, nanos: int) -> Plan:
     """A refund of an order. Raises LookupError, ServiceRefused, TillUnavailable,
     BooksUnavailable."""
+    most = await refundable(desk, order_id)
+    if nanos > most:
+        raise ServiceRefused(f"At most {format_usd(most)} USD can be sent back now.")
+    if nanos <= 0 or nanos % CENT_NANOS:
+        raise ServiceRefused("A refund is an amount above zero in whole cents.")
     async with desk.stores.books.connection() as connection:
         order = await orders.by_id(connection, order_id)
+        earlier = await rows.of_order(connection, order_id)
     if order is None or order.key_id is None:
         raise LookupError(f"there is no order {order_id} that made or credited a key")
     plan = await move(desk.stores, order.key_id, -nanos, "refunds")
+    waits = refunds.wants_two(desk.means, nanos, earlier)
     return plan._replace(
-        rows=[*plan.rows, Line("cash", "refunds", f"cash:{order.provider}", nanos)]
+        rows=[*plan.rows, Line("cash", "refunds", f"cash:{order.provider}", nanos)],
+        note="not before another operator has agreed" if waits else "",
     )

@@ -65,8 +65,8 @@ def quote(order_id: str, *, common: Common | None = None) -> None:
 
 @app.command
 def request(order_id: str, usd: str, *, reason: str, deed: Deed | None = None) -> None:
-    """Sends unspent money back the way it came. Above `shop.refund_alone_usd` it waits for another
-    operator (exit code 4).
+    """Sends unspent money back the way it came. Where it is more of the order than
+    `shop.refund_alone_usd`, it waits for another operator (exit code 4).
 
     Parameters
     ----------
