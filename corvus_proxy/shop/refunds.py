@@ -27,6 +27,7 @@ from corvus_proxy.shop.states import by_hand
 from corvus_proxy.till.reply import Debited, Duplicate
 
 COUNTER = "refunds"
+OWN = "Who has asked for a refund does not approve it; another operator does."
 _log = structlog.get_logger()
 
 
@@ -94,8 +95,8 @@ async def approve(means: Means, refund_id: str, *, reason: str, actor: str) -> R
     """A second operator's yes: the refund goes on as far as it comes; or a sentence that says why
     not. Raises LookupError, BooksUnavailable, TillUnavailable."""
     refund, order = await _read(means, refund_id)
-    if _person(refund.actor) == _person(actor):
-        return "Who has asked for a refund does not approve it; another operator does."
+    if same_person(refund.actor, actor):
+        return OWN
     async with means.books.transaction() as connection:
         await orders.lock(connection, order.order_id)
         if not await rows.go_on(connection, refund_id):
@@ -125,9 +126,9 @@ async def refuse(means: Means, refund_id: str, *, reason: str, actor: str) -> Re
     return (await _read(means, refund_id))[0]
 
 
-def _person(actor: str) -> str:
-    """Whose name an actor has: `cli:ada` and `console:ada` are one person."""
-    return actor.partition(":")[2] or actor
+def same_person(one: str, other: str) -> bool:
+    """Whether two actors have the name of one person, as `cli:ada` and `console:ada`."""
+    return (one.partition(":")[2] or one) == (other.partition(":")[2] or other)
 
 
 def wants_two(means: Means, nanos: int, earlier: list[RefundRow]) -> bool:

@@ -318,6 +318,8 @@ def _move(
     from corvus_proxy.service.operating import planning
 
     nanos, (verb, counter, sign) = parse_usd(usd), how
+    if nanos <= 0:  # the plan of a credit below zero would be a debit's
+        raise ValueError("an amount above zero is needed")
     if deed.dry_run:
         plan = on_stores(deed, lambda stores: planning.move(stores, key_id, sign * nanos, counter))
         would_move(deed, f"{verb} {key_id} with {format_usd(nanos)} USD", plan)

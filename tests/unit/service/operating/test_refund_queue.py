@@ -54,12 +54,18 @@ async def test_a_large_refund_waits_for_another_operator(shop: Shop) -> None:
     assert "another operator" in own.sentence
     elsewhere = {**ADA, "actor": "console:ada"}  # the same person at another door
     assert await refunds.approve(shop.desk, large.refund_id, **elsewhere) == own
+    with pytest.raises(keys.ServiceRefused, match="another operator"):
+        await planning.approval(shop.desk, large.refund_id, "console:ada")
+    plan = await planning.approval(shop.desk, large.refund_id, "cli:bob")
+    assert [one.amount_nanos for one in plan.rows] == [6 * USD, 6 * USD]
     await refunds_of_worker(shop)
     assert large.refund_id not in shop.card.refunds
     assert [one.state for one in await refunds.listing(shop.desk, open_only=True)] == ["waiting"]
     done = await refunds.approve(shop.desk, large.refund_id, **BOB)
     assert isinstance(done, refunds.RefundLine)
     assert (done.state, await shop.balance(row.wallet)) == ("sent", 9 * USD)
+    with pytest.raises(keys.ServiceRefused, match="is sent"):
+        await planning.waiting(shop.desk, large.refund_id)
     again = await refunds.approve(shop.desk, large.refund_id, **BOB)
     assert isinstance(again, Problem)
     assert "is sent" in again.sentence
