@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from corvus_proxy import clock
+from corvus_proxy import pepper as peppers
 from corvus_proxy.console.pages import HEADERS, Pages, redirect
 from corvus_proxy.service.operating import operators
 from corvus_proxy.service.operating.operators import Operator
@@ -43,9 +44,12 @@ class Front:
         self.desk = open_desk(settings, stores, providers)
         self.pages = Pages(settings)
         self.tries = forms.Tries(TRIES_MAX, TRIES_S)
-        key = hashlib.blake2b(b"console session", key=stores.pepper[:64], digest_size=32).digest()
+        keys = [
+            hashlib.blake2b(b"console session", key=one[:64], digest_size=32).digest()
+            for one in reversed(peppers.all_of(stores.pepper))  # the last one signs
+        ]
         self._signer = URLSafeTimedSerializer(
-            key, salt="console", signer_kwargs={"digest_method": hashlib.sha256}
+            keys, salt="console", signer_kwargs={"digest_method": hashlib.sha256}
         )
         self._offered: dict[str, None] = {}
 

@@ -41,12 +41,15 @@ async def revoke(connection: Any, name: str) -> bool:
     return bool(done == "UPDATE 1")
 
 
-async def by_digest(connection: Any, digest: str) -> str | None:
-    """The name that a token's digest belongs to."""
-    found = await connection.fetchval(
-        "select name from operator where digest = $1 and revoked_at is null", digest
+async def by_digest(connection: Any, proof: str) -> tuple[str, str] | None:
+    """The name that a token belongs to, and the digest that is kept of it; `proof`: its digests
+    under all peppers, with commas between them."""
+    found = await connection.fetchrow(
+        "select name, digest from operator"
+        " where digest = any(string_to_array($1, ',')) and revoked_at is null",
+        proof,
     )
-    return None if found is None else str(found)
+    return None if found is None else (str(found[0]), str(found[1]))
 
 
 async def digest_of(connection: Any, name: str) -> str:

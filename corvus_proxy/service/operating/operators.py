@@ -7,7 +7,7 @@ from typing import NamedTuple
 from corvus_proxy import clock
 from corvus_proxy.books.operating import operators as rows
 from corvus_proxy.books.operating.operators import OperatorRow
-from corvus_proxy.sealing import token_digest
+from corvus_proxy.sealing import token_digest, token_proof
 from corvus_proxy.service.operating.deeds import record
 from corvus_proxy.service.operating.stopping import why
 from corvus_proxy.service.stores import Stores
@@ -64,11 +64,12 @@ async def log_in(stores: Stores, token: str) -> Operator | None:
     token = token.strip()
     if not token.startswith(PREFIX) or len(token) != len(PREFIX) + TOKEN_CHARACTERS:
         return None
-    digest = token_digest(stores.pepper, token)
+    proof = token_proof(stores.pepper, token)
     async with stores.books.transaction() as connection:
-        name = await rows.by_digest(connection, digest)
-        if name is None:
+        found = await rows.by_digest(connection, proof)
+        if found is None:
             return None
+        name, digest = found
         await record(connection, f"console:{name}", "console.login", name)
     return Operator(name, digest)
 
