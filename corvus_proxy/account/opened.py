@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
+from corvus_proxy import pepper as peppers
 from corvus_proxy.account import statements
 from corvus_proxy.account.asking import Ask, bad
 from corvus_proxy.account.managing import alarms, keys
@@ -47,7 +48,9 @@ class Opened:
     """The books of one gateway process, and who asks them."""
 
     def __init__(self, settings: Settings, till: Till, pepper: bytes) -> None:
-        self._books = Books(settings.database.url, connections=CONNECTIONS)
+        self._books = Books(
+            settings.database.url, connections=CONNECTIONS, pepper_id=peppers.id_of(pepper)
+        )
         self._stores = Stores(till, self._books, pepper)
         self._handlers = handlers(settings)
 

@@ -220,6 +220,7 @@ def _long_enough(pepper: bytes, option: str) -> bytes:
 
 
 _OTHERS = "secrets.other_pepper_files"
+RECONCILE_DAYS_MAX = 30
 FAMILIES = ("anthropic", "openai", "glm")
 PLAIN_SECTIONS = tuple(
     name for name in Settings.__struct_fields__ if name not in ("production", "upstream")
@@ -361,6 +362,11 @@ def _check(settings: Settings) -> None:
 
 
 def _check_reconcile(settings: Settings) -> None:
+    if settings.reconcile.days > RECONCILE_DAYS_MAX:
+        raise ConfigurationError(
+            f"reconcile.days: {settings.reconcile.days} is more than {RECONCILE_DAYS_MAX}; the"
+            " detail of requests, which it reads, may be deleted after 35"
+        )
     for option in ("drift_percent", "drift_usd"):
         _check_share(f"reconcile.{option}", getattr(settings.reconcile, option))
     for upstream in settings.upstream:
@@ -372,13 +378,18 @@ def _check_reconcile(settings: Settings) -> None:
 
 
 def _check_budgets(credentials: list[Credential]) -> None:
-    """The books know a credential by its name alone: one with a budget shares it with nobody."""
+    """The books know a credential by its name alone: one with a budget, or that is reconciled,
+    shares it with nobody."""
     named = Counter(one.name for one in credentials)
     for one in credentials:
-        if one.budgets_nanos() and named[one.name] > 1:
-            raise ConfigurationError(
-                f"credential {one.name}: it has a budget, and another one has its name"
-            )
+        for has, what in (
+            (one.budgets_nanos(), "a budget"),
+            (one.admin_secret_env or one.admin_secret_file, "an admin key"),
+        ):
+            if has and named[one.name] > 1:
+                raise ConfigurationError(
+                    f"credential {one.name}: it has {what}, and another one has its name"
+                )
 
 
 def _budget(option: str, usd: float | str) -> int:

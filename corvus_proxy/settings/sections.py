@@ -291,7 +291,7 @@ class ReconcileSettings(msgspec.Struct, frozen=True):
     """Hours after a UTC day's end at which its report is first asked for: providers go on counting
     for a while."""
     days: int = 3
-    """Days back that are asked about again while they differ or were not answered."""
+    """Days back that are asked about again while they differ or were not answered. At most 30."""
     again_h: int = 4
     """Pause between two questions about such a day."""
     drift_percent: str = "0.5"

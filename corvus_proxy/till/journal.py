@@ -31,6 +31,7 @@ from corvus_proxy.money.event import Mark
 from corvus_proxy.till.reply import Ask, Charge
 
 SEGMENT_BYTES_MAX = 16 * 1024 * 1024
+MAC_DIGITS = 16
 STALL_S = 0.05
 RETRY_S = 0.2
 """Between two tries of a disk that failed to sync."""
@@ -48,7 +49,8 @@ class Line(NamedTuple):
 
 
 def _chain(key: bytes, before: bytes, text: bytes) -> bytes:
-    return hashlib.blake2b(before + text, key=key, digest_size=8).hexdigest().encode()
+    made = hashlib.blake2b(before + text, key=key, digest_size=MAC_DIGITS // 2)
+    return made.hexdigest().encode()
 
 
 def _keys(all_peppers: Sequence[bytes]) -> tuple[bytes, list[bytes]]:
@@ -72,6 +74,17 @@ def read_lines(path: Path, key: bytes) -> Iterator[Line]:
             before = mac
             kind, rid, *fields = text.decode().split("\t")
             yield Line(kind, rid, tuple(fields))
+
+
+def is_foreign(path: Path, key: bytes) -> bool:
+    """Whether a segment begins with a whole line that none of the keys has signed: it is of a
+    pepper that is not configured, or was altered. What it holds is not known then."""
+    with path.open("rb") as file:
+        raw = file.readline()
+    mac, _, text = raw.rstrip(b"\n").partition(b" ")
+    if not raw.endswith(b"\n") or len(mac) != MAC_DIGITS or not text:
+        return False  # torn at its beginning: nothing of it was ever synced
+    return all(_chain(one, path.name.encode(), text) != mac for one in peppers.all_of(key))
 
 
 def covers(committed: Mapping[int, Mark], done: Mapping[int, Mark]) -> bool:

@@ -42,6 +42,13 @@ from corvus_proxy.settings.secrets import without_password
             '[[upstream.credential]]\nname="a"',
             "credential a: it has a budget, and another one has its name",
         ),
+        (
+            '[[upstream]]\nfamily="anthropic"\nbase_url="x"\n[[upstream.credential]]\nname="a"\n'
+            'admin_secret_env="X"\n[[upstream]]\nfamily="openai"\nbase_url="x"\n'
+            '[[upstream.credential]]\nname="a"',
+            "credential a: it has an admin key, and another one has its name",
+        ),
+        ("[reconcile]\ndays = 31", "reconcile.days: 31 is more than 30"),
         ('[pricing]\nfactor = { openai = "-1" }', "pricing.factor.openai"),
         ('[pricing]\nfactor = { mistral = "1" }', "pricing.factor.mistral"),
         ("[hold]\nletters_per_100_tokens = 0", "hold.letters_per_100_tokens"),

@@ -3,7 +3,8 @@
 -- and an order of the audit's rows.
 -- Why: what an operator switches off outlives every restart, and each deed of the desk can be read again in its order.
 -- Locks: audit for as long as its rows are written anew (it has one a deed); refund for as long as new columns with a
--- constant default take. Way back: below.
+-- constant default take; payment, mail, shop_order and request against writers for as long as each is read once:
+-- nothing is booked meanwhile, which gateways outlast by ledger.lag_limit. Way back: below.
 
 create table stopped (
     kind text not null check (kind in ('sales', 'model', 'credential', 'draining')),

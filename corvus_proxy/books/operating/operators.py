@@ -41,15 +41,14 @@ async def revoke(connection: Any, name: str) -> bool:
     return bool(done == "UPDATE 1")
 
 
-async def by_digest(connection: Any, proof: str) -> tuple[str, str] | None:
-    """The name that a token belongs to, and the digest that is kept of it; `proof`: its digests
-    under all peppers, with commas between them."""
+async def by_digest(connection: Any, digest: str) -> tuple[str, str] | None:
+    """The name that a token belongs to, and which of its digests (joined by commas) is kept."""
     found = await connection.fetchrow(
         "select name, digest from operator"
         " where digest = any(string_to_array($1, ',')) and revoked_at is null",
-        proof,
+        digest,
     )
-    return None if found is None else (str(found[0]), str(found[1]))
+    return None if found is None else (found[0], found[1])
 
 
 async def digest_of(connection: Any, name: str) -> str:

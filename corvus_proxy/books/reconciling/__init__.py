@@ -5,34 +5,41 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, NamedTuple
 
-LATE_S = 3600
-"""What ended on a day is booked within so long after it, but for what a rebuild brings."""
+EARLY_S = 3600
+"""How much two clocks may differ: what ended on a day was booked no earlier before it."""
+LATE_S = 86_400
+"""What ended on a day is booked within so long after it: the books may be away for hours, and an
+event may wait in quarantine. What a rebuild brings may come later still."""
 PATIENCE_S = 300
 """Of the sums over a whole day, which are made once."""
+# Of a request that was given up and charged late, the late event has all of it but the part that
+# was charged before: what the earlier one has of usage and cost is in it once more.
 _OF_DAY = """
-from event e cross join lateral (select e.meta as m) x
+from event e cross join lateral (
+    select e.meta as m, e.type <> 'X' or not exists (
+        select from event l where l.type = 'L' and l.ext_id = e.ext_id || ':L') as whole) x
+"""
+_WHERE = """
 where e.type in ('S', 'X', 'L') and e.written_at >= $1 and e.written_at < $2
     and (m->>'ts')::bigint >= $3 and (m->>'ts')::bigint < $4 and m->>'cr' = any($5)
 """
 _SUMS = f"""
-select m->>'cr' as credential, count(*) as requests, (sum(-e.delta_nanos))::bigint as charged_nanos,
-    coalesce(sum((m->>'co')::bigint), 0)::bigint as cost_nanos,
+select m->>'cr' as credential, count(*) filter (where whole) as requests,
+    (sum(-e.delta_nanos))::bigint as charged_nanos,
+    coalesce(sum((m->>'co')::bigint) filter (where whole), 0)::bigint as cost_nanos,
     coalesce(sum((m->>'co')::bigint) filter (
-        where coalesce(m->'t', '{{}}') = '{{}}' or m->>'src' <> 'upstream'), 0)::bigint
+        where whole and (coalesce(m->'t', '{{}}') = '{{}}' or m->>'src' <> 'upstream')), 0)::bigint
         as uncounted_nanos
-{_OF_DAY} group by 1
+{_OF_DAY} {_WHERE} group by 1
 """
-_COUNTS = """
+_COUNTS = f"""
 select m->>'cr' as credential, (((m->>'ts')::bigint - $3) / 3600000)::integer as hour,
     case when position('/' in t.key) > 0 and split_part(t.key, '/', 1) not in ('long', 'compaction')
         then split_part(t.key, '/', 1) else coalesce(m->>'um', e.slug) end as model,
     reverse(split_part(reverse(t.key), '/', 1)) as usage_class,
     sum(t.value::bigint)::bigint as number
-from event e cross join lateral (select e.meta as m) x
-    cross join lateral jsonb_each_text(coalesce(m->'t', '{}')) t
-where e.type in ('S', 'X', 'L') and e.written_at >= $1 and e.written_at < $2
-    and (m->>'ts')::bigint >= $3 and (m->>'ts')::bigint < $4 and m->>'cr' = any($5)
-    and t.key <> 'reasoning'
+{_OF_DAY} cross join lateral jsonb_each_text(coalesce(m->'t', '{{}}')) t
+{_WHERE} and whole and t.key <> 'reasoning'
 group by 1, 2, 3, 4
 """
 
@@ -105,7 +112,7 @@ async def of_day(
     start_ms, end_ms = int(start.timestamp()) * 1000, int(end.timestamp()) * 1000
     # By the index on when it was booked, which is never before a request's end but for two clocks.
     span = (
-        start - timedelta(seconds=LATE_S),
+        start - timedelta(seconds=EARLY_S),
         end + timedelta(seconds=LATE_S),
         start_ms,
         end_ms,

@@ -41,11 +41,11 @@ def named_files(settings: Settings) -> dict[str, str]:
             ("mail", "password_file"),
         )
     }  # fmt: skip
-    found |= {
-        f"credential.{upstream.family}.{one.name}": one.secret_file
-        for upstream in settings.upstream
-        for one in upstream.credential
-    }
+    for upstream in settings.upstream:
+        for one in upstream.credential:
+            name = f"credential.{upstream.family}.{one.name}"
+            found[name] = one.secret_file
+            found[f"{name}.admin"] = one.admin_secret_file
     return {option: path for option, path in found.items() if path}
 
 

@@ -92,6 +92,10 @@ async def into_state(
     if state.pepper.exists() or (state.folder / "redis").exists():
         raise ConfigurationError(f"{state.folder} is in use: restore into a new --state")
     write_private(state.pepper, kept.pepper)
+    # Keys may rest on them while the pepper is being changed: they work once these are configured.
+    others = [state.folder / f"other-pepper-{at}" for at in range(1, 1 + len(kept.other_peppers))]
+    for other, text in zip(others, kept.other_peppers, strict=True):
+        write_private(other, text)
     state.prepare()
     if kept.demo_key:
         write_private(state.sealed_key, kept.demo_key)
@@ -103,7 +107,8 @@ async def into_state(
         done = await into_database(backup, manifest, server.url, key, journals_lost=True)
     finally:
         await asyncio.to_thread(server.stop)
-    return done._replace(secrets=["pepper"])
+    named = [f"{other} (name it in secrets.other_pepper_files)" for other in others]
+    return done._replace(secrets=["pepper", *named])
 
 
 async def into_settings(

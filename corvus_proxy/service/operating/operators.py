@@ -64,9 +64,8 @@ async def log_in(stores: Stores, token: str) -> Operator | None:
     token = token.strip()
     if not token.startswith(PREFIX) or len(token) != len(PREFIX) + TOKEN_CHARACTERS:
         return None
-    proof = token_proof(stores.pepper, token)
     async with stores.books.transaction() as connection:
-        found = await rows.by_digest(connection, proof)
+        found = await rows.by_digest(connection, token_proof(stores.pepper, token))
         if found is None:
             return None
         name, digest = found

@@ -15,6 +15,7 @@ import structlog
 
 from corvus_proxy import clock, metrics
 from corvus_proxy.books import reconciling as kept
+from corvus_proxy.books import retention
 from corvus_proxy.books.reconciling import Row, Sums
 from corvus_proxy.catalogue import book
 from corvus_proxy.errors import ConfigurationError
@@ -53,6 +54,13 @@ async def run(
     if day >= clock.utc_now().date():
         raise ValueError(f"{day} is not over yet (UTC)")
     asked = _asked(settings, name, family)
+    async with stores.books.connection() as connection:
+        deleted_before = await retention.detail_gone(connection)
+    if deleted_before is not None and day < deleted_before.astimezone(UTC).date():
+        raise ValueError(
+            f"the books have no costs of {day} any more: requests of before"
+            f" {deleted_before.date()} have lost their detail (retention.request_days)"
+        )
     names = [one.credential.name for one in asked]
     reports = await _ask_all(asked, day, settings)
     async with stores.books.transaction() as connection:
@@ -110,8 +118,9 @@ async def tick(stores: Stores, settings: Settings) -> list[Row]:
         return []
     now = clock.utc_now()
     closed = days_of(now, lag_h=settings.reconcile.lag_h, days=settings.reconcile.days)
+    recent = now.date() - timedelta(days=ALARM_DAYS)
     async with stores.books.connection() as connection:
-        known = await kept.since(connection, now.date() - timedelta(days=ALARM_DAYS))
+        known = await kept.since(connection, min(recent, closed[0]))
     found = []
     for day in closed:
         due = [name for name in names if _is_due(known, day, name, now, settings)]
@@ -121,7 +130,7 @@ async def tick(stores: Stores, settings: Settings) -> list[Row]:
                 _tell(row)
             found += rows
     fresh = {(row.day, row.credential): row for row in [*known, *found]}
-    _show(list(fresh.values()), names)
+    _show([row for row in fresh.values() if row.day >= recent], names)
     return found
 
 

@@ -9,7 +9,7 @@ from corvus_proxy import clock
 from corvus_proxy.till.client import Till, TillUnavailable
 from corvus_proxy.till.holds import Holds
 from corvus_proxy.till.journal import Node
-from corvus_proxy.till.recovery.replay import read_dead
+from corvus_proxy.till.recovery.replay import FOREIGN, foreign, read_dead
 from corvus_proxy.till.recovery.report import Reporter
 
 LOOK_S = 0.1
@@ -28,7 +28,8 @@ class Finished(NamedTuple):
 async def finish(till: Till, folder: Path, pepper: bytes, *, timeout_s: float) -> Finished:
     """Settles what dead processes left in a journal folder, and deletes it once the books have it.
 
-    Raises ValueError where the folder holds no journal, or a living process does this by itself.
+    Raises ValueError where the folder holds no journal, one of a pepper that is not configured, or
+    a living process does this by itself.
     """
     if not (folder / "node").exists():
         raise ValueError(f"{folder} is no journal folder: there is no file `node` in it")
@@ -38,6 +39,9 @@ async def finish(till: Till, folder: Path, pepper: bytes, *, timeout_s: float) -
     dead = node.dead()
     charges = 0
     for paths in dead.values():
+        if (path := await asyncio.to_thread(foreign, paths, node.key)) is not None:
+            node.leave()
+            raise ValueError(f"{path}: {FOREIGN}")
         charges += len((await asyncio.to_thread(read_dead, paths, node.key))[0])
     journal = node.journal(clock.RequestIds().incarnation, sync_ms=20)
     holds = Holds(till, journal, lease_s=60, lag_limit=0, wait_s=0, waiters_max=0)  # none is made

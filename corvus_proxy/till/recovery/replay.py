@@ -14,9 +14,13 @@ import structlog
 from corvus_proxy.money.event import Mark, partition_of
 from corvus_proxy.till.client import Till
 from corvus_proxy.till.holds import Unfound, mark_of, settle_until_answered
-from corvus_proxy.till.journal import NOWHERE, Node, covers, read_lines
+from corvus_proxy.till.journal import NOWHERE, Node, covers, is_foreign, read_lines
 from corvus_proxy.till.reply import Charge
 
+FOREIGN = (
+    "it was signed under no pepper that is configured here, or altered: name that pepper in"
+    " secrets.other_pepper_files and start again; the file stays"
+)
 _log = structlog.get_logger()
 
 
@@ -38,6 +42,11 @@ def read_dead(paths: list[Path], key: bytes) -> tuple[dict[str, Charge], dict[in
     return pending, done
 
 
+def foreign(paths: list[Path], key: bytes) -> Path | None:
+    """A segment that cannot be read under the peppers of this process; None: all can."""
+    return next((path for path in paths if is_foreign(path, key)), None)
+
+
 class Replay:
     """The speaker's work for the dead processes of its node."""
 
@@ -53,6 +62,8 @@ class Replay:
         self.tasks: dict[str, asyncio.Task[None]] = {}
         """By dead process, what settles its charges. Each by itself: a partition that is closed
         keeps one waiting, and nobody else."""
+        self._foreign: set[str] = set()
+        """Dead processes that nobody here can speak for; their files stay."""
 
     async def look(self) -> bool:
         """Reads the journals of processes that died since the last look, and begins to settle what
@@ -60,9 +71,14 @@ class Replay:
         partition is rebuilt."""
         found = False
         for incarnation, paths in self._node.dead().items():
-            if incarnation in self.done:
+            if incarnation in self.done or incarnation in self._foreign:
                 continue
             try:
+                path = await asyncio.to_thread(foreign, paths, self._node.key)
+                if path is not None:
+                    self._foreign.add(incarnation)
+                    _log.error("journal_foreign", process=incarnation, file=str(path), why=FOREIGN)
+                    continue
                 pending, done = await asyncio.to_thread(read_dead, paths, self._node.key)
             except FileNotFoundError:
                 continue  # it was not dead: it has just ended cleanly

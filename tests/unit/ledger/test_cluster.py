@@ -108,22 +108,24 @@ async def test_money_is_held_charged_and_booked_on_every_server(world: World) ->
     assert [state and state.balance_nanos for state in states] == [USD - 1007] * 3
 
 
-async def test_a_cluster_that_was_emptied_is_rebuilt(world: World) -> None:
-    """Wallets, charges and a running request's hold come back, on all servers at once."""
+async def test_what_each_server_has_lost_is_rebuilt(world: World) -> None:
+    """A partition's wallets, charges and running requests' holds come back."""
     made = await a_key_on_each(world)
     held = [await world.two.begin(one, f"h-{one.key_id}", 500) for one in made]
     for one in made:
         await world.one.charge(one, f"r-{one.key_id}", 1000)
     await world.until(world.drained)
-    await world.till.redis.flushall()
+    for one in made:
+        async for name in world.till.redis.scan_iter(f"{{p{partition_of(one.wallet):02d}}}:*"):
+            await world.till.redis.delete(name)
 
     async def rebuilt() -> bool:
         epochs = [(await world.till.partitions())[partition_of(one.wallet)].epoch for one in made]
-        return epochs == [2, 2, 2] and await world.opened()
+        return min(epochs) >= 2 and await world.opened()
 
-    await world.until(rebuilt)
+    await world.until(rebuilt, timeout_s=60)
     for one in held:
-        assert await one.settle(100, "completed", b"{}", wait_s=10)
+        assert await one.settle(100, "completed", b"{}", wait_s=30)
     await world.settle_down()
     states = await world.till.wallets([one.wallet for one in made])
     assert [state and state.balance_nanos for state in states] == [USD - 1100] * 3

@@ -1,5 +1,6 @@
 """A pepper is changed while everything runs: no key, link or seal ends, and the old one may go."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -12,12 +13,15 @@ from corvus_proxy.gateway import admission
 from corvus_proxy.pepper import Pepper
 from corvus_proxy.service import keys, owner, sessions
 from corvus_proxy.service import peppers as service
+from corvus_proxy.service.operating import operators
 from corvus_proxy.service.stores import Stores
 from corvus_proxy.settings import load
 from corvus_proxy.till.client import Till
 from corvus_proxy.till.holds import Hold, Holds
-from corvus_proxy.till.journal import Node, read_lines
-from corvus_proxy.till.reply import Ask, Look
+from corvus_proxy.till.journal import Node, is_foreign, read_lines
+from corvus_proxy.till.recovery import finishing
+from corvus_proxy.till.recovery.replay import Replay
+from corvus_proxy.till.reply import Ask, Charge, Look
 from corvus_proxy.till.telling import rehashing
 
 pytestmark = pytest.mark.anyio
@@ -103,6 +107,18 @@ async def test_links_codes_and_seals_of_the_old_pepper_hold(
     await after.books.close()
 
 
+async def test_operators_of_the_old_pepper_log_in_and_stay(valkey_till: Till, books: Books) -> None:
+    """The console's door knows a token made before the change, and its log-in goes on."""
+    old, after = (stores_with(valkey_till, books, one) for one in (OLD, BOTH["after"]))
+    token = await operators.add(old, "ada", actor="cli:root")
+    found = await operators.log_in(after, token)
+    assert found is not None
+    assert await operators.still(after, *found) == found
+    assert await operators.log_in(old, token) == found
+    await old.books.close()
+    await after.books.close()
+
+
 async def test_a_journal_of_the_old_pepper_is_read(tmp_path: Path) -> None:
     """A process that died before the change: its charges are found after it, by its own key."""
     journal = Node(tmp_path, OLD).journal("p1", sync_ms=5)
@@ -110,6 +126,28 @@ async def test_a_journal_of_the_old_pepper_is_read(tmp_path: Path) -> None:
     path = journal._segments[0].path
     assert "r1" in [line.rid for line in read_lines(path, Node(tmp_path, BOTH["after"]).key)]
     assert not list(read_lines(path, Node(tmp_path, NEW).key))
+    assert not is_foreign(path, Node(tmp_path, BOTH["after"]).key)
+
+
+async def test_a_journal_of_a_pepper_that_is_gone_is_kept(
+    valkey_till: Till, tmp_path: Path
+) -> None:
+    """Whoever cannot read it does not take it for an empty one: it stays, and says so."""
+    journal = Node(tmp_path, OLD).journal("p1", sync_ms=5)
+    journal.settling(Charge("r1", "w_1", "key_1", "slug", 700, "completed", b"{}"))
+    path = journal._segments[0].path
+    await journal._sync()
+    os.close(journal._lock)
+    with pytest.raises(ValueError, match="signed under no pepper that is configured"):
+        await finishing.finish(valkey_till, tmp_path, NEW, timeout_s=1)
+    node = Node(tmp_path, NEW)
+    replay = Replay(node, valkey_till)
+    assert not await replay.look()
+    replay.prune({})
+    assert (replay.done, path.exists()) == ({}, True)
+    torn = tmp_path / "p2.000001.journal"
+    torn.write_bytes(path.read_bytes()[:-1])
+    assert not is_foreign(torn, node.key)
 
 
 def test_peppers_come_from_files(tmp_path: Path) -> None:

@@ -1,19 +1,21 @@
 """Books beside reports: alarms, sentences, days that are due, what is kept."""
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY
 
 from corvus_proxy import clock
+from corvus_proxy.books import entries
+from corvus_proxy.books import reconciling as kept
 from corvus_proxy.books.db import Books
 from corvus_proxy.books.reconciling import Number, Row, Sums
 from corvus_proxy.catalogue import book
 from corvus_proxy.dev.providers import Served, serve
 from corvus_proxy.errors import ConfigurationError
 from corvus_proxy.ledger.writer import Writer
-from corvus_proxy.money.event import Meta, encode_meta
+from corvus_proxy.money.event import Event, Meta, encode_meta
 from corvus_proxy.money.pricing import charge
 from corvus_proxy.money.usage import Usage
 from corvus_proxy.service import keys, reconciling
@@ -221,7 +223,10 @@ async def test_a_closed_day_is_asked_compared_kept_and_explained(
     async with serve() as (providers, url):
         credential = Credential(name="o1", admin_secret_file=str(tmp_path / "admin"))
         other = Credential(name="o2")
-        settings = Settings(upstream=[Upstream("openai", url, credential=[credential, other])])
+        settings = Settings(
+            upstream=[Upstream("openai", url, credential=[credential, other])],
+            reconcile=ReconcileSettings(days=9),  # more than alarms are shown for
+        )
         with pytest.raises(ValueError, match="not over yet"):
             await reconciling.run(stores, settings, today)
         for _ in range(4):
@@ -234,7 +239,7 @@ async def test_a_closed_day_is_asked_compared_kept_and_explained(
                     },
                 )
             )  # fmt: skip
-        later = clock.utc_now() + timedelta(days=1, hours=7)
+        later = datetime.combine(today + timedelta(days=1), time(7), UTC)
         monkeypatch.setattr(clock, "utc_now", lambda: later)
         rows = await reconciling.tick(stores, settings)
         by_day = {row.day: row for row in rows}
@@ -253,12 +258,43 @@ async def test_a_closed_day_is_asked_compared_kept_and_explained(
         assert [row.state for row in await reconciling.tick(stores, settings)] == ["unanswered"]
         assert REGISTRY.get_sample_value("corvus_reconcile_unanswered") == 1
         assert next(row.state for row in await reconciling.status(stores, days=2)) == "unanswered"
+    async with books.connection() as connection:
+        gone = "insert into retention (kind, cut, gone) values ('request', $1, 1)"
+        await connection.execute(gone, datetime.combine(today, time(), UTC))
+    with pytest.raises(ValueError, match="lost their detail"):
+        await reconciling.run(stores, settings, today - timedelta(days=1))
     with pytest.raises(LookupError, match="no admin key for o2"):
         await reconciling.run(stores, settings, today, name="o2")
     same = Credential(name="o3", admin_secret_file=str(tmp_path / "admin"))
     twice = Settings(upstream=[Upstream("openai", url, credential=[credential, same])])
     with pytest.raises(ConfigurationError, match="one admin key and one"):
         await reconciling.run(stores, twice, today)
+
+
+@pytest.mark.anyio
+async def test_a_request_that_was_charged_late_counts_once(books: Books) -> None:
+    """Both its events name what there was when its lease ended. Booked hours after midnight, it is
+    of its day all the same."""
+    today = clock.utc_now().date()
+    start_ms = int(datetime.combine(today, time(), UTC).timestamp()) * 1000
+
+    def event(kind: Any, name: str, seq: int, nanos: int, output: int) -> Event:
+        meta = Meta(
+            usage={"output": output}, source="upstream", credential="o1", upstream_model=MODEL,
+            cost_nanos=output, ended_ms=start_ms - 1000 - seq,
+        )  # fmt: skip
+        return Event(
+            partition=7, epoch=1, seq=seq, type=kind, id=name, wallet="w_1", key="key_1",
+            slug=MODEL, delta_nanos=-nanos, balance_nanos=0, wallet_seq=seq, actual_nanos=nanos,
+            shortfall_nanos=0, outcome="completed", meta=encode_meta(meta),
+        )  # fmt: skip
+
+    async with books.transaction() as connection:
+        made = [event("X", "r1", 1, 30, 100), event("L", "r1:L", 2, 70, 400)]
+        await entries.insert(connection, [*made, event("X", "r2", 3, 5, 50)])
+        sums, numbers = await kept.of_day(connection, today - timedelta(days=1), ["o1"])
+    assert sums == {"o1": Sums("o1", 2, 105, 450, 0)}
+    assert [one.number for one in numbers] == [450]
 
 
 def _digest(text: str) -> str:

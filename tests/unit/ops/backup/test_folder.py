@@ -8,6 +8,7 @@ import pytest
 from corvus_proxy import clock
 from corvus_proxy.errors import ConfigurationError
 from corvus_proxy.ops.backup import folder, keeping
+from corvus_proxy.settings import Credential, SecretsSettings, Settings, Upstream
 
 
 def manifest(at_ms: int) -> folder.Manifest:
@@ -77,3 +78,22 @@ def test_secrets_are_for_their_owner_alone_and_show_in_no_repr(tmp_path: Path) -
         assert (b"sk_live_1" in (tmp_path / name).read_bytes()) == (key is None)
     with pytest.raises(ConfigurationError, match="--key-file"):
         keeping.read(tmp_path / "sealed", None)
+
+
+def test_every_secret_that_a_credential_names_by_file_is_kept(tmp_path: Path) -> None:
+    """Its key, and the admin key that reads the account's reports."""
+    for name in ("key", "admin"):
+        (tmp_path / name).write_text(f"{name} text")
+    one = Credential(
+        name="o1", secret_file=str(tmp_path / "key"), admin_secret_file=str(tmp_path / "admin")
+    )
+    (tmp_path / "pepper").write_text("p" * 32)
+    settings = Settings(
+        secrets=SecretsSettings(pepper_file=str(tmp_path / "pepper")),
+        upstream=[Upstream("openai", "http://u", credential=[one])],
+    )
+    kept = keeping.gather(settings, None)
+    assert sorted(kept.files.values()) == ["admin text", "key text"]
+    (tmp_path / "admin").unlink()
+    assert keeping.put_back(kept, settings) == ["credential.openai.o1.admin"]
+    assert (tmp_path / "admin").read_text() == "admin text"
