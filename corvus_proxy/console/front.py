@@ -14,7 +14,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from corvus_proxy import clock
-from corvus_proxy import pepper as peppers
 from corvus_proxy.console.pages import HEADERS, Pages, redirect
 from corvus_proxy.service.operating import operators
 from corvus_proxy.service.operating.operators import Operator
@@ -44,12 +43,10 @@ class Front:
         self.desk = open_desk(settings, stores, providers)
         self.pages = Pages(settings)
         self.tries = forms.Tries(TRIES_MAX, TRIES_S)
-        keys = [
-            hashlib.blake2b(b"console session", key=one[:64], digest_size=32).digest()
-            for one in reversed(peppers.all_of(stores.pepper))  # the last one signs
-        ]
+        # Under no other pepper: with a leaked old one and a copy of the books cookies can be made.
+        key = hashlib.blake2b(b"console session", key=stores.pepper[:64], digest_size=32).digest()
         self._signer = URLSafeTimedSerializer(
-            keys, salt="console", signer_kwargs={"digest_method": hashlib.sha256}
+            key, salt="console", signer_kwargs={"digest_method": hashlib.sha256}
         )
         self._offered: dict[str, None] = {}
 
