@@ -60,6 +60,7 @@ def private_address(host: str) -> str:
         raise ConfigurationError(f"metrics.listen: {host!r} leads to no address") from None
     address = str(found[0][4][0])
     where = ipaddress.ip_address(address.partition("%")[0])
+    where = getattr(where, "ipv4_mapped", None) or where
     if where.is_unspecified or not where.is_private:
         raise ConfigurationError(
             f"metrics.listen: {address} is not private; name a loopback or a private address, such"

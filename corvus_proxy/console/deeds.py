@@ -12,13 +12,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from corvus_proxy import clock
 from corvus_proxy.console.front import Front
 from corvus_proxy.errors import ConfigurationError
 from corvus_proxy.money.amount import format_usd, parse_usd
 from corvus_proxy.service import keys
 from corvus_proxy.service import orders as selling
-from corvus_proxy.service.keys import ServiceRefused
+from corvus_proxy.service.keys import MovePending, ServiceRefused
 from corvus_proxy.service.operating import parcels, planning, refunds, stopping
 from corvus_proxy.service.operating.operators import Operator
 from corvus_proxy.service.operating.planning import Plan
@@ -204,14 +203,21 @@ class Doing:
                     usd=format_usd(asked.nanos) if asked.nanos else "",
                     plan=plan,
                     back=back,
-                    nonce=clock.random_text(20),
+                    nonce=self._front.offer(),
                 )
             if not self._front.take(fields.get("nonce", "")):
-                sentence = "This form was sent before; nothing was done again."
+                sentence = (
+                    "This form was sent before, or the console was started again since it was"
+                    " made; nothing was done now."
+                )
                 return pages.message(
                     "Once is enough", sentence, status=409, operator=operator.name, back=back
                 )
             done = await deed.act(self._front, asked, operator.actor)
+        except MovePending as error:  # asking for it again would move the money twice
+            return pages.message(
+                "Booked", str(error), status=202, operator=operator.name, back=back
+            )
         except (ServiceRefused, LookupError, ValueError, ConfigurationError) as error:
             return pages.message(
                 "Not done", str(error), status=422, operator=operator.name, back=back

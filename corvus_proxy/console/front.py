@@ -13,6 +13,7 @@ from itsdangerous import BadSignature, URLSafeTimedSerializer
 from starlette.requests import Request
 from starlette.responses import Response
 
+from corvus_proxy import clock
 from corvus_proxy.console.pages import HEADERS, Pages, redirect
 from corvus_proxy.service.operating import operators
 from corvus_proxy.service.operating.operators import Operator
@@ -42,11 +43,12 @@ class Front:
         self.desk = open_desk(settings, stores, providers)
         self.pages = Pages(settings)
         self.tries = forms.Tries(TRIES_MAX, TRIES_S)
+        # Under no other pepper: with a leaked old one and a copy of the books cookies can be made.
         key = hashlib.blake2b(b"console session", key=stores.pepper[:64], digest_size=32).digest()
         self._signer = URLSafeTimedSerializer(
             key, salt="console", signer_kwargs={"digest_method": hashlib.sha256}
         )
-        self._used: dict[str, None] = {}
+        self._offered: dict[str, None] = {}
 
     # -- who is there ---------------------------------------------------------------------------
 
@@ -104,15 +106,18 @@ class Front:
         except forms.FormTooLarge:
             return {}
 
+    def offer(self) -> str:
+        """A nonce for a form that may be sent once."""
+        nonce = clock.random_text(20)
+        self._offered[nonce] = None
+        if len(self._offered) > _NONCES_MAX:
+            del self._offered[next(iter(self._offered))]
+        return nonce
+
     def take(self, nonce: str) -> bool:
-        """Whether a form is sent for the first time: going back or loading again does nothing
-        twice."""
-        if not nonce or nonce in self._used:
-            return False
-        self._used[nonce] = None
-        if len(self._used) > _NONCES_MAX:
-            del self._used[next(iter(self._used))]
-        return True
+        """Whether a form of ours is sent for the first time: going back or loading again does
+        nothing twice, also after a restart, since which no form was offered."""
+        return self._offered.pop(nonce, False) is None
 
 
 def plain(text: str, status: int = 200) -> Response:

@@ -4,6 +4,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from corvus_proxy import metrics
 from corvus_proxy.console.front import Front
 from corvus_proxy.console.pages import redirect
 from corvus_proxy.service.operating import operators
@@ -34,9 +35,11 @@ class Login:
             return front.foreign()
         address = request.client.host if request.client else ""
         if wait_s := front.tries.take(address):
+            metrics.LOGIN_FAILURES.labels("throttled").inc()
             return self._page(f"Too many wrong tokens. Try again in {wait_s} seconds.", 429)
         found = await operators.log_in(front.stores, (await front.fields(request)).get("token", ""))
         if found is None:
+            metrics.LOGIN_FAILURES.labels("operator").inc()
             return self._page("This token is nobody's. It begins with op-corvus_.", 403)
         front.tries.give_back(address)
         answer = redirect("/")

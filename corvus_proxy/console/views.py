@@ -145,7 +145,6 @@ class Views:
             "/refunds",
             waiting=[row for row in rows if row.state == "waiting"],
             rest=[row for row in rows if row.state != "waiting"],
-            actor=operator.actor,
         )
 
     async def audit(self, request: Request, operator: Operator) -> Response:

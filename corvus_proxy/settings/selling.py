@@ -44,8 +44,8 @@ class ShopSettings(msgspec.Struct, frozen=True):
     dust_usd: str = "0.10"
     """A payment below this is left to the operator."""
     refund_alone_usd: str = ""
-    """Largest refund that one operator may send alone; one above it waits for another operator's
-    `corvus refunds approve`. Empty: each."""
+    """So much of an order one operator may send back alone; a refund by which it is more waits for
+    another operator's `corvus refunds approve`. Empty: all."""
     quote_s: int = 1800
     """How long an order waits for its payment at the quoted rate."""
     watch_days: int = 7

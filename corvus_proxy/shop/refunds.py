@@ -27,6 +27,7 @@ from corvus_proxy.shop.states import by_hand
 from corvus_proxy.till.reply import Debited, Duplicate
 
 COUNTER = "refunds"
+OWN = "Who has asked for a refund does not approve it; another operator does."
 _log = structlog.get_logger()
 
 
@@ -61,22 +62,19 @@ async def request(
     means: Means, order_id: str, nanos: int, *, reason: str, actor: str
 ) -> RefundRow | str:
     """Asks for a refund and goes on with it as far as it comes; or a sentence that says why not.
-    One above `shop.refund_alone_usd` waits for another operator's `approve`. Raises LookupError,
-    BooksUnavailable."""
+    One by which more of the order goes back than `shop.refund_alone_usd` waits for another
+    operator's `approve`. Raises LookupError, BooksUnavailable."""
     if nanos <= 0 or nanos % CENT_NANOS:
         return "A refund is an amount above zero in whole cents."
     refund_id = f"ref_{clock.random_text(12)}"
     async with means.books.transaction() as connection:
         order = await orders.lock(connection, order_id)
-        left = _left(
-            order,
-            await payments.of_order(connection, order_id),
-            await rows.of_order(connection, order_id),
-        )
+        earlier = await rows.of_order(connection, order_id)
+        left = _left(order, await payments.of_order(connection, order_id), earlier)
         payment = next((one.payment for one in left if one.nanos >= nanos), None)
         if payment is None or order.wallet is None:
             return "No single payment of this order has so much left to be sent back."
-        waits = _wants_two(means, nanos)
+        waits = wants_two(means, nanos, earlier)
         await rows.insert(
             connection, refund_id, order_id, payment.payment_id, nanos, actor=actor, reason=reason,
             waits=waits,
@@ -97,8 +95,8 @@ async def approve(means: Means, refund_id: str, *, reason: str, actor: str) -> R
     """A second operator's yes: the refund goes on as far as it comes; or a sentence that says why
     not. Raises LookupError, BooksUnavailable, TillUnavailable."""
     refund, order = await _read(means, refund_id)
-    if refund.actor == actor:
-        return "Who has asked for a refund does not approve it; another operator does."
+    if same_person(refund.actor, actor):
+        return OWN
     async with means.books.transaction() as connection:
         await orders.lock(connection, order.order_id)
         if not await rows.go_on(connection, refund_id):
@@ -128,9 +126,17 @@ async def refuse(means: Means, refund_id: str, *, reason: str, actor: str) -> Re
     return (await _read(means, refund_id))[0]
 
 
-def _wants_two(means: Means, nanos: int) -> bool:
+def same_person(one: str, other: str) -> bool:
+    """Whether two actors have the name of one person, as `cli:ada` and `console:ada`."""
+    return (one.partition(":")[2] or one) == (other.partition(":")[2] or other)
+
+
+def wants_two(means: Means, nanos: int, earlier: list[RefundRow]) -> bool:
+    """Whether a refund waits for a second operator (`shop.refund_alone_usd`); `earlier`: those of
+    its order, for a large one is not to be sent in small parts."""
     alone = means.settings.shop.refund_alone_usd
-    return alone != "" and nanos > usd("refund_alone_usd", alone)
+    of_order = nanos + sum(one.amount_nanos for one in earlier if one.state != "refused")
+    return alone != "" and of_order > usd("refund_alone_usd", alone)
 
 
 async def _audit(

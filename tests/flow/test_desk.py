@@ -195,9 +195,13 @@ def test_a_large_refund_wants_two_operators(
     today = desk.ask("today")
     assert today["queues"]["refunds_waiting"] == 1
     assert "1 refunds waiting for a second operator" in today["problems"]
-    assert desk.run("refunds", "approve", refund_id, *why).code == 1
+    for words in ((), ("--dry-run",)):
+        assert desk.run("refunds", "approve", refund_id, *why, *words).code == 1
+    assert f"refuse {refund_id}" in desk.run("refunds", "refuse", refund_id, *why, "--dry-run").out
     assert stack.standing(order["key_id"])["balance_nanos"] == 7_500_000_000
     monkeypatch.setenv("SUDO_USER", "bob")
+    plan = desk.ask("refunds", "approve", refund_id, *why, "--dry-run")
+    assert plan["after_nanos"] == 5_000_000_000
     assert desk.ask("refunds", "approve", refund_id, *why)["state"] == "sent"
     assert stack.standing(order["key_id"])["balance_nanos"] == 5_000_000_000
     assert last_deed(desk)["actor"] == "cli:bob"
@@ -253,8 +257,6 @@ DRY = [
     (("operators", "add", "bob"), "token for bob"),
     (("operators", "revoke", "bob", "--reason", "x"), "token of bob"),
     (("mail", "retry", "mail_x", "--reason", "x"), "mail_x at once"),
-    (("refunds", "approve", "ref_x", "--reason", "x"), "approve ref_x"),
-    (("refunds", "refuse", "ref_x", "--reason", "x"), "refuse ref_x"),
     (("orders", "resend", "ord_x", "--reason", "x"), "ord_x again"),
     (("models", "enable", "gpt-5.5", "--reason", "x"), "to enabled"),
     (("pools", "enable", "openai-1", "--reason", "x"), "to enabled"),
@@ -274,6 +276,9 @@ def test_a_dry_run_says_and_does_nothing(stack: RunningStack, desk: Terminal) ->
         assert (done.code, done.err) == (0, ""), words
         assert done.out.startswith("would ")
         assert would in done.out
+    for verb in ("approve", "refuse"):
+        none = desk.run("refunds", verb, "ref_x", "--reason", "x", "--dry-run")
+        assert (none.code, "no refund ref_x" in none.err) == (1, True)
     assert figures() == before
 
 

@@ -180,7 +180,7 @@ class Machine:
             f"{kind}_temp_path {folder / kind};\n"
             for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
         )
-        text = text.replace("http {\n", f"http {{\naccess_log off;\n{temps}", 1)
+        text = text.replace("http {\n", f"http {{\n{temps}", 1)
         (folder / "nginx.conf").write_text(text)
         words = {
             "-p": folder,

@@ -4,48 +4,16 @@ tried is how it reads requests and hands them on."""
 import asyncio
 import contextlib
 import re
-import shutil
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import pytest
-
 from corvus_proxy.ops import children, embedded
-
-SHIPPED = Path(__file__).parents[2] / "config" / "nginx.conf"
-PLAIN = """
-pid /tmp/nginx.pid;
-error_log stderr crit;
-events { worker_connections 1024; }
-http {
-    access_log off;
-    client_body_temp_path /tmp/nginx-body;
-    proxy_temp_path /tmp/nginx-proxy;
-    fastcgi_temp_path /tmp/nginx-fastcgi;
-    uwsgi_temp_path /tmp/nginx-uwsgi;
-    scgi_temp_path /tmp/nginx-scgi;
-    upstream gateway {
-        server gateway:8080;
-        keepalive 64;
-    }
-    server {
-        listen 443 ssl http2 default_server;
-        client_max_body_size 33m;
-        location / {
-            proxy_pass http://gateway;
-            proxy_http_version 1.1;
-            proxy_set_header Connection "";
-            proxy_request_buffering off;
-        }
-    }
-}
-"""
-"""Where none is shipped: the same way of handing on, over connections that are kept."""
+from tests.front import SHIPPED, binary
 
 
 def _configuration(folder: Path, port: int, gateway: int) -> str:
-    text = SHIPPED.read_text() if SHIPPED.exists() else PLAIN
+    text = SHIPPED.read_text()
     text = re.sub(r"^ *ssl_\w+ .*;$", "", text, flags=re.MULTILINE)
     text = re.sub(r"listen 443 ssl http2", f"listen 127.0.0.1:{port}", text)
     text = text.replace("listen 80 ", f"listen 127.0.0.1:{embedded.free_port()} ")
@@ -57,13 +25,11 @@ def _configuration(folder: Path, port: int, gateway: int) -> str:
 @contextlib.asynccontextmanager
 async def before(gateway: int, folder: Path) -> AsyncIterator[int]:
     """nginx before a gateway's port; its own. Skips where there is none."""
-    binary = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
-    if binary is None:
-        pytest.skip("apt-get install -y --no-install-recommends nginx-light")
+    program = binary()
     port = embedded.free_port()
     path = folder / "nginx.conf"
     path.write_text(_configuration(folder, port, gateway))
-    words = [binary, "-e", "stderr", "-p", str(folder), "-c", str(path), "-g", "daemon off;"]
+    words = [program, "-e", "stderr", "-p", str(folder), "-c", str(path), "-g", "daemon off;"]
     child = children.start(words, folder / "nginx.log")
     try:
         for _ in range(200):

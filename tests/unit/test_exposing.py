@@ -13,7 +13,9 @@ from corvus_proxy.ops import embedded, role
 from corvus_proxy.settings import MetricsSettings, Settings
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "8.8.8.8", "no.such.name.invalid"])
+@pytest.mark.parametrize(
+    "host", ["0.0.0.0", "::", "8.8.8.8", "::ffff:0.0.0.0", "no.such.name.invalid"]
+)
 def test_what_everybody_could_read_is_refused(host: str) -> None:
     """Public, unspecified or unknown: one sentence that names the option."""
     with pytest.raises(ConfigurationError, match=r"metrics\.listen"):

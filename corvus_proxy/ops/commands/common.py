@@ -133,6 +133,8 @@ def would_move(common: Common, what: str, plan: Any) -> None:
     lines.append(
         f"  balance  {format_usd(plan.balance_nanos)} → {format_usd(plan.after_nanos)} USD"
     )
+    if plan.note:
+        lines.append(f"  {plan.note}")
     document = {
         "dry_run": True,
         "would": what,

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from cyclopts import App, Parameter
 
 from corvus_proxy.ops.commands.common import (
+    PARTLY,
     Common,
     Deed,
     actor,
@@ -313,16 +314,23 @@ def _move(
     deed: Deed, key_id: str, usd: str, reason: str, move: Any, how: tuple[str, str, int]
 ) -> None:
     from corvus_proxy.money.amount import format_usd, parse_usd
+    from corvus_proxy.service.keys import MovePending
     from corvus_proxy.service.operating import planning
 
     nanos, (verb, counter, sign) = parse_usd(usd), how
+    if nanos <= 0:  # the plan of a credit below zero would be a debit's
+        raise ValueError("an amount above zero is needed")
     if deed.dry_run:
         plan = on_stores(deed, lambda stores: planning.move(stores, key_id, sign * nanos, counter))
         would_move(deed, f"{verb} {key_id} with {format_usd(nanos)} USD", plan)
         return
-    balance = on_stores(
-        deed, lambda stores: move(stores, key_id, nanos, reason=reason, actor=actor())
-    )
+    try:
+        balance = on_stores(
+            deed, lambda stores: move(stores, key_id, nanos, reason=reason, actor=actor())
+        )
+    except MovePending as error:  # done again it would be done twice
+        say(deed, {"key_id": key_id, "pending": True}, f"{key_id}  {error}")
+        raise SystemExit(PARTLY) from None
     document = {"key_id": key_id, "balance_nanos": balance}
     say(deed, document, f"{key_id}  balance {format_usd(balance)} USD")
 

@@ -33,7 +33,8 @@ async def read(till: Till) -> Stops | None:
 
 
 async def tell(till: Till, stops: Stops) -> None:
-    """Tells it where it is not what Redis has: a write costs the disk a sync. Raises
+    """Tells it where it is not what Redis has: a write costs the disk a sync. That nothing is off
+    is told as well: of a Redis that knows nothing, gateways keep to what it said last. Raises
     TillUnavailable."""
-    if stops != (await read(till) or NOTHING):
+    if stops != await read(till):
         await till.wait(till.redis.set(STOPS_KEY, msgspec.json.encode(stops)))

@@ -11,6 +11,7 @@ from corvus_proxy.console import pages
 from corvus_proxy.console.app import create
 from corvus_proxy.console.deeds import DEEDS
 from corvus_proxy.console.front import COOKIE
+from corvus_proxy.service import keys
 from corvus_proxy.service.operating import operators
 from corvus_proxy.service.stores import Stores
 from corvus_proxy.settings import MetricsSettings, Settings
@@ -97,6 +98,32 @@ async def test_a_log_in_is_a_cookie_that_ends_with_its_token(
         assert (await client.post("/deeds/none", data=form, headers=whole)).status_code == 404
         await operators.revoke(stores, "ada", reason="left", actor="cli:root")
         assert (await client.get("/audit", headers=whole)).status_code == 303
+
+
+async def test_what_waits_for_redis_is_booked_and_once(valkey_till: Till, books: Books) -> None:
+    """It is not called undone, or it would be done twice; a form that the console has not offered
+    does nothing, as one from before its start."""
+    stores = Stores(valkey_till, books, b"p" * 32)
+    token = await operators.add(stores, "ada", actor="cli:root")
+    made = await keys.create(stores, credit_nanos=0, label="", reason="x", actor="cli:root")
+    till = Till.open("redis://127.0.0.1:1", timeout_ms=200)
+    async with console(Stores(till, books, b"p" * 32)) as client:
+        answer = await client.post("/login", data={"token": token})
+        client.cookies.clear()
+        headers = {"cookie": f"{COOKIE}={answer.cookies[COOKIE]}"}
+        asked = {"subject": made.key_id, "usd": "1", "reason": "x"}
+        sure = await client.post("/deeds/keys.freeze", data=asked, headers=headers)
+        [nonce] = re.findall(r'name="nonce" value="([^"]+)"', sure.text)
+        found = []
+        for one in ("n", nonce, nonce):
+            form = {**asked, "sure": "yes", "nonce": one}
+            answer = await client.post("/deeds/keys.credit", data=form, headers=headers)
+            found.append((answer.status_code, "is booked" in answer.text))
+        assert found == [(409, False), (202, True), (409, False)]
+    async with books.connection() as connection:
+        waiting = "select count(*) from outbox where kind = 'credit' and applied_at is null"
+        assert await connection.fetchval(waiting) == 1
+    await till.close()
 
 
 def test_every_deed_has_its_form() -> None:

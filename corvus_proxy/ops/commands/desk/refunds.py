@@ -65,8 +65,8 @@ def quote(order_id: str, *, common: Common | None = None) -> None:
 
 @app.command
 def request(order_id: str, usd: str, *, reason: str, deed: Deed | None = None) -> None:
-    """Sends unspent money back the way it came. Above `shop.refund_alone_usd` it waits for another
-    operator (exit code 4).
+    """Sends unspent money back the way it came. Where it is more of the order than
+    `shop.refund_alone_usd`, it waits for another operator (exit code 4).
 
     Parameters
     ----------
@@ -93,11 +93,13 @@ def request(order_id: str, usd: str, *, reason: str, deed: Deed | None = None) -
 @app.command
 def approve(refund_id: str, *, reason: str, deed: Deed | None = None) -> None:
     """Lets a refund that waits go on; not by who has asked for it."""
+    from corvus_proxy.service.operating import planning
     from corvus_proxy.service.operating import refunds as service
 
     deed = deed or Deed()
     if deed.dry_run:
-        would(deed, f"approve {refund_id}", refund_id=refund_id)
+        plan = on_desk(deed, lambda desk: planning.approval(desk, refund_id, actor()))
+        would_move(deed, f"approve {refund_id}", plan)
         return
     work = on_desk(
         deed, lambda desk: service.approve(desk, refund_id, reason=reason, actor=actor())
@@ -108,10 +110,12 @@ def approve(refund_id: str, *, reason: str, deed: Deed | None = None) -> None:
 @app.command
 def refuse(refund_id: str, *, reason: str, deed: Deed | None = None) -> None:
     """Ends a refund that waits; nothing was taken from the balance for it."""
+    from corvus_proxy.service.operating import planning
     from corvus_proxy.service.operating import refunds as service
 
     deed = deed or Deed()
     if deed.dry_run:
+        on_desk(deed, lambda desk: planning.waiting(desk, refund_id))
         would(deed, f"refuse {refund_id}", refund_id=refund_id)
         return
     work = on_desk(deed, lambda desk: service.refuse(desk, refund_id, reason=reason, actor=actor()))

@@ -52,12 +52,20 @@ async def test_a_large_refund_waits_for_another_operator(shop: Shop) -> None:
     own = await refunds.approve(shop.desk, large.refund_id, **ADA)
     assert isinstance(own, Problem)
     assert "another operator" in own.sentence
+    elsewhere = {**ADA, "actor": "console:ada"}  # the same person at another door
+    assert await refunds.approve(shop.desk, large.refund_id, **elsewhere) == own
+    with pytest.raises(keys.ServiceRefused, match="another operator"):
+        await planning.approval(shop.desk, large.refund_id, "console:ada")
+    plan = await planning.approval(shop.desk, large.refund_id, "cli:bob")
+    assert [one.amount_nanos for one in plan.rows] == [6 * USD, 6 * USD]
     await refunds_of_worker(shop)
     assert large.refund_id not in shop.card.refunds
     assert [one.state for one in await refunds.listing(shop.desk, open_only=True)] == ["waiting"]
     done = await refunds.approve(shop.desk, large.refund_id, **BOB)
     assert isinstance(done, refunds.RefundLine)
     assert (done.state, await shop.balance(row.wallet)) == ("sent", 9 * USD)
+    with pytest.raises(keys.ServiceRefused, match="is sent"):
+        await planning.waiting(shop.desk, large.refund_id)
     again = await refunds.approve(shop.desk, large.refund_id, **BOB)
     assert isinstance(again, Problem)
     assert "is sent" in again.sentence
@@ -65,6 +73,18 @@ async def test_a_large_refund_waits_for_another_operator(shop: Shop) -> None:
     [deed] = await deeds.tail(shop.stores, Chosen(action="refunds.approve"))
     assert (deed.actor, deed.subject) == ("console:bob", large.refund_id)
     assert deed.details == {"order": placed.order_id, "nanos": 6 * USD, "reason": "looked at"}
+
+
+async def test_a_large_refund_is_not_sent_in_small_parts(shop: Shop) -> None:
+    """What of the order goes back already counts; the plan says that it would wait."""
+    placed = await bought(shop)
+    assert (await planning.refund(shop.desk, placed.order_id, 4 * USD)).note == ""
+    assert (await asked(shop, placed.order_id, 4)).state == "sent"
+    assert "another operator" in (await planning.refund(shop.desk, placed.order_id, 2 * USD)).note
+    assert (await asked(shop, placed.order_id, 2)).state == "waiting"
+    for nanos, why in ((15 * USD, "At most"), (1, "whole cents")):
+        with pytest.raises(keys.ServiceRefused, match=why):
+            await planning.refund(shop.desk, placed.order_id, nanos)
 
 
 async def refunds_of_worker(shop: Shop) -> None:

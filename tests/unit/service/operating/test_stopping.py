@@ -3,6 +3,7 @@
 import pytest
 
 from corvus_proxy.books.db import Books
+from corvus_proxy.pepper import Pepper
 from corvus_proxy.service.operating import operators, stopping
 from corvus_proxy.service.stores import Stores
 from corvus_proxy.settings import Credential, Settings, Upstream
@@ -38,6 +39,10 @@ async def test_it_outlives_a_redis_that_forgets(valkey_till: Till, books: Books)
     assert await stopping.switch_on(stores, both, "openai/b", **WHY)
     assert not await stopping.switch_on(stores, both, "openai/b", **WHY)
     assert await stops.read(valkey_till) == stops.Stops(("gpt-5.5",))
+    await stopping.switch_on(stores, (stopping.MODEL,), "gpt-5.5", **WHY)
+    await valkey_till.redis.flushall()
+    await stopping.tick(stores)
+    assert await stops.read(valkey_till) == stops.NOTHING  # gateways have to hear that, too
     with pytest.raises(ValueError, match="say why"):
         await stopping.switch_off(stores, stopping.SALES, "", reason=" ", actor="cli:ada")
     await away.close()
@@ -67,6 +72,8 @@ async def test_an_operators_token_counts_until_it_is_revoked(
     assert found is not None
     assert found.actor == "console:ada"
     assert await operators.still(stores, *found) == found
+    changed = Stores(valkey_till, books, Pepper(b"n" * 32, [b"p" * 32]))
+    assert await operators.log_in(changed, token) == found  # while the old pepper stands beside it
     for wrong in ("", token[:-1], token[:-1] + ("a" if token[-1] != "a" else "b"), "op-corvus_"):
         assert await operators.log_in(stores, wrong) is None
     await operators.revoke(stores, "ada", reason="left", actor="cli:root")
