@@ -43,7 +43,7 @@ async def test_what_a_node_left_is_charged_and_nobody_waits_for_it(world: World)
     with pytest.raises(ValueError, match="a gateway runs on"):
         await ledger.finish(world.stores, folder, timeout_s=5)
     await world.two.kill()
-    with pytest.raises(ValueError, match="written under another pepper"):
+    with pytest.raises(ValueError, match="signed under no pepper"):
         await finishing.finish(world.till, folder, b"another" * 8, timeout_s=5)
     found = await ledger.finish(world.stores, folder, timeout_s=15)
     assert found == (1, 1, 0)
