@@ -197,10 +197,7 @@ class Process:
     async def _go(self) -> None:
         """The server has no hook for it, but treats SIGINT alike: it is told by that."""
         gateway = self._settings.gateway
-        try:
-            await self.leaving.run(gateway.port)
-        except Exception:  # whatever that met, the process was told to stop
-            _log.exception("leaving_failed")
+        await self.leaving.run(gateway.port)
         asyncio.get_running_loop().call_later(gateway.drain_s, self._stopping.end)
         os.kill(os.getpid(), signal.SIGINT)
 
