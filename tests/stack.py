@@ -1,18 +1,25 @@
 """A running `corvus up`, driven as its user drives it: by the command line and over sockets."""
 
+import asyncio
 import json
 import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from corvus_proxy import secret
+from corvus_proxy.money.amount import parse_usd
+from corvus_proxy.ops.state import State
+from corvus_proxy.service import keys
+from corvus_proxy.service.stores import Stores, open_stores
+from corvus_proxy.settings import load
 from corvus_proxy.wire.tenancy.names import Tenant
 
 CONFIG = """
@@ -156,13 +163,28 @@ secret_file = "{self.folder / "secret"}"
         )
         return found
 
+    def on_stores(self, work: Callable[[Stores], Awaitable[Any]]) -> dict[str, Any]:
+        """The document of what `work` finds: a command's own deed, without a process for it."""
+
+        async def run() -> Any:
+            stores = open_stores(load(State(self.state).config))
+            try:
+                return (await work(stores))._asdict()
+            finally:
+                await stores.close()
+
+        # A thread of its own: the caller's may have a loop that runs.
+        with ThreadPoolExecutor(1) as thread:
+            found: dict[str, Any] = thread.submit(lambda: asyncio.run(run())).result()
+        return found
+
     def new_key(self, usd: str) -> dict[str, Any]:
-        """A key with so much money."""
-        return self.command("keys", "create", "--credit", usd)
+        """A key with so much money, as `corvus keys create` makes it."""
+        return self.on_stores(lambda stores: keys.create(stores, credit_nanos=parse_usd(usd)))
 
     def standing(self, key_id: str) -> dict[str, Any]:
-        """A key's figures."""
-        return self.command("keys", "show", key_id)
+        """A key's figures, as `corvus keys show` has them."""
+        return self.on_stores(lambda stores: keys.show(stores, key_id))
 
     def tenant(self, key: str | None = None) -> Tenant:
         """Whose names a key's requests are sent under."""

@@ -203,7 +203,7 @@ async def test_a_slot_on_its_way_is_asked_for_where_its_keys_are(
     """ASK is followed; a call whose keys are in two places is refused and loses nothing."""
     made = (await a_key_on_each(world))[0]
     part = partition_of(made.wallet)
-    slot, quick = SLOTS[part], Till.open(cluster.url_of(nodes), timeout_ms=300)
+    slot, quick = SLOTS[part], Till.open(cluster.url_of(nodes), timeout_ms=1500)
     assert (await quick.call("init", [key(part, "m")], (64,)))[0] == "EXISTS"
     source = await holder(nodes, slot)
     target, *others = [node for node in nodes if node is not source]
