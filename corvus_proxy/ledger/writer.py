@@ -143,9 +143,7 @@ class Writer:
             cursors = await entries.cursors(connection)
         found = behind.parts_behind(states, cursors)
         for part, why in found.items():
-            if part not in self.behind:
-                _log.error("ledger_behind", what=why)
-            self.behind[part] = why
+            self._note_behind(part, why)
             self._targets[part] = max(self._targets.get(part, 0), states[part].committed)
         if self.behind:
             await behind.restore_wallets(self._till, self._books)
@@ -276,7 +274,7 @@ class Writer:
 
     async def _fill_some(self, parts: Sequence[int]) -> list[int]:
         """One reading of the archive; the partitions for which it has more."""
-        more = []
+        more, known_behind = [], set(self.behind)
         async with self._books.connection() as connection:
             cursors = await entries.cursors(connection)
         states = await self._till.partitions()
@@ -288,7 +286,7 @@ class Writer:
             upto = after[0].seq - 1 if after else known
             end = cursors[part]
             if end.seq < upto:
-                self.behind.setdefault(part, f"LEDGER_BEHIND p{part:02d}: the books end at {end}")
+                self._note_behind(part, f"LEDGER_BEHIND p{part:02d}: the books end at {end}")
                 self._targets[part] = max(self._targets.get(part, 0), upto + len(after))
             events = [event for event in found.get(part, []) if event.seq <= upto]
             try:
@@ -311,7 +309,15 @@ class Writer:
                 _log.error("ledger_behind", what=self.broken[part])
             else:
                 self.broken.pop(part, None)
+        if set(self.behind) - known_behind:
+            # A database that was put back between two batches: no connection was seen to break.
+            await behind.restore_wallets(self._till, self._books)
         return more
+
+    def _note_behind(self, part: int, why: str) -> None:
+        if part not in self.behind:
+            _log.error("ledger_behind", what=why)
+            self.behind[part] = why
 
     async def _ack(self) -> None:
         """Tells Redis what the books have; again and again while a partition is closed."""

@@ -195,7 +195,7 @@ async def serialization(scene: Scene) -> None:
             await connection.execute(
                 "update wallet set version = version where wallet = any($1)", wallets
             )
-            await until_it_waits(scene, "update wallet set balance_nanos")
+            await until_it_waits(scene, "update wallet w set balance_nanos")
         await scene.until(lambda: said("could not serialize access"), "the writer was told of it")
 
 
