@@ -33,7 +33,9 @@ GATHER_S = 0.25
 """A pause after a small batch lets the next one grow: every commit costs the disk a sync, and Redis
 syncs on the same one before it answers a request."""
 LOOK_AGAIN_S = 5.0
-"""A partition with a gap is tried again so often: its archive may have been put back."""
+"""A partition with a gap is tried again so often: its archive may have been put back. So often too
+the cursors are read anew: a database that was put back between two batches breaks no connection
+that is in use, and a partition at rest has no next event that would tell."""
 _REFUSED = (
     asyncpg.DataError,
     asyncpg.IntegrityConstraintViolationError,
@@ -71,6 +73,7 @@ class Writer:
         """Last event of each partition that was read and is not booked yet. A server that has
         replaced the one it came from may lack it, and it is booked all the same."""
         self._gaps_seen_s = 0.0
+        self._loaded_s = 0.0
         self.broken: dict[int, str] = {}
         """Partitions with a gap that neither stream nor archive fills, with what was found."""
         self.behind: dict[int, str] = {}
@@ -96,7 +99,7 @@ class Writer:
     async def tick(self, *, block_ms: int = BLOCK_MS) -> int:
         """One read over all partitions, and one transaction for all that have events, or, where
         there is something about one of them, for each."""
-        if self._stale:
+        if self._stale or clock.monotonic_s() - self._loaded_s > LOOK_AGAIN_S:
             await self._load()
         if self.broken and clock.monotonic_s() - self._gaps_seen_s > LOOK_AGAIN_S:
             await self._fill_gaps(list(self.broken))
@@ -126,6 +129,7 @@ class Writer:
         self.in_hand.clear()
         if gaps:
             await self._fill_gaps(gaps)
+            self._stale = True  # another database than before: partitions at rest may be behind too
         await self._ack()
         self._note_caught_up()
         return len(events)
@@ -148,6 +152,7 @@ class Writer:
         if self.behind:
             await behind.restore_wallets(self._till, self._books)
         self._cursors, self._stale = cursors, False
+        self._loaded_s = clock.monotonic_s()
         self._stamps = [state.stamp for state in states]
         if found:
             await self._fill_gaps(list(found))
