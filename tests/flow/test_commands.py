@@ -159,6 +159,7 @@ def test_drift_is_exit_code_three(stack: RunningStack) -> None:
     assert made["wallet"] in report["problems"][0]
 
 
+@pytest.mark.slow
 def test_doctor_finds_nothing_on_a_fresh_stack(stack: RunningStack) -> None:
     """No error, no warning, save that of a machine whose disk is nearly full; for production it
     names what is missing, and fails."""

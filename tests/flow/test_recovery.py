@@ -91,6 +91,7 @@ def test_a_rebuild_under_load_is_hardly_noticed(stack: RunningStack) -> None:
     assert processes[0]["process"] in text_of(stack, "ledger", "nodes")
 
 
+@pytest.mark.slow
 def test_a_wallet_in_quarantine_is_released(stack: RunningStack) -> None:
     """One digit altered in Redis: frozen, explained, released at the books' figures."""
     made = stack.new_key("3.00")
