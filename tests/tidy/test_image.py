@@ -6,9 +6,8 @@ import tomllib
 from tests.readme import ROOT
 
 HOW = (
-    "uv pip compile --universal --generate-hashes --no-emit-index-url --no-annotate --no-header"
-    " --extra embedded --extra prices -c requirements.lock pyproject.toml"
-    " -o requirements-image.lock"
+    "write requirements-image.lock anew, as CONTRIBUTING.md says: with the extras `embedded` and"
+    " `prices`, requirements.lock as constraint"
 )
 
 

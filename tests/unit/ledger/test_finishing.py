@@ -63,7 +63,6 @@ async def test_what_a_node_left_is_charged_and_nobody_waits_for_it(world: World)
     assert not (folder / "elsewhere").exists()
 
 
-@pytest.mark.slow
 async def test_a_process_that_lives_and_does_not_speak_is_left_alone(
     world: World, tmp_path: Path
 ) -> None:
