@@ -128,8 +128,8 @@ class Writer:
                 return 0
         self.in_hand.clear()
         if gaps:
+            await self._load()  # of another database than before every partition is behind
             await self._fill_gaps(gaps)
-            self._stale = True  # another database than before: partitions at rest may be behind too
         await self._ack()
         self._note_caught_up()
         return len(events)
@@ -279,7 +279,7 @@ class Writer:
 
     async def _fill_some(self, parts: Sequence[int]) -> list[int]:
         """One reading of the archive; the partitions for which it has more."""
-        more, known_behind = [], set(self.behind)
+        more = []
         async with self._books.connection() as connection:
             cursors = await entries.cursors(connection)
         states = await self._till.partitions()
@@ -314,9 +314,6 @@ class Writer:
                 _log.error("ledger_behind", what=self.broken[part])
             else:
                 self.broken.pop(part, None)
-        if set(self.behind) - known_behind:
-            # A database that was put back between two batches: no connection was seen to break.
-            await behind.restore_wallets(self._till, self._books)
         return more
 
     def _note_behind(self, part: int, why: str) -> None:

@@ -1,5 +1,5 @@
 """An old backup of Redis is put back while something is on its way: a charge, a batch for the
-books."""
+books. Old books are put back, and nobody is told."""
 
 import asyncio
 import os
@@ -8,9 +8,11 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 
 from corvus_proxy.books import entries
+from corvus_proxy.books.db import Books
 from corvus_proxy.ledger import outbox
 from corvus_proxy.money.event import partition_of
 from corvus_proxy.service import keys
@@ -145,3 +147,39 @@ async def test_the_books_are_looked_at_once_more_before_a_partition_opens(
         assert (await entries.cursors(connection))[part] == (2, 2)
     shown = await keys.show(world.stores, made.key_id)
     assert shown.balance_nanos == 1020
+
+
+async def test_books_put_back_between_two_batches_are_brought_forward(world: World) -> None:
+    """No connection breaks, and only one of two wallets has a next event: the charge of the other,
+    and a key that was made meanwhile, are in the old books too, to the nano."""
+    resting = busy = await keys.create(world.stores, credit_nanos=10_000)
+    while partition_of(busy.wallet) == partition_of(resting.wallet):
+        busy = await keys.create(world.stores, credit_nanos=10_000)
+    await world.until(world.drained)
+    await world.rest()
+    base, _, name = world.books._url.rpartition("/")
+    await world.books.close()
+    admin = await asyncpg.connect(f"{base}/postgres")
+    await admin.execute(f"create database {name}_old template {name}")
+    world.work()
+    await world.one.charge(resting, "gone", 401)
+    late = await keys.create(world.stores, credit_nanos=0)
+    await world.until(world.drained)
+    old = Books(f"{base}/{name}_old")
+    world.writer._books = old
+    await world.one.charge(busy, "next", 70)
+
+    async def brought_forward() -> bool:
+        async with old.connection() as connection:
+            rows = await connection.fetch("select wallet, balance_nanos from wallet")
+        found = {row["wallet"]: row["balance_nanos"] for row in rows}
+        wanted = {resting.wallet: 9_599, busy.wallet: 9_930, late.wallet: 0}
+        return wanted.items() <= found.items()
+
+    try:
+        await world.until(brought_forward)
+        await world.rest()
+    finally:
+        await old.close()
+        await admin.execute(f"drop database {name}_old with (force)")
+        await admin.close()
