@@ -36,7 +36,9 @@ are raised where a request ends.
 """
 
 from collections.abc import Sequence
+from decimal import DecimalException
 from enum import StrEnum
+from types import TracebackType
 from typing import ClassVar
 
 
@@ -51,6 +53,41 @@ class Fault(StrEnum):
 
 class CorvusError(Exception):
     """Root of everything this project raises on purpose."""
+
+
+class Unreadable(ValueError):
+    """What stands in somebody's answer cannot be; its text is a sentence of ours."""
+
+
+class AnswerReading:
+    """`with AnswerReading(NoReport, "It is not what it says"):` what is missing in an answer,
+    or has another type than it must, is that error, without a word of what stood there."""
+
+    def __init__(self, error: type[CorvusError], sentence: str) -> None:
+        self._error, self._sentence = error, sentence
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if isinstance(
+            error,
+            LookupError
+            | TypeError
+            | ValueError
+            | AttributeError
+            | DecimalException
+            | StopIteration
+            | OverflowError
+            | OSError,
+        ):
+            why = str(error) if isinstance(error, Unreadable) else type(error).__name__
+            raise self._error(f"{self._sentence} ({why})") from None
 
 
 class ConfigurationError(CorvusError):

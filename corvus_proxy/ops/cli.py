@@ -6,7 +6,6 @@ Imports stand inside the commands, so that each starts as quickly as it can.
 """
 
 import sys
-import time
 from typing import Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter
@@ -104,7 +103,6 @@ def complete(shell: Literal["bash", "zsh", "fish"]) -> None:
 
 def main() -> None:
     """The entry point: errors of ours are one sentence, not a traceback."""
-    began = time.monotonic()
     try:
         app(sys.argv[1:], exit_on_error=False)
     except CycloptsError:
@@ -115,7 +113,7 @@ def main() -> None:
     except BrokenPipeError:
         sys.exit(1)
     except KeyboardInterrupt:
-        sys.exit(130 if time.monotonic() - began > 0 else 1)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -356,7 +356,7 @@ async def test_a_changed_file_changes_credentials_without_a_dropped_stream(
                 asyncio.create_task(
                     asked(http, made.secret, 0, stream=True, metadata={"user_id": str(n)}, **long)
                 )
-                for n in range(9)
+                for n in range(30)  # so many that each of three credentials has some
             ]
             await asyncio.sleep(1)
             roles.configure(("c1", "c3"))

@@ -1,8 +1,5 @@
 """The mails that wait, failed or went, without what they say; one to see whether mail works."""
 
-from datetime import datetime
-from typing import NamedTuple
-
 from corvus_proxy.books.shop import mail as rows
 from corvus_proxy.service.operating.deeds import record
 from corvus_proxy.service.operating.stopping import why
@@ -14,30 +11,16 @@ from corvus_proxy.shop import mail
 STATES = ("queued", "accepted", "deferred", "bounced", "off")
 
 
-class MailLine(NamedTuple):
-    """One mail."""
-
-    mail_id: str
-    kind: str
-    order_id: str
-    address: str
-    """Its middle left out: lists are copied, and addresses are people's."""
-    state: str
-    attempts: int
-    problem: str
-    created_at: datetime
-    ended_at: datetime | None
-
-
-async def outbox(stores: Stores, *, state: str = "", limit: int = 50) -> list[MailLine]:
-    """The newest mails; without a state those that have not arrived. Raises ValueError,
+async def outbox(stores: Stores, *, state: str = "", limit: int = 50) -> list[rows.MailRow]:
+    """The newest mails; without a state those that have not arrived. Addresses
+    without their middle: lists are copied, and addresses are people's. Raises ValueError,
     BooksUnavailable."""
     if state and state not in STATES:
         raise ValueError(f"there is no state {state}; there are {', '.join(STATES)}")
     states = [state] if state else ["queued", "deferred", "bounced"]
     async with stores.books.connection() as connection:
         found = await rows.latest(connection, states, limit=limit)
-    return [MailLine(*row)._replace(address=masked(row.address)) for row in found]
+    return [row._replace(address=masked(row.address)) for row in found]
 
 
 async def retry(stores: Stores, mail_id: str, *, reason: str, actor: str) -> Problem | None:

@@ -29,11 +29,11 @@ from corvus_proxy.shop.provider import (
     Wanted,
 )
 from corvus_proxy.shop.services.reading import (
-    Reading,
     decimal,
     dollars,
     floor_nanos,
     plain,
+    reading,
     text,
     to_cents,
 )
@@ -102,10 +102,10 @@ class Btcpay:
                     },
                 },
             )
-        with Reading("BTCPay"):
+        with reading("BTCPay"):
             reference = text(invoice["id"])
         methods = await self._list(f"/invoices/{quote(reference)}/payment-methods")
-        with Reading("BTCPay"):
+        with reading("BTCPay"):
             method = next(one for one in methods if one["paymentMethodId"] == self._method)
             if self._real and text(method["destination"]).startswith(TEST_CHAINS):
                 raise ProviderRefused(
@@ -123,7 +123,7 @@ class Btcpay:
     async def _left(self, wanted: Wanted) -> dict[str, Any] | None:
         query = urlencode({"orderId": wanted.order_id, "status": "New"})
         for invoice in await self._list(f"/invoices?{query}"):
-            with Reading("BTCPay"):
+            with reading("BTCPay"):
                 ends_s = int(invoice["expirationTime"]) - clock.wall_s()
                 same = decimal(invoice["amount"]) == Decimal(dollars(to_cents(wanted.total_nanos)))
                 if same and invoice["currency"] == "USD" and ends_s > FRESH_S:
@@ -144,11 +144,11 @@ class Btcpay:
             raise ProviderUnavailable(str(refused)) from None
         payments = []
         for method in methods:
-            with Reading("BTCPay"):
+            with reading("BTCPay"):
                 rows, asset = list(method["payments"]), text(method["currency"])
             for row in rows:
                 payments.append(await self._paid(invoice, method, asset, row))
-        with Reading("BTCPay"):
+        with reading("BTCPay"):
             dues = [
                 decimal(one["due"]) for one in methods if one["paymentMethodId"] == self._method
             ]
@@ -162,7 +162,7 @@ class Btcpay:
     async def _paid(
         self, invoice: dict[str, Any], method: dict[str, Any], asset: str, row: dict[str, Any]
     ) -> Paid:
-        with Reading("BTCPay"):
+        with reading("BTCPay"):
             name = text(row["id"])
             late = int(row["receivedDate"]) > int(invoice["expirationTime"])
             state = STATES[row["status"]]
@@ -174,7 +174,7 @@ class Btcpay:
         if late:
             rate = await self._rate(asset)
         transaction = name.partition("-")[0]
-        with Reading("BTCPay"):
+        with reading("BTCPay"):
             return Paid(
                 reference=f"{text(invoice['id'])}:{name}",
                 state=state,
@@ -195,7 +195,7 @@ class Btcpay:
             found = await self._list(f"/rates?{query}")
         except ProviderRefused as refused:
             raise ProviderUnavailable(f"{refused}, asked for the store's rate") from None
-        with Reading("BTCPay"):
+        with reading("BTCPay"):
             return decimal(found[0]["rate"])
 
     async def _confirmed(self, method: dict[str, Any], transaction: str, state: str) -> int:
@@ -207,7 +207,7 @@ class Btcpay:
             found = await self._object("GET", where + quote(transaction))
         except ProviderRefused:
             return 0
-        with Reading("BTCPay"):
+        with reading("BTCPay"):
             return int(found["confirmations"])
 
     async def refund(self, paid_reference: str, nanos: int, refund_id: str) -> str:
@@ -215,7 +215,7 @@ class Btcpay:
         page (`claim_url`), and the store pays it out. Found again by its name."""
         name = f"Refund {refund_id}"
         for pull in await self._list("/pull-payments?includeArchived=true"):
-            with Reading("BTCPay"):
+            with reading("BTCPay"):
                 if pull["name"] == name:
                     return text(pull["id"])
         invoice = paid_reference.partition(":")[0]
@@ -230,7 +230,7 @@ class Btcpay:
                 "payoutMethodId": self._method,
             },
         )
-        with Reading("BTCPay"):
+        with reading("BTCPay"):
             return text(pull["id"])
 
     def claim_url(self, refund_reference: str) -> str:

@@ -1,44 +1,18 @@
 """Reading what a payment service answers, and writing amounts for it."""
 
-from decimal import ROUND_FLOOR, Decimal, DecimalException
-from types import TracebackType
+from decimal import ROUND_FLOOR, Decimal
 
+from corvus_proxy.errors import AnswerReading
 from corvus_proxy.money.amount import NANOS_PER_USD
 from corvus_proxy.shop.provider import ProviderUnavailable
 
 NANOS_PER_CENT = 10_000_000
 
 
-class Reading:
-    """`with Reading("Stripe"):` what is missing in an answer, or is not what the protocol says,
-    makes it no answer: ProviderUnavailable, without a word of what it held."""
-
-    def __init__(self, service: str) -> None:
-        self._service = service
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if isinstance(
-            error,
-            LookupError
-            | TypeError
-            | ValueError
-            | AttributeError
-            | DecimalException
-            | StopIteration
-            | OverflowError
-            | OSError,
-        ):
-            raise ProviderUnavailable(
-                f"{self._service} answers nonsense ({type(error).__name__})"
-            ) from None
+def reading(service: str) -> AnswerReading:
+    """`with reading("Stripe"):` what is not what the protocol says is no answer:
+    ProviderUnavailable."""
+    return AnswerReading(ProviderUnavailable, f"{service} answers nonsense")
 
 
 def text(value: object) -> str:

@@ -30,8 +30,8 @@ from corvus_proxy.shop.provider import (
 )
 from corvus_proxy.shop.services.reading import (
     NANOS_PER_CENT,
-    Reading,
     dollars,
+    reading,
     text,
     to_cents,
     whole,
@@ -111,7 +111,7 @@ class Stripe:
             # An earlier try made a session whose answer was lost, with another end. Nobody has its
             # address, so it ends unpaid.
             session = await self._open(form, f"{wanted.order_id}-{form['expires_at']}")
-        with Reading("Stripe"):
+        with reading("Stripe"):
             return Opened(
                 reference=text(session["id"]),
                 pay_url=text(session["url"]),
@@ -146,13 +146,13 @@ class Stripe:
                 reference, {"expand": ["payment_intent.latest_charge"]}
             )
         )
-        with Reading("Stripe"):
+        with reading("Stripe"):
             intent = session.get("payment_intent") or {}
             charge = intent.get("latest_charge") or {}
             if session["currency"] != "usd":
                 raise ValueError(session["currency"])
         taken_back = bool(charge) and await self._taken_back(intent["id"], charge)
-        with Reading("Stripe"):
+        with reading("Stripe"):
             return _standing(session, intent, charge, taken_back=taken_back)
 
     async def _taken_back(self, intent: str, charge: dict[str, Any]) -> bool:
@@ -163,7 +163,7 @@ class Stripe:
                     {"payment_intent": intent, "limit": 100}
                 )
             )
-            with Reading("Stripe"):
+            with reading("Stripe"):
                 if any(dispute["status"] in TAKEN_BACK for dispute in found["data"]):
                     return True
         if not charge.get("refunded"):
@@ -171,7 +171,7 @@ class Stripe:
         found = await self._call(
             lambda client: client.v1.refunds.list_async({"payment_intent": intent, "limit": 100})
         )
-        with Reading("Stripe"):
+        with reading("Stripe"):
             return not any((row.get("metadata") or {}).get("refund_id") for row in found["data"])
 
     async def refund(self, paid_reference: str, nanos: int, refund_id: str) -> str:
@@ -186,7 +186,7 @@ class Stripe:
                 {"idempotency_key": refund_id},
             )
         )
-        with Reading("Stripe"):
+        with reading("Stripe"):
             return text(made["id"])
 
     def notice(self, headers: Mapping[str, str], body: bytes) -> Notice:

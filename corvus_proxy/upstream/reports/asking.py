@@ -7,10 +7,11 @@ from types import ModuleType
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
+from corvus_proxy.errors import Unreadable
 from corvus_proxy.upstream.faults import UpstreamBroke
 from corvus_proxy.upstream.httpx_client import Caller
 from corvus_proxy.upstream.reports import anthropic, openai
-from corvus_proxy.upstream.reports.reading import Reading
+from corvus_proxy.upstream.reports.reading import reading
 from corvus_proxy.upstream.reports.types import Billed, Counted, NoReport, Report
 
 DAY_S, HOUR_S = 86_400, 3_600
@@ -53,13 +54,13 @@ async def ask(whom: Asking, day: date, *, timeout_s: float) -> Report:
     try:
         for path in form.USAGE:
             for begins, results in (await pages.buckets(path, start_s, HOUR_S)).items():
-                with Reading(f"{name}'s {path}"):
+                with reading(f"{name}'s {path}"):
                     for result in results:
                         for one in form.counted((begins - start_s) // HOUR_S, result):
                             counts[one[:3]] = counts.get(one[:3], 0) + one.number
         for path in form.COSTS:
             for results in (await pages.buckets(path, start_s, DAY_S)).values():
-                with Reading(f"{name}'s {path}"):
+                with reading(f"{name}'s {path}"):
                     for result in results:
                         for bill in form.billed(result, whom.scope):
                             bills[bill[:2]] = bills.get(bill[:2], 0) + bill.nanos
@@ -84,18 +85,18 @@ class _Pages:
         token = ""
         for _ in range(PAGES_MAX):
             page = await self._page(path, start_s, token)
-            with Reading(f"{self._name}'s {path}"):
+            with reading(f"{self._name}'s {path}"):
                 for bucket in page["data"]:
                     begins = self._form.start_s(bucket)
                     if not start_s <= begins < start_s + DAY_S or (begins - start_s) % width_s:
-                        raise ValueError("a bucket is not of the day that was asked for")
+                        raise Unreadable("a bucket is not of the day that was asked for")
                     if found.setdefault(begins, bucket["results"]) != bucket["results"]:
-                        raise ValueError("a bucket came twice and differs")
+                        raise Unreadable("a bucket came twice and differs")
                 if not page.get("has_more"):
                     return found
                 token = str(page["next_page"])
                 if not page["next_page"] or token in tokens:
-                    raise ValueError("its pages go in a circle")
+                    raise Unreadable("its pages go in a circle")
                 tokens.add(token)
         raise NoReport(f"{self._name}'s {path} has more than {PAGES_MAX} pages")
 

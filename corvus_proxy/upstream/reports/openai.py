@@ -9,6 +9,7 @@ buckets with Unix seconds, `has_more` and `next_page`; `limit` counts buckets.
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from corvus_proxy.errors import Unreadable
 from corvus_proxy.money.amount import NANOS_PER_USD
 from corvus_proxy.upstream.reports.reading import check_currency, count, nanos, text
 from corvus_proxy.upstream.reports.types import OTHER, Billed, Counted
@@ -48,7 +49,7 @@ def counted(hour: int, result: Mapping[str, Any]) -> Iterator[Counted]:
     written = count(result, "input_cache_write_tokens")
     fresh = count(result, "input_tokens") - read - written
     if fresh < 0:
-        raise ValueError("more input from the cache than input")
+        raise Unreadable("more input from the cache than input")
     yield Counted(hour, model, "input", fresh)
     yield Counted(hour, model, "cache_read", read)
     yield Counted(hour, model, "cache_write_other", written)

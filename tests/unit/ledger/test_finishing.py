@@ -24,6 +24,7 @@ async def world(
 ) -> AsyncIterator[World]:
     made = World(redis_server, valkey_till, books, tmp_path)
     made.work()
+    await made.until(made.opened)  # who is stopped while it connects leaves an error in the loop
     yield made
     await made.rest()
     for process in (made.one, made.two):
