@@ -117,11 +117,20 @@ class Process:
         self._budgeting = asyncio.create_task(self._keep_budgets())
         self._holds.start()
         self._reporter.start()
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._on_stop)
+        self._listen()
         gc.collect()
         gc.freeze()  # what start-up made lives for ever; later collections need not walk it
         # A request leaves next to no cycles: the default looks for them after every third request.
         gc.set_threshold(10_000, 20, 20)
+
+    def _listen(self) -> None:
+        """Hears SIGTERM. Between start-up and serving the server lets the loop rest for a moment,
+        and uvloop keeps a signal of that moment until the next one: so there is a next one."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._on_stop)
+        loop.add_signal_handler(signal.SIGURG, _nothing)
+        for after_s in (0.1, 1.0):
+            loop.call_later(after_s, os.kill, os.getpid(), signal.SIGURG)
 
     async def _check(self) -> None:
         """Nothing is served before this Redis was found fit to hold money."""
@@ -231,6 +240,10 @@ class Process:
         if not self._journal.healthy:
             return "the journal cannot be written"
         return None
+
+
+def _nothing() -> None:
+    """What a signal does that only wakes."""
 
 
 def sellable(settings: Settings) -> timeline.Timeline:
