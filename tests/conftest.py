@@ -1,6 +1,7 @@
 """Fixtures and rules of the whole suite: real servers on loopback, stopped when it ends."""
 
 import asyncio
+import faulthandler
 import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -80,6 +81,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=list(dropped))
         config.stash[LEFT_OUT] = [item.nodeid for item in dropped]
         items[:] = [item for item in items if item not in dropped]
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """What takes long by its nature is not stuck after `faulthandler_timeout`."""
+    if item.get_closest_marker("slow"):
+        faulthandler.cancel_dump_traceback_later()
+    return (yield)
 
 
 @pytest.hookimpl(hookwrapper=True)

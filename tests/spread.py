@@ -24,9 +24,29 @@ ALONE = (
 """Beginnings of the ids of tests that measure time, or load the whole machine and time limits."""
 _ALONE = "alone"
 
+LONG = (
+    "tests/clients/test_refused.py",
+    "tests/clients/test_loops.py",
+    "tests/clients/test_agents.py",
+    "tests/flow/test_up.py",
+    "tests/flow/test_pools.py",
+    "tests/flow/test_account.py",
+    "tests/flow/test_prices.py",
+    "tests/flow/test_recovery.py",
+    "tests/browser/test_story.py",
+    "tests/browser/test_secrecy.py",
+    "tests/tidy/test_lint.py",
+    "tests/unit/ledger/test_bridge.py",
+    "tests/unit/ledger/test_unfound.py",
+    "tests/unit/ledger/test_rebuild.py",
+    "tests/unit/ledger/test_holes.py",
+)
+"""Files of few tests that take long: begun last, they would be waited for with idle cores."""
+
 
 class Spread(LoadScopeScheduling):
-    """Hands out files in their order; the last process left gets what must be alone."""
+    """Hands out the long files, then those of most tests first; the last process left gets what
+    must be alone."""
 
     def _split_scope(self, nodeid: str) -> str:
         return _ALONE if nodeid.startswith(ALONE) else nodeid.partition("::")[0]
@@ -37,6 +57,10 @@ class Spread(LoadScopeScheduling):
             if len(self.workqueue) == 1:
                 self._leave_alone(node)
                 return
+        for name in LONG:
+            if name in self.workqueue:
+                self.workqueue.move_to_end(name, last=False)
+                break
         super()._assign_work_unit(node)
 
     def _leave_alone(self, node: WorkerController) -> None:
@@ -48,9 +72,22 @@ class Spread(LoadScopeScheduling):
             super()._assign_work_unit(node)
 
     def remove_node(self, node: WorkerController) -> str | None:
-        """A process has ended: the one that waited for it may go on."""
-        crashed = super().remove_node(node)
-        if list(self.workqueue) == [_ALONE]:
+        """A process has ended. The test that it died of, if it did, is not tried again; who waited
+        for its end may go on."""
+        dying = (
+            (unit, test)
+            for unit in self.assigned_work[node].values()
+            for test, ended in unit.items()
+            if not ended
+        )
+        unit, crashed = next(dying, ({}, None))
+        if crashed is not None:
+            unit[crashed] = True
+        workload = self.assigned_work.pop(node)
+        self.workqueue.update(
+            {name: one for name, one in workload.items() if not all(one.values())}
+        )
+        if crashed is not None or list(self.workqueue) == [_ALONE]:
             for other in self.nodes:
                 self._reschedule(other)
         return crashed

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ import httpx
 
 from corvus_proxy import secret
 from corvus_proxy.money.amount import parse_usd
+from corvus_proxy.ops import children
 from corvus_proxy.ops.state import State
 from corvus_proxy.service import keys
 from corvus_proxy.service.stores import Stores, open_stores
@@ -139,8 +141,7 @@ secret_file = "{self.folder / "secret"}"
     def down(self) -> None:
         """Stops all of it."""
         corvus("down", "--state", str(self.state))
-        self._providers.terminate()
-        self._providers.wait()
+        children.end(self._providers, signal.SIGTERM, timeout_s=15)
 
     @property
     def facts(self) -> dict[str, Any]:
