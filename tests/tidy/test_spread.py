@@ -57,7 +57,7 @@ def test_what_is_stuck_fails_once_and_the_rest_is_run(tmp_path: Path) -> None:
     assert "2 failed, 11 passed" in told, told
     assert "running 'test_stuck.py::test_a_thread_that_is_waited_for'" in told, told
     assert "PASSED test_stuck.py::test_behind_it" in told
-    assert "to_thread" in told + ran.stderr
+    assert 'test_stuck.py", line 5 in test_a_thread_that_is_waited_for' in ran.stderr
 
 
 def test_what_is_named_exists() -> None:
