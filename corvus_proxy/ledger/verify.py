@@ -134,8 +134,7 @@ async def _cut_many(
     after = await till.wallets(wallets)
     found = {}
     for wallet, old, new in zip(wallets, before, after, strict=True):
-        stood = old is None or new is None or old.wallet_seq == new.wallet_seq
-        if stood:
+        if _stood(old, new):
             found[wallet] = (new, behind.get(wallet, []))
         else:
             found[wallet] = await redis_cut(till, wallet, at)
@@ -178,6 +177,13 @@ def _compare(
     return _Wallet(wallet, partition_of(wallet), drift, len(behind), held, problems)
 
 
+def _stood(before: WalletState | None, after: WalletState | None) -> bool:
+    """Whether a wallet had no event between two readings: one that was made meanwhile had."""
+    if before is None or after is None:
+        return before is after
+    return before.wallet_seq == after.wallet_seq
+
+
 async def redis_cut(
     till: Till, wallet: str, at: dict[int, Mark]
 ) -> tuple[WalletState | None, list[Event]]:
@@ -187,7 +193,7 @@ async def redis_cut(
         before = await till.wallet(wallet)
         behind = [one for one in await _events_behind(till, part, at) if one.wallet == wallet]
         after = await till.wallet(wallet)
-        if before is None or after is None or before.wallet_seq == after.wallet_seq:
+        if _stood(before, after):
             return after, behind
         await asyncio.sleep(0.01)
     raise TimeoutError(f"{wallet} moves too fast to be compared")

@@ -24,6 +24,7 @@ from corvus_proxy.service import keys
 from corvus_proxy.service.stores import Stores
 from corvus_proxy.till.client import Till
 from corvus_proxy.till.reply import Ask, Charge, Denied
+from tests.conftest import add_wallet
 
 pytestmark = pytest.mark.anyio
 PEPPER = b"p" * 32
@@ -140,6 +141,26 @@ async def test_verify_sees_a_single_wrong_nano(stores: Stores) -> None:
     await stores.till._redis.hset(name, "hld", "1007")
     report = await verify(stores.till, stores.books)
     assert f"{made.wallet}: 1007 held of 1000" in report.problems
+
+
+async def test_verify_reads_a_wallet_again_that_is_made_meanwhile(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The books have a key before Redis has: its first credit may fall between two readings."""
+    made = await keys.create(stores, credit_nanos=0)
+    await drain(Writer(stores.till, stores.books, keep=0))
+    await stores.till.redis.delete(f"{{p{partition_of(made.wallet):02d}}}:w:{made.wallet}")
+    events = stores.till.events
+
+    async def credited_behind(*words: Any, **more: Any) -> Any:
+        found = await events(*words, **more)
+        monkeypatch.undo()
+        await add_wallet(stores.till, made.wallet, 50)
+        return found
+
+    monkeypatch.setattr(stores.till, "events", credited_behind)
+    report = await verify(stores.till, stores.books)
+    assert (report.ok, report.drift_nanos, report.undrained) == (True, 0, 1), report.problems
 
 
 async def two_of_one_partition(stores: Stores) -> tuple[keys.Created, keys.Created]:
