@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import os
 import socket
+import stat
 import struct
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from pathlib import Path
@@ -109,7 +110,10 @@ def _listeners(port: int) -> list[socket.socket]:
     found = []
     for name in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(OSError):
-            one = socket.socket(fileno=os.dup(int(name.name)))
+            number = int(name.name)
+            if not stat.S_ISSOCK(os.fstat(number).st_mode):
+                continue
+            one = socket.socket(fileno=os.dup(number))
             listens = one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
             if listens and one.family != socket.AF_UNIX and one.getsockname()[1] == port:
                 found.append(one)

@@ -1,7 +1,9 @@
 """A server that leaves its front: what is connected is served, what is not is refused."""
 
 import asyncio
+import os
 import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -128,3 +130,16 @@ async def test_the_gateway_ends_connections_with_the_heads_that_it_sends_then() 
     await going.run(0)
     await second.head(200, [(b"a", b"b")])
     assert [message["headers"] for message in sent] == [[(b"a", b"b")], [(b"a", b"b"), CLOSE]]
+
+
+async def test_nothing_stays_open_that_was_looked_at(tmp_path: Path) -> None:
+    """Pipes and files of this process are no sockets; a second handle of a pipe that stayed would
+    keep whoever reads from it waiting for ever."""
+    reading, writing = os.pipe()
+    with (tmp_path / "file").open("w"), socket.create_server(("127.0.0.1", 0)) as listener:
+        before = os.listdir("/proc/self/fd")
+        await Leaving(0.01).run(listener.getsockname()[1])
+        assert os.listdir("/proc/self/fd") == before
+    os.close(writing)
+    assert os.read(reading, 1) == b""
+    os.close(reading)
