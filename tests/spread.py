@@ -25,11 +25,12 @@ ALONE = (
 _ALONE = "alone"
 
 LONG = (
+    "tests/flow/test_status.py",  # before others give the shared stack troubles to show
+    "tests/flow/test_up.py",
     "tests/clients/test_refused.py",
     "tests/clients/test_loops.py",
-    "tests/clients/test_agents.py",
-    "tests/flow/test_up.py",
     "tests/flow/test_pools.py",
+    "tests/clients/test_agents.py",
     "tests/flow/test_account.py",
     "tests/flow/test_prices.py",
     "tests/flow/test_recovery.py",

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from corvus_proxy import clock, metrics
+from corvus_proxy import clock, jobs, metrics
 from corvus_proxy import pepper as peppers
 from corvus_proxy.account.quote import Sold
 from corvus_proxy.account.routes import Account
@@ -213,9 +213,7 @@ class Process:
     async def stop(self) -> None:
         """After the last stream: waits for the last charges, then hands over or keeps the
         journal."""
-        self._checking.cancel()
-        self._reloading.cancel()
-        self._budgeting.cancel()
+        await jobs.end(self._checking, self._reloading, self._budgeting)
         await self._pool.close()
         drained = await self._holds.drain(5)
         left = await self._reporter.stop(leave=drained)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from starlette.applications import Starlette
 
+from corvus_proxy import jobs
 from corvus_proxy.books.db import BooksUnavailable
 from corvus_proxy.errors import ConfigurationError
 from corvus_proxy.roles.process import serve_until, set_up_logs, stop_event
@@ -42,11 +43,9 @@ async def serve(
     try:
         await serve_until(stop, app, host, port, leave_s=leave_s, connections_max=connections_max)
     finally:
-        leaving.cancel()
-        guarding.cancel()
-        (found,) = await asyncio.gather(guarding, return_exceptions=True)
+        await jobs.end(leaving, guarding)
         await stores.close()
-    if isinstance(found, ConfigurationError):
+    if not guarding.cancelled() and isinstance(found := guarding.exception(), ConfigurationError):
         raise found
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import asyncpg
 import structlog
 
-from corvus_proxy import clock, metrics
+from corvus_proxy import clock, jobs, metrics
 from corvus_proxy.books.db import BooksUnavailable
 from corvus_proxy.ledger import outbox
 from corvus_proxy.ledger.archive import Archive
@@ -74,7 +74,7 @@ async def main(settings: Settings) -> None:
     desk = orders.open_desk(settings, stores, providers(settings))
     status = Status(settings, stores.till, desk.providers)
     gauges = Gauges(settings)
-    jobs = [
+    work = [
         writer.run(),
         coordinator.run(),
         _every("sweeper", min(5.0, settings.ledger.lease_s / 8), lambda: _sweep(sweeper)),
@@ -108,14 +108,12 @@ async def main(settings: Settings) -> None:
         _refuse_simulated(settings, stores, stop),
         _check_credentials(settings),
     ]
-    tasks = [asyncio.create_task(job) for job in jobs]
+    tasks = [asyncio.create_task(one) for one in work]
     try:
         app = status.app(lambda: [*coordinator.closed.values(), *writer.broken.values()])
         await serve_until(stop, app, settings.worker.host, settings.worker.status_port)
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await jobs.end(*tasks)
         with contextlib.suppress(Exception):  # what is left in the stream waits for the next start
             await writer.tick(block_ms=0)
         await status.close()

@@ -9,7 +9,6 @@ Rule 4: a charge that Redis does not know is neither dropped nor made: the books
 """
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -17,7 +16,7 @@ from typing import Any, NamedTuple
 import msgspec
 import structlog
 
-from corvus_proxy import clock
+from corvus_proxy import clock, jobs
 from corvus_proxy.money.event import Mark, partition_of
 from corvus_proxy.money.outcome import Outcome
 from corvus_proxy.till import reply
@@ -190,10 +189,7 @@ class Holds:
     async def stop(self) -> None:
         """Stops renewing and telling."""
         await self._refused.stop()
-        if self._renewing is not None:
-            self._renewing.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._renewing
+        await jobs.end(self._renewing)
 
     async def reserve(self, ask: reply.Ask) -> Any:
         """A Hold, or Poor, Limited, Paced, Denied, NoKey, Backpressure or Fenced. Raises

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from corvus_proxy import clock, metrics
+from corvus_proxy import clock, jobs, metrics
 from corvus_proxy.errors import ConfigurationError, Unpriced, UpstreamOverloaded
 from corvus_proxy.settings import Credential, PoolSettings, Upstream
 from corvus_proxy.upstream.pool_members import PATHS, Lease, Member, Sought, Turn
@@ -300,9 +300,7 @@ class Pool:
 
     async def close(self) -> None:
         """Ends probes that are under way."""
-        for task in self._probing:
-            task.cancel()
-        await asyncio.gather(*self._probing, return_exceptions=True)
+        await jobs.end(*self._probing)
 
 
 class _Read(NamedTuple):

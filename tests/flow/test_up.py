@@ -1,7 +1,9 @@
 """`corvus up` as its user meets it: prints, stops, leaves nothing behind."""
 
+import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import statistics
@@ -39,10 +41,20 @@ def all_pids(state: Path) -> list[int]:
     return sorted(pids)
 
 
+def told(pid: int) -> str:
+    """What a process is, for whoever reads that it was left behind."""
+    process = Path(f"/proc/{pid}")
+    with contextlib.suppress(OSError):
+        state = re.search(r"State:.*|SigPnd:.*", (process / "status").read_text())
+        words = (process / "cmdline").read_text().replace("\0", " ")
+        return f"{pid} {words} {state and state[0]} {(process / 'wchan').read_text()}"
+    return f"{pid} has gone"
+
+
 def wait_until_gone(pids: list[int], timeout_s: float = 20) -> None:
     deadline = time.monotonic() + timeout_s
     while left := [pid for pid in pids if lives(pid)]:
-        assert time.monotonic() < deadline, f"left behind: {left}"
+        assert time.monotonic() < deadline, [told(pid) for pid in left]
         time.sleep(0.05)
 
 
@@ -69,13 +81,16 @@ def test_no_process_survives_the_launcher(tmp_path: Path, number: signal.Signals
     """Ctrl-C, SIGTERM and kill -9 of the launcher each leave no process behind."""
     state = tmp_path / "state"
     launcher = foreground(state)
-    pids = all_pids(state)
-    assert len(pids) >= 9
-    launcher.send_signal(number)
-    launcher.wait(30)
-    wait_until_gone(pids)
-    assert launcher.stdout is not None
-    launcher.stdout.close()
+    try:
+        pids = all_pids(state)
+        assert len(pids) >= 9
+        launcher.send_signal(number)
+        launcher.wait(30)
+        wait_until_gone(pids)
+    finally:
+        launcher.kill()
+        assert launcher.stdout is not None
+        launcher.stdout.close()
 
 
 @pytest.mark.slow

@@ -127,7 +127,7 @@ class Live:
                 self._watches.pop(session.wallet, None)
 
     async def _poll(self, wallet: str, watch: Watch) -> None:
-        while True:
+        while watch.listeners:
             state = await self._ask(wallet)
             if state != watch.state:
                 watch.state = state

@@ -19,6 +19,7 @@ from redis.backoff import NoBackoff
 from redis.crc import key_slot
 from redis.exceptions import AskError, MovedError, RedisClusterException, RedisError
 
+from corvus_proxy import jobs
 from corvus_proxy.errors import ConfigurationError
 from corvus_proxy.money.event import PARTITIONS, Mark
 from corvus_proxy.till.cluster.address import seeds
@@ -234,9 +235,7 @@ class Cluster:
 
     async def close(self) -> None:
         """As `Server.close`."""
-        if self._refreshing is not None:
-            self._refreshing.cancel()
-            await asyncio.gather(self._refreshing, return_exceptions=True)
+        await jobs.end(self._refreshing)
         for pipe in self._pipes.values():
             pipe.close()
         await self.client.aclose()

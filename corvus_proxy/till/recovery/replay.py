@@ -11,6 +11,7 @@ from pathlib import Path
 
 import structlog
 
+from corvus_proxy import jobs
 from corvus_proxy.money.event import Mark, partition_of
 from corvus_proxy.till.client import Till
 from corvus_proxy.till.holds import Unfound, mark_of, settle_until_answered
@@ -90,9 +91,7 @@ class Replay:
 
     async def stop(self) -> None:
         """Leaves the rest to the next speaker."""
-        for task in self.tasks.values():
-            task.cancel()
-        await asyncio.gather(*self.tasks.values(), return_exceptions=True)
+        await jobs.end(*self.tasks.values())
 
     async def _settle(self, incarnation: str, pending: Mapping[str, Charge]) -> None:
         """Waits for Redis as long as it takes."""

@@ -12,7 +12,7 @@ import contextlib
 import msgspec
 import structlog
 
-from corvus_proxy import clock, metrics
+from corvus_proxy import clock, jobs, metrics
 from corvus_proxy.money.event import Mark, partition_of
 from corvus_proxy.till import scripts
 from corvus_proxy.till.client import Till, TillUnavailable
@@ -94,10 +94,7 @@ class Reporter:
         """
         if leave:
             await self._wait_for_books()
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await jobs.end(self._task)
         await self.replay.stop()
         self._node.leave()
         if not leave:

@@ -10,6 +10,7 @@ leads back to the count before.
 import asyncio
 import contextlib
 
+from corvus_proxy import jobs
 from corvus_proxy.money.event import partition_of
 from corvus_proxy.till import scripts
 from corvus_proxy.till.client import Till, TillUnavailable
@@ -36,10 +37,7 @@ class Refused:
 
     async def stop(self) -> None:
         """Tells what is left."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await jobs.end(self._task)
         with contextlib.suppress(TillUnavailable):
             await self.tell()
 
