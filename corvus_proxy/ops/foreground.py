@@ -19,7 +19,8 @@ def run(options: Options) -> None:
     """Starts everything, prints where it is, and stays until Ctrl-C."""
     stack = Stack(options)
     # A signal during the start ends it as it ends the rest: children first.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stack.interrupt)
     try:
         stack.start()
         _write(message(stack))

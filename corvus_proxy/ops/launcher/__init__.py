@@ -277,6 +277,12 @@ class Stack:
     def _on_signal(self, number: int, frame: object) -> None:
         self._stopping = True
 
+    def interrupt(self, number: int, frame: object) -> None:
+        """A signal's handler for the time of the start. It also notes the signal: what it raises is
+        lost where Python is in the middle of a callback of its own."""
+        self._stopping = True
+        raise KeyboardInterrupt
+
     def _look(self, child: Child) -> None:
         now = time.monotonic()
         if child.start_again_at is not None:

@@ -103,3 +103,28 @@ def test_two_options_cannot_have_one_port() -> None:
         launcher._check_port("site_port", free, taken)
     with pytest.raises(ConfigurationError, match="port 70000 cannot be used"):
         launcher._check_port("console_port", 70000, taken)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_signal_whose_exception_is_lost_ends_the_watch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python throws away what is raised while it collects an object."""
+    stack = Stack(Options(state=tmp_path))
+    before = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+
+    class Collected:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGTERM)
+
+    try:
+        signal.signal(signal.SIGTERM, stack.interrupt)
+        Collected()
+        monkeypatch.setattr(time, "sleep", lambda s: pytest.fail("it goes on watching"))
+        stack.watch()
+        signal.signal(signal.SIGTERM, stack.interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
