@@ -14,7 +14,7 @@ PROCESSES = 3
 ALONE = (
     "tests/flow/test_away.py::test_redis_is_away",
     "tests/flow/test_crash.py::",
-    "tests/flow/test_drill.py::",
+    "tests/flow/test_drill.py::test_a_few_faults",
     "tests/flow/test_stalls.py::",
     "tests/unit/dev/test_providers.py::test_default_answer_is_quick",
     "tests/unit/ops/test_door.py::test_the_second_start_of_the_door_costs_milliseconds",
@@ -33,6 +33,7 @@ LONG = (
     "tests/clients/test_agents.py",
     "tests/flow/test_account.py",
     "tests/flow/test_prices.py",
+    "tests/flow/test_away.py",
     "tests/flow/test_recovery.py",
     "tests/browser/test_story.py",
     "tests/browser/test_secrecy.py",

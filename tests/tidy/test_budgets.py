@@ -51,9 +51,27 @@ def ids(path: Path) -> str:
     return str(path.relative_to(PACKAGE))
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=ids)
-def test_source_keeps_its_budgets(path: Path) -> None:
+def room(path: Path) -> str:
+    """The package, or the module, that a file belongs to."""
+    return ids(path).partition("/")[0]
+
+
+ROOMS = sorted({room(path) for path in SOURCES})
+MONEY = ("money", "till", "books", "shop")
+
+
+def sources(name: str) -> list[Path]:
+    return [path for path in SOURCES if room(path) == name]
+
+
+@pytest.mark.parametrize("name", ROOMS)
+def test_source_keeps_its_budgets(name: str) -> None:
     """Functions, modules, parameters, docstrings, forbidden words."""
+    for path in sources(name):
+        keeps_its_budgets(path)
+
+
+def keeps_its_budgets(path: Path) -> None:
     text = path.read_text()
     tree = ast.parse(text)
     assert len(text.splitlines()) <= MODULE_LINES_MAX
@@ -82,9 +100,14 @@ def calls(tree: ast.AST) -> set[str]:
     return {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=ids)
-def test_only_the_named_modules_touch_environment_time_and_chance(path: Path) -> None:
+@pytest.mark.parametrize("name", ROOMS)
+def test_only_the_named_modules_touch_environment_time_and_chance(name: str) -> None:
     """Environment in settings, time and randomness in clock; starting servers is the exception."""
+    for path in sources(name):
+        touches_what_it_may(path)
+
+
+def touches_what_it_may(path: Path) -> None:
     name = ids(path)
     used = calls(ast.parse(path.read_text()))
     if name not in ENVIRONMENT:
@@ -97,22 +120,28 @@ def test_only_the_named_modules_touch_environment_time_and_chance(path: Path) ->
         assert "import uuid" not in path.read_text()
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=ids)
-def test_broad_excepts_stand_where_a_loop_must_survive(path: Path) -> None:
+@pytest.mark.parametrize("name", ROOMS)
+def test_broad_excepts_stand_where_a_loop_must_survive(name: str) -> None:
     """`except Exception` only in the named files."""
+    for path in sources(name):
+        catches_what_it_may(path)
+
+
+def catches_what_it_may(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ExceptHandler):
             broad = node.type is None or ast.unparse(node.type) in ("Exception",)
             assert not broad or ids(path) in BROAD_EXCEPT
 
 
-@pytest.mark.parametrize(
-    "path",
-    [path for path in SOURCES if ids(path).split("/")[0] in ("money", "till", "books", "shop")],
-    ids=ids,
-)
-def test_money_has_no_float(path: Path) -> None:
+@pytest.mark.parametrize("name", MONEY)
+def test_money_has_no_float(name: str) -> None:
     """No float conversion and no division where amounts are handled; seconds are no amounts."""
+    for path in sources(name):
+        has_no_float(path)
+
+
+def has_no_float(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Call):
             assert ast.unparse(node.func) != "float"
