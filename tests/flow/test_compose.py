@@ -218,9 +218,10 @@ def test_each_command_of_the_compose_file_runs(machine: Machine) -> None:
     found = machine.command("cli", *machine.services["cli"].command)["findings"]
     checks = {"redis", "partitions", "postgres", "upstream", "credential", "brand", "status"}
     errors = [one for one in found if one["check"] in checks and one["level"] == "error"]
-    # What is left is what a machine without a domain and a real provider cannot have.
-    assert {one["text"].partition(":")[0] for one in errors} <= {
-        "brand.site_url", "brand.api_url", "upstream"}  # fmt: skip
+    # What is left is what a machine without a domain and a real provider cannot have, and a disk
+    # that is nearly full.
+    told = {one["text"].partition(":")[0] for one in errors if "of the disk of" not in one["text"]}
+    assert told <= {"brand.site_url", "brand.api_url", "upstream"}
     assert checks - {"brand", "upstream"} <= {one["check"] for one in found}
     for name in roles:
         assert machine.end(name) == 0, machine.log(name)
