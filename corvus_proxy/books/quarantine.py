@@ -24,6 +24,12 @@ where released_at is null and ($1 = '' or wallet = $1) order by part, epoch, seq
 """
 
 
+RELEASE = """
+update quarantine set released_at = now()
+where part = $1 and epoch = $2 and seq = $3 and released_at is null
+"""
+
+
 class Quarantined(NamedTuple):
     part: int
     epoch: int
@@ -68,10 +74,6 @@ async def waiting(connection: Any, wallet: str = "") -> list[Quarantined]:
     ]
 
 
-async def release(connection: Any, wallet: str) -> int:
-    """Marks a wallet's events as decided; how many."""
-    done = await connection.execute(
-        "update quarantine set released_at = now() where wallet = $1 and released_at is null",
-        wallet,
-    )
-    return int(done.split()[-1])
+async def release(connection: Any, rows: Sequence[Quarantined]) -> None:
+    """Marks events as decided: these, and none that has come since they were read."""
+    await connection.executemany(RELEASE, [(row.part, row.epoch, row.seq) for row in rows])

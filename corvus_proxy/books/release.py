@@ -14,7 +14,7 @@ import msgspec
 from corvus_proxy.books import entries, quarantine
 from corvus_proxy.books.published import days
 from corvus_proxy.money.amount import WALLET_NANOS_MAX
-from corvus_proxy.money.event import Event, decode_meta
+from corvus_proxy.money.event import Event, decode_meta, partition_of
 
 
 class Released(NamedTuple):
@@ -29,10 +29,11 @@ class Released(NamedTuple):
 async def release(connection: Any, wallet: str) -> Released:
     """Books or drops all of a wallet's events in quarantine, in the caller's transaction. Raises
     LookupError when the books have no such wallet or nothing of it is in quarantine."""
+    # First: what a writer puts there meanwhile would be marked as decided, and never be booked.
+    await entries.lock(connection, partition_of(wallet))
     rows = await quarantine.waiting(connection, wallet)
     if not rows:
         raise LookupError(f"nothing of {wallet} is in quarantine")
-    await entries.lock(connection, rows[0].part)
     found = await connection.fetchrow(
         "select balance_nanos, wallet_seq, spent_nanos from wallet where wallet = $1", wallet
     )
@@ -69,7 +70,7 @@ async def release(connection: Any, wallet: str) -> Released:
         " and frozen_by = ''",
         wallet,
     )
-    await quarantine.release(connection, wallet)
+    await quarantine.release(connection, rows)
     return Released(len(booked), len(rows) - len(booked), balance)
 
 

@@ -269,6 +269,40 @@ async def test_one_altered_digit_is_found_and_not_charged(
     assert sorted(map(tuple, rows)) == [("after", 20, 0), ("altered", 10, 0), ("before", 100, 0)]
 
 
+async def test_what_comes_while_a_wallet_is_released_is_not_lost(stores: Stores) -> None:
+    """A writer is at work in its partition: the release waits, and books what that has stopped."""
+    one, _ = await two_of_one_partition(stores)
+    writer = Writer(stores.till, stores.books, keep=10)
+    part = partition_of(one.wallet)
+    stream = f"{{p{part:02d}}}:l"
+    await spend(stores, one, "altered", 10)
+    rows = await stores.till._redis.xrange(stream)
+    rows[-1][1][b"b"] = b"17"
+    await stores.till._redis.delete(stream)
+    for name, fields in rows:
+        await stores.till._redis.xadd(stream, fields, id=name)
+    await drain(writer)
+    await spend(stores, one, "meanwhile", 20)
+
+    async def released() -> release.Released:
+        async with stores.books.transaction() as connection:
+            return await release.release(connection, one.wallet)
+
+    async with stores.books.transaction() as other:
+        at = (await entries.cursors(other))[part]
+        await entries.lock(other, part)
+        releasing = asyncio.create_task(released())
+        await asyncio.sleep(0.2)
+        events = await stores.till.events({part: at}, count=10, block_ms=0)
+        assert [event.id for event in events if isinstance(event, Event)] == ["meanwhile"]
+        await entries.write(other, part, events)
+    assert await asyncio.wait_for(releasing, 5) == (2, 0, 970)
+    async with stores.books.connection() as connection:
+        assert await quarantine.waiting(connection) == []
+        booked = await requests_of(connection, one.wallet)
+    assert {row.request_id for row in booked} == {"altered", "meanwhile"}
+
+
 async def test_facts_cannot_be_changed(stores: Stores) -> None:
     """Events and postings are append-only, for the service's role and for its owner."""
     import asyncpg
