@@ -166,8 +166,12 @@ class Container:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """`up.json`."""
-        found: dict[str, Any] = json.loads((self._volume / "state" / "up.json").read_text())
+        """`up.json`, which is there a moment after the public ports are ready."""
+        path = self._volume / "state" / "up.json"
+        deadline_s = time.monotonic() + 20
+        while not path.exists() and time.monotonic() < deadline_s:
+            time.sleep(0.05)
+        found: dict[str, Any] = json.loads(path.read_text())
         return found
 
     @property
