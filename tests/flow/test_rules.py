@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,18 +55,28 @@ def asked_by_boards() -> list[str]:
     ]
 
 
+@pytest.fixture
+def sound(tmp_path: Path) -> Iterator[RunningStack]:
+    """A stack in which no other test has made trouble."""
+    (tmp_path / "sound").mkdir()
+    running = RunningStack(tmp_path / "sound")
+    running.up()
+    yield running
+    running.down()
+
+
 @pytest.mark.slow
 def test_a_running_prometheus_reads_a_stack_by_the_example(
-    stack: RunningStack, tmp_path: Path
+    sound: RunningStack, tmp_path: Path
 ) -> None:
     """It scrapes the console, evaluates every rule without an error and answers every question of
     the boards; nothing fires on a sound stack."""
     if shutil.which("prometheus") is None:
         pytest.skip(ABSENT)
     body = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hello"}]}
-    assert stack.ask("/v1/chat/completions", body).status_code == 200
+    assert sound.ask("/v1/chat/completions", body).status_code == 200
     text = (FOLDER / "prometheus.yaml").read_text()
-    console = stack.facts["console"].removeprefix("http://")
+    console = sound.facts["console"].removeprefix("http://")
     assert "127.0.0.1:8082" in text
     text = text.replace("127.0.0.1:8082", console).replace(": 15s", ": 1s")
     (tmp_path / "prometheus.yaml").write_text(text)
