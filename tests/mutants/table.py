@@ -475,6 +475,16 @@ BOOKS = [
         (WRITER + "a_shortfall_is_the_operators_loss",),
     ),
     Mutant(
+        "verify does not read a wallet again that was made meanwhile", "ledger/verify.py",
+        "return before is after", "return True",
+        (WRITER + "verify_reads_a_wallet_again_that_is_made_meanwhile",),
+    ),
+    Mutant(
+        "a release reads before it locks", "books/release.py",
+        "    await entries.lock(connection, partition_of(wallet))\n", "",
+        (WRITER + "what_comes_while_a_wallet_is_released_is_not_lost",),
+    ),
+    Mutant(
         "verify lets a nano pass", "ledger/verify.py", "if folded != actual:",
         "if abs(folded - actual) > 1:", (WRITER + "verify_sees_a_single_wrong_nano",),
     ),
