@@ -15,6 +15,8 @@ ALONE = (
     "tests/flow/test_away.py::test_redis_is_away",
     "tests/flow/test_crash.py::",
     "tests/flow/test_drill.py::test_a_few_faults",
+    "tests/flow/test_drill.py::test_the_whole_drill",
+    "tests/flow/test_drill.py::test_a_cluster",
     "tests/flow/test_stalls.py::",
     "tests/unit/dev/test_providers.py::test_default_answer_is_quick",
     "tests/unit/ops/test_door.py::test_the_second_start_of_the_door_costs_milliseconds",

@@ -105,7 +105,6 @@ def test_two_options_cannot_have_one_port() -> None:
         launcher._check_port("console_port", 70000, taken)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_signal_whose_exception_is_lost_ends_the_watch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
