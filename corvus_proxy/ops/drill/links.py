@@ -226,9 +226,6 @@ class _End(asyncio.Protocol):
     def __init__(self, pair: "_Pair") -> None:
         self._pair = pair
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._pair.server_is_there(cast(asyncio.Transport, transport))
-
     def data_received(self, data: bytes) -> None:
         self._pair.ways[DOWN].take(data)
 
@@ -285,16 +282,20 @@ class _Pair(asyncio.Protocol):
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, SEGMENT_BYTES)
         try:
             await loop.sock_connect(plain, ("127.0.0.1", self.link.target))
-            await loop.create_connection(lambda: _End(self), sock=plain)
         except OSError:
             plain.close()
             self.abort()
+            return
         except asyncio.CancelledError:
             plain.close()
             raise
+        transport, _ = await loop.create_connection(lambda: _End(self), sock=plain)
+        self._server_is_there(transport)
 
-    def server_is_there(self, transport: asyncio.Transport) -> None:
-        """Our connection to the server stands."""
+    def _server_is_there(self, transport: asyncio.Transport) -> None:
+        """Our connection to the server stands. Not called by its `connection_made`: uvloop takes
+        the socket's object in hand after that, and closes the descriptor a second time, when it is
+        another connection's, where the transport has ended by then."""
         if self._closed:
             transport.abort()
             return
@@ -349,8 +350,10 @@ class _Pair(asyncio.Protocol):
         self._closed = True
         self.link.pairs.discard(self)
         for end in self._ends.values():
-            with contextlib.suppress(OSError, ValueError):  # it has been closed already
-                end.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            plain = end.get_extra_info("socket")  # None, or a ValueError: it has been closed
+            with contextlib.suppress(OSError, ValueError):
+                if plain is not None:
+                    plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             end.abort()
 
     def pause(self, way: str) -> None:

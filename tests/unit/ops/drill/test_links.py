@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import gc
 import socket
+import warnings
 from collections.abc import AsyncIterator
 
 import pytest
@@ -266,3 +268,20 @@ async def test_what_a_replica_copies_passes_as_it_is() -> None:
     assert await reader.readexactly(1) == b"-"
     writer.close()
     await link.close()
+
+
+@pytest.mark.parametrize("anyio_backend", [("asyncio", {"use_uvloop": True})])
+async def test_a_pair_that_ends_while_it_connects_closes_its_descriptor_once(
+    link: Link, recwarn: pytest.WarningsRecorder
+) -> None:
+    """A second time it is another connection's, which then ends without a word to anybody: a
+    socket that is still open when it is thrown away closes its number, and warns."""
+    warnings.simplefilter("always")
+    for _ in range(20):
+        with socket.create_connection(("127.0.0.1", link.port)):
+            while not link.pairs:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+            link.reset()
+            await asyncio.sleep(0.01)
+    gc.collect()
+    assert [str(one.message) for one in recwarn if "unclosed" in str(one.message)] == []
