@@ -1,6 +1,5 @@
 """Fixtures and rules of the whole suite: real servers on loopback, stopped when it ends."""
 
-import asyncio
 import faulthandler
 import os
 from collections.abc import AsyncIterator, Iterator
@@ -15,9 +14,9 @@ from corvus_proxy.ops import embedded, migrate
 from corvus_proxy.till import reply
 from corvus_proxy.till.client import Till
 from tests import release, spread
+from tests.databases import Databases
 from tests.stack import RunningStack
 
-SESSIONS = "select count(*) from pg_stat_activity where datname = $1"
 LEFT_OUT = pytest.StashKey[list[str]]()
 ROOT = Path(__file__).parents[1]
 FOLDERS = (("recordings", "CORVUS_RECORDINGS"), ("clients", "CORVUS_CLIENTS"))
@@ -190,26 +189,19 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[embedd
     server.stop()
 
 
-@pytest.fixture
-async def books(postgres_server: embedded.Postgres) -> AsyncIterator[Books]:
-    """Fresh books: a copy of the migrated database."""
-    import asyncpg
+@pytest.fixture(scope="session")
+def databases(postgres_server: embedded.Postgres) -> Databases:
+    """Migrated databases, one test's at a time."""
+    return Databases(postgres_server)
 
-    url = postgres_server.url
-    name = f"t{os.urandom(6).hex()}"
-    admin = await asyncpg.connect(url.rsplit("/", 1)[0] + "/postgres")
-    await admin.execute(f"create database {name} template corvus")
-    opened = Books(url.rsplit("/", 1)[0] + f"/{name}")
-    yield opened
-    await opened.close()
-    # A statement that was cancelled still says so over its connection: cut by force, that would
-    # be an error in the loop, and so in the next test.
-    for _ in range(100):
-        if not await admin.fetchval(SESSIONS, name):
-            break
-        await asyncio.sleep(0.02)
-    await admin.execute(f"drop database {name} with (force)")
-    await admin.close()
+
+@pytest.fixture
+async def books(databases: Databases) -> AsyncIterator[Books]:
+    """Fresh books."""
+    async with databases.fresh() as url:
+        opened = Books(url)
+        yield opened
+        await opened.close()
 
 
 @pytest.fixture(scope="session")
