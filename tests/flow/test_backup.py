@@ -160,7 +160,7 @@ async def test_books_restored_beside_a_living_redis_lose_nothing(
             new = f"{old}_back"
             words = (taken["path"], "--secrets", taken["secrets"])
             done = await asyncio.to_thread(command, roles, new, "backup", "restore", *words)
-            assert (done["wallets"], done["forgotten"]) == (1, [])
+            assert (done["wallets"], done["forgotten"], done["peppers_missing"]) == (1, [], [])
             await ask_for(roles, made.secret, 2)
             roles.database_url, roles.books = new, Books(new)
             roles.stores = Stores(roles.till, roles.books, PEPPER)

@@ -114,11 +114,15 @@ def put_back(kept: Kept, settings: Settings) -> list[str]:
     return written
 
 
-def check(settings: Settings, needed: list[str]) -> None:
-    """Raises ConfigurationError where the books need a pepper that is not configured."""
+def check(settings: Settings, used: list[str]) -> list[str]:
+    """Those of the backup's older peppers that are not configured. `used`: the ids of its current
+    one and of the older ones that stood beside it. Raises ConfigurationError where the current one
+    is not configured."""
     have = {peppers.id_of(one) for one in peppers.all_of(settings.pepper())}
-    if missing := [one for one in needed if one not in have]:
+    current, *older = used
+    if current not in have:
         raise ConfigurationError(
-            f"the backup's keys need the pepper {missing[0]}, and the configured one is another:"
+            f"the backup's keys need the pepper {current}, and the configured one is another:"
             " put the old pepper back, or name the secrets file of the backup (--secrets)"
         )
+    return [one for one in older if one not in have]

@@ -46,6 +46,8 @@ class Restored(NamedTuple):
     """Gateway processes whose journals count as lost."""
     secrets: list[str]
     """Options whose secrets were put back."""
+    peppers_missing: list[str]
+    """Older peppers of the backup that are not configured: what rests on them does not work."""
 
 
 def check_files(backup: Path) -> folder.Manifest:
@@ -119,9 +121,9 @@ async def into_settings(
     manifest = await asyncio.to_thread(check_files, backup)
     path = secrets_file(backup, manifest, secrets)
     written = keeping.put_back(keeping.read(path, key), settings) if path is not None else []
-    keeping.check(settings, manifest.peppers[:1])
+    missing = keeping.check(settings, manifest.peppers)
     done = await into_database(backup, manifest, settings.database.url, key, journals_lost=lost)
-    return done._replace(secrets=written)
+    return done._replace(secrets=written, peppers_missing=missing)
 
 
 async def into_database(
@@ -225,7 +227,7 @@ async def _settle(
                 connection, actor="cli", action="backup.restore", subject=backup.name,
                 details=json.dumps(details),
             )  # fmt: skip
-        return Restored(backup, manifest, found[0], found[1], forgotten, [])
+        return Restored(backup, manifest, found[0], found[1], forgotten, [], [])
     finally:
         await connection.close()
 
@@ -244,4 +246,5 @@ def as_document(done: Restored) -> dict[str, Any]:
         "events": done.manifest.events,
         "forgotten": done.forgotten,
         "secrets": done.secrets,
+        "peppers_missing": done.peppers_missing,
     }

@@ -6,6 +6,7 @@ its name last, when every byte of it is on the disk: a run that is killed leaves
 
 import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ from corvus_proxy.settings import Settings
 
 ARGUMENTS = ("--format=custom", "--compress=1", "--no-owner")
 """The fastest compression: a backup must not take the database's processors for long."""
+Told = Callable[[int, int], None]
 
 
 class Wish(NamedTuple):
@@ -42,9 +44,16 @@ class Taken(NamedTuple):
     pruned: list[str]
 
 
-async def take(settings: Settings, state: State | None, wish: Wish) -> Taken:
-    """Takes one backup and removes those beyond the newest `keep`. Raises ConfigurationError,
-    ProgramFailed, BackupBroken, and OSError where the disk does not take it."""
+async def take(
+    settings: Settings,
+    state: State | None,
+    wish: Wish,
+    *,
+    told: Told = lambda *_: None,
+) -> Taken:
+    """Takes one backup and removes those beyond the newest `keep`; `told` hears how many bytes are
+    dumped, of 0: how many there will be nobody knows. Raises ConfigurationError, ProgramFailed,
+    BackupBroken, and OSError where the disk does not take it."""
     kept = keeping.gather(settings, state)
     if wish.secrets_dir and Path(wish.secrets_dir).resolve() == wish.to.resolve():
         raise ConfigurationError(
@@ -57,7 +66,8 @@ async def take(settings: Settings, state: State | None, wish: Wish) -> Taken:
         partial = wish.to / f"{folder.PARTIAL}{name}"
         partial.mkdir(mode=0o700)
         try:
-            found = await _snapshot(settings.database.url, partial / folder.DUMP, wish.key)
+            target = partial / folder.DUMP
+            found = await _snapshot(settings.database.url, target, wish.key, told)
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise ConfigurationError(f"the books cannot be read: {error}") from None
         where = _keep_secrets(kept, wish, partial, name)
@@ -89,7 +99,7 @@ def _keep_secrets(kept: keeping.Kept, wish: Wish, partial: Path, name: str) -> s
     return str(path)
 
 
-async def _snapshot(url: str, target: Path, key: bytes | None) -> dict[str, Any]:
+async def _snapshot(url: str, target: Path, key: bytes | None, told: Told) -> dict[str, Any]:
     """Dumps one snapshot into a file; what the manifest says of it."""
     connection = await asyncpg.connect(url, timeout=10)
     try:
@@ -101,13 +111,15 @@ async def _snapshot(url: str, target: Path, key: bytes | None) -> dict[str, Any]
             major = connection.get_server_version().major
             program = programs.find("pg_dump", major)
             found["pg_dump"] = programs.version(program)
-            await _dump(program, url, snapshot, target, key)
+            await _dump(program, url, snapshot, target, key, told)
     finally:
         await connection.close()
     return found
 
 
-async def _dump(program: Path, url: str, snapshot: str, target: Path, key: bytes | None) -> None:
+async def _dump(
+    program: Path, url: str, snapshot: str, target: Path, key: bytes | None, told: Told
+) -> None:
     sealer = cipher.Sealer(key) if key is not None else None
     words = [*ARGUMENTS, f"--snapshot={snapshot}"]
     fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -116,6 +128,7 @@ async def _dump(program: Path, url: str, snapshot: str, target: Path, key: bytes
             file.write(sealer.head)
         async for piece in programs.output(program, url, words):
             file.write(sealer.add(piece) if sealer is not None else piece)
+            told(file.tell(), 0)
         if sealer is not None:
             file.write(sealer.end())
 

@@ -10,6 +10,7 @@ from cyclopts import App, Parameter
 from corvus_proxy.errors import ConfigurationError
 from corvus_proxy.money.amount import format_usd
 from corvus_proxy.ops.commands.common import Common, logs_to_stderr, on_stores, say, settings_of
+from corvus_proxy.ops.commands.desk.progress import watched
 from corvus_proxy.ops.state import State
 
 backup = App(name="backup", help="Backups of the books.")
@@ -77,7 +78,8 @@ def run(
         settings.backup.keep if keep is None else keep,
     )
     state = State(common.state) if common.config is None else None
-    done = asyncio.run(taking.take(settings, state, wish))
+    with watched("dumped", "bytes") as told:
+        done = asyncio.run(taking.take(settings, state, wish, told=told))
     size = sum(one.bytes for one in done.manifest.files.values())
     lines = [
         f"{done.path}: {done.manifest.wallets} wallets with"
@@ -168,10 +170,16 @@ def restore(
     else:
         work = restoring.into_state(path, State(common.state), key, secrets)
         after = f"Start it: corvus up --state {common.state}"
-    done = asyncio.run(work)
+    with watched("restoring", "none"):
+        done = asyncio.run(work)
     lines = [
         f"{done.backup}: {done.wallets} wallets with {format_usd(done.balance_nanos)} USD are back",
         *(f"written: {option}" for option in done.secrets),
+        *(
+            f"pepper {name} is NOT configured: what still rests on it does not work; name its file"
+            " in secrets.other_pepper_files, then see `corvus secrets status`"
+            for name in done.peppers_missing
+        ),
         *(f"its journal counts as lost: process {name}" for name in done.forgotten),
         LOST.format(when=_when(done.manifest.taken_at_ms)),
         f"{after}; then `corvus ledger verify`.",
@@ -204,7 +212,8 @@ def drill(
     running = State(common.state).config
     settings = settings_of(common) if running.exists() else _settings_or_none(common)
     path = backups.chosen(source, settings.backup.dir)
-    found = asyncio.run(drilling.drill(path, _key(settings, key_file), secrets))
+    with watched("restoring and verifying", "none"):
+        found = asyncio.run(drilling.drill(path, _key(settings, key_file), secrets))
     if found["ok"]:
         text = (
             f"ok: {path.name} restores to {found['wallets']} wallets with"

@@ -1,6 +1,7 @@
 """A bar stands where somebody watches, and nowhere else."""
 
 import sys
+from typing import Literal
 
 import pytest
 
@@ -19,3 +20,20 @@ def test_a_bar_is_for_a_terminal(
     out, err = capsys.readouterr()
     assert out == ""
     assert ("wallets" in err, "3/7" in err) == (watching, watching)
+
+
+@pytest.mark.parametrize(("unit", "shown"), [("bytes", "2.5/? MB"), ("none", "0:00:00")])
+def test_what_nobody_can_count_to_the_end_shows_what_is_known(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    unit: Literal["bytes", "none"],
+    shown: str,
+) -> None:
+    """How much there is already, or that it runs, and for how long."""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    with watched("dumped", unit) as told:
+        told(2_500_000, 0)
+    err = capsys.readouterr().err
+    assert "dumped" in err
+    assert shown in err

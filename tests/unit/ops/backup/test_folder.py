@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from corvus_proxy import clock
+from corvus_proxy import clock, pepper
 from corvus_proxy.errors import ConfigurationError
 from corvus_proxy.ops.backup import folder, keeping
 from corvus_proxy.settings import Credential, SecretsSettings, Settings, Upstream
@@ -97,3 +97,18 @@ def test_every_secret_that_a_credential_names_by_file_is_kept(tmp_path: Path) ->
     (tmp_path / "admin").unlink()
     assert keeping.put_back(kept, settings) == ["credential.openai.o1.admin"]
     assert (tmp_path / "admin").read_text() == "admin text"
+
+
+def test_a_pepper_that_the_backup_had_beside_its_own_is_missed(tmp_path: Path) -> None:
+    """It was taken in the midst of a change. Without the current one nothing works: refused.
+    Without the older one those keys do not work that still rest on it: told."""
+    for name in ("new", "old"):
+        (tmp_path / name).write_text(name[0] * 32)
+    new, old = (pepper.id_of(name * 32) for name in (b"n", b"o"))
+    others = [str(tmp_path / "old")]
+    both = SecretsSettings(pepper_file=str(tmp_path / "new"), other_pepper_files=others)
+    assert keeping.check(Settings(secrets=both), [new, old]) == []
+    alone = SecretsSettings(pepper_file=str(tmp_path / "new"))
+    assert keeping.check(Settings(secrets=alone), [new, old]) == [old]
+    with pytest.raises(ConfigurationError, match=f"need the pepper {old}"):
+        keeping.check(Settings(secrets=alone), [old, new])
