@@ -32,7 +32,8 @@ def pytest_in(folder: Path, tests: tuple[str, ...]) -> tuple[int, str]:
     """Runs named tests on the package in `folder`, against the embedded server alone."""
     words = [sys.executable, "-m", "pytest", *tests, "-q", "-k", "not redis7", "--tb=line"]
     done = subprocess.run(
-        [*words, "-p", "no:cacheprovider"],
+        # A folder of its own: two of them at once clear each other's old ones away.
+        [*words, "-p", "no:cacheprovider", "--basetemp", str(folder / "scratch")],
         cwd=folder,
         capture_output=True,
         text=True,
