@@ -112,10 +112,12 @@ class State:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Writes a file that only we may read."""
-    path.touch(mode=0o600)
-    path.chmod(0o600)
-    path.write_text(text)
+    """Writes a file that only we may read; who reads meanwhile has the old text or the new one."""
+    fresh = path.with_name(f"{path.name}.new")
+    fresh.touch(mode=0o600)
+    fresh.chmod(0o600)
+    fresh.write_text(text)
+    fresh.replace(path)
 
 
 def to_toml(tree: dict[str, Any]) -> str:

@@ -74,10 +74,11 @@ from request where wallet = $1 and ended_at > now() - interval '7 days'
     and ended_at <= now() - interval '1 hour'
 """
 DUE = """
+with due as materialized (
+    select notice_id from notice where state = 'queued' and next_at <= now()
+    order by next_at limit $1 for update skip locked)
 update notice n set attempts = attempts + 1, next_at = now() + $2 * interval '1 second'
-from (select notice_id from notice where state = 'queued' and next_at <= now()
-      order by next_at limit $1 for update skip locked) due
-where n.notice_id = due.notice_id
+from due where n.notice_id = due.notice_id
 returning n.notice_id, n.url, n.body::text,
     coalesce((select a.webhook_secret_sealed from alarm a where a.alarm_id = n.alarm_id), ''),
     n.attempts

@@ -87,13 +87,15 @@ insert into shop_order ({", ".join(NewOrder._fields)}, status)
 values ({_PLACES}, 'awaiting_payment') on conflict (form_digest) do nothing
 """  # noqa: S608
 DUE = """
-update shop_order set next_check_at = now() + make_interval(secs => $1)
-where order_id in (
+with due as materialized (
     select order_id from shop_order
     where next_check_at <= now() and not provider = any($3)
     order by next_check_at limit $2 for update skip locked)
-returning order_id, provider
+update shop_order set next_check_at = now() + make_interval(secs => $1)
+from due where shop_order.order_id = due.order_id
+returning shop_order.order_id, provider
 """
+"""Materialized: within a join, a nested loop would take so many anew for each of its rows."""
 FIND = """
 select order_id from shop_order where provider = $1 and provider_ref = $2
 union select order_id from payment where provider = $1 and reference = $2 limit 1

@@ -58,3 +58,23 @@ def test_one_launcher_a_folder(tmp_path: Path) -> None:
     state.up.write_text("{")
     with pytest.raises(ConfigurationError, match="already running"):
         state.lock()
+
+
+def test_who_reads_a_private_file_meanwhile_has_the_old_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`up.json` is written anew when a server was started again, and clients look into it."""
+    target, write = tmp_path / "up.json", Path.write_text
+    write_private(target, "old")
+    seen = []
+
+    def look(self: Path, text: str) -> int:
+        self.open("w").close()  # as writing begins
+        seen.append(target.read_text())
+        return write(self, text)
+
+    monkeypatch.setattr(Path, "write_text", look)
+    write_private(target, "new")
+    assert (seen, target.read_text()) == (["old"], "new")
+    assert target.stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in tmp_path.iterdir()] == ["up.json"]

@@ -8,7 +8,7 @@ import pytest
 
 from corvus_proxy import clock
 from corvus_proxy.books.db import Books
-from corvus_proxy.books.shop import links
+from corvus_proxy.books.shop import links, orders
 from corvus_proxy.sealing import seal
 from corvus_proxy.service import keys
 from corvus_proxy.service import orders as service
@@ -313,6 +313,22 @@ async def test_ten_thousand_open_orders_do_not_hammer_the_service(shop: Shop) ->
     assert first <= 5
     await service.tick(desk)
     assert shop.card.asked - before == first
+
+
+async def test_no_plan_takes_more_than_was_asked_for(shop: Shop) -> None:
+    """A nested loop asks for the due ones again for each row: where they are a part of the join,
+    and not materialized, each time others are taken."""
+    await shop.fetch(
+        """insert into shop_order (order_id, token_digest, token_sealed, provider, provider_ref,
+            status, amount_nanos, total_nanos, new_key, expires_at, watched_until, next_check_at)
+        select 'o' || n, 't' || n, '', 'stripe', 'r' || n, 'awaiting_payment', 1, 1, true,
+            now() + interval '1 hour', now() + interval '7 days', now()
+        from generate_series(1, 200) n"""
+    )
+    async with shop.stores.books.transaction() as connection:
+        for way in ("hashjoin", "mergejoin", "hashagg", "material", "indexscan", "sort"):
+            await connection.execute(f"set local enable_{way} = off")
+        assert len(await connection.fetch(orders.DUE, 15, 20, [])) == 20
 
 
 async def test_the_pause_of_a_silent_service_doubles_and_ends_with_an_answer(
