@@ -317,9 +317,10 @@ def asked(
 
     monkeypatch.setattr(doctor, "check_credentials", nobody)
     monkeypatch.setattr(files, "is_full", lambda folder: False)  # whatever else this disk has
-    return msgspec.structs.replace(
-        good, redis=RedisSettings(redis_server.url), database=DatabaseSettings(stores.books._url)
-    )
+    # Patient: a machine that is busy with other tests is no gap of an installation.
+    redis = RedisSettings(redis_server.url, timeout_ms=10_000)
+    database = DatabaseSettings(stores.books._url)
+    return msgspec.structs.replace(good, redis=redis, database=database)
 
 
 OTHERS = ("status", "backup")
