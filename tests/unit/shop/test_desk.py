@@ -8,6 +8,7 @@ import pytest
 
 from corvus_proxy import clock
 from corvus_proxy.books.db import Books
+from corvus_proxy.books.people import alarms
 from corvus_proxy.books.shop import links, orders
 from corvus_proxy.sealing import seal
 from corvus_proxy.service import keys
@@ -325,10 +326,15 @@ async def test_no_plan_takes_more_than_was_asked_for(shop: Shop) -> None:
             now() + interval '1 hour', now() + interval '7 days', now()
         from generate_series(1, 200) n"""
     )
+    await shop.fetch(
+        """insert into notice (notice_id, alarm_id, wallet, url, body)
+        select 'n' || n, 'a', 'w', '', '{}' from generate_series(1, 200) n"""
+    )
     async with shop.stores.books.transaction() as connection:
         for way in ("hashjoin", "mergejoin", "hashagg", "material", "indexscan", "sort"):
             await connection.execute(f"set local enable_{way} = off")
         assert len(await connection.fetch(orders.DUE, 15, 20, [])) == 20
+        assert len(await connection.fetch(alarms.DUE, 20, 15)) == 20
 
 
 async def test_the_pause_of_a_silent_service_doubles_and_ends_with_an_answer(
