@@ -60,7 +60,12 @@ class Roles:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.python = [sys.executable]
         """What roles are started with: a test of upgrades has another release's."""
-        self._options = {"LEDGER_LEASE_S": 2, "GATEWAY_DRAIN_S": 5, **options}
+        self._options = {
+            "LEDGER_LEASE_S": 2,
+            "GATEWAY_DRAIN_S": 5,
+            "REDIS_TIMEOUT_MS": 2000,
+            **options,
+        }
 
     @property
     def redis_url(self) -> str:

@@ -24,7 +24,7 @@ from corvus_proxy.service.stores import Stores, open_stores
 from corvus_proxy.settings import load
 from corvus_proxy.wire.tenancy.names import Tenant
 
-CONFIG = """
+SHORT = """
 [ledger]
 lease_s = 2
 [relay]
@@ -33,6 +33,12 @@ keepalive_s = 1
 [timeouts]
 silence_s = 3
 """
+"""Waits that a test can sit out; Redis has a quarter of a second, as always."""
+CONFIG = f"""
+[redis]
+timeout_ms = 5000
+{SHORT}"""
+"""Redis may be as slow as the disk of a busy machine, whose fsync takes longer at times."""
 
 
 def corvus(*words: str, check: bool = True) -> subprocess.CompletedProcess[str]:

@@ -74,7 +74,7 @@ async def test_postgres_is_away(
     await asyncio.to_thread(postgres.wait)
     migrate.migrate(postgres.url)
     # A busy machine is not what is measured here: nobody is refused because it is slow.
-    roles = Roles(tmp_path / "roles", LEDGER_LAG_LIMIT=lag_limit, REDIS_TIMEOUT_MS=2000)
+    roles = Roles(tmp_path / "roles", LEDGER_LAG_LIMIT=lag_limit)
     try:
         await roles.start(postgres.url)
         busy = await keys.create(roles.stores, credit_nanos=1000 * 10**9)
@@ -137,7 +137,7 @@ async def test_redis_is_away(tmp_path: Path, postgres_server: embedded.Postgres)
     """Frozen, then refused: of 240 requests from 8 clients each gets 503 and a time to come back,
     99 % within 300 ms of the request, in the best of three rounds (the machine is not ours
     alone)."""
-    roles = Roles(tmp_path / "roles")
+    roles = Roles(tmp_path / "roles", REDIS_TIMEOUT_MS=250)
     async with fresh_database(postgres_server) as url:
         try:
             await roles.start(url, nodes=1)

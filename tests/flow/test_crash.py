@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.stack import RunningStack
+from tests.stack import SHORT, RunningStack
 
 pytestmark = pytest.mark.anyio
 LEASE_S = 2
@@ -55,7 +55,7 @@ async def load(stack: RunningStack, secret: str, stop: asyncio.Event, seen: list
 @pytest.mark.parametrize("victim", [pytest.param("gateway", marks=pytest.mark.slow), "redis"])
 async def test_kill_under_load(tmp_path: Path, victim: str) -> None:
     """Served again within 2 s; the ledger agrees; every hold ends with its lease."""
-    stack = RunningStack(tmp_path)
+    stack = RunningStack(tmp_path, config=SHORT)
     await asyncio.to_thread(stack.up)
     try:
         key = await asyncio.to_thread(stack.new_key, "50")
@@ -83,7 +83,7 @@ async def test_kill_under_load(tmp_path: Path, victim: str) -> None:
 
 async def test_a_frozen_redis_is_a_quick_refusal(tmp_path: Path) -> None:
     """Within 300 ms the client reads 503 with Retry-After; afterwards everything goes on."""
-    stack = RunningStack(tmp_path)
+    stack = RunningStack(tmp_path, config=SHORT)
     await asyncio.to_thread(stack.up)
     redis = stack.facts["pids"]["redis"]
     body = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}

@@ -42,6 +42,8 @@ MINI, OPUS = "gpt-4o-mini", "claude-opus-5-5"
 BOTH = pytest.mark.parametrize("slug", [MINI, OPUS])
 COMMENT = re.compile(rb": corvus (\{[^\n]*\})\n\n\Z")
 CONFIG = """
+[redis]
+timeout_ms = 2000
 [gateway]
 drain_s = 1
 [ledger]
@@ -755,7 +757,9 @@ def test_slow_reader_timeout(ends: RunningStack, key: Key, *, reads_again: bool)
         plain = connect(ends, key, path, body, room=4096)
         row = new_row(ends, key, before)
     log = served(ends, row["upstream_request_id"])
-    assert 0 < row["output_tokens"] <= log["tokens_made"] < 100_000
+    # What was made may all lie in the system's buffers; what came to us ended at the stall.
+    assert 0 < row["output_tokens"] < 100_000
+    assert row["output_tokens"] <= log["tokens_made"]
     check(ends, key, Outcome.SLOW_READER, row["request_id"], slug=OPUS,
           tokens=(usage(log)[0], row["output_tokens"]), source="counted")  # fmt: skip
     if not reads_again:

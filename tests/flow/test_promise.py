@@ -44,7 +44,7 @@ async def roles(
 ) -> AsyncIterator[Roles]:
     """Two gateways on nodes of their own; everybody reaches Redis through a link."""
     # A busy machine is not what is measured here: nobody is refused because it is slow.
-    found = Roles(tmp_path_factory.mktemp("promise"), linked=True, REDIS_TIMEOUT_MS=2000)
+    found = Roles(tmp_path_factory.mktemp("promise"), linked=True)
     async with fresh_database(postgres_server) as url:
         try:
             await found.start(url)

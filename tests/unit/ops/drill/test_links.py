@@ -252,7 +252,10 @@ async def test_what_a_replica_copies_passes_as_it_is() -> None:
         writer.write(copied)
         assert await reader.readexactly(6) == b"*3\r\n$8"  # and no more of it comes
         writer.write(b"-")
+        await over.wait()
+        writer.close()
 
+    over = asyncio.Event()
     psync = b"*3\r\n$5\r\nPSYNC\r\n$1\r\n?\r\n$2\r\n-1\r\n"
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     link = Link("test", server.sockets[0].getsockname()[1], speaks_redis=True)
@@ -266,8 +269,10 @@ async def test_what_a_replica_copies_passes_as_it_is() -> None:
         await asyncio.wait_for(reader.read(1), 0.1)
     link.heal()
     assert await reader.readexactly(1) == b"-"
+    over.set()
     writer.close()
     await link.close()
+    server.close()
 
 
 @pytest.mark.parametrize("anyio_backend", [("asyncio", {"use_uvloop": True})])
@@ -276,6 +281,8 @@ async def test_a_pair_that_ends_while_it_connects_closes_its_descriptor_once(
 ) -> None:
     """A second time it is another connection's, which then ends without a word to anybody: a
     socket that is still open when it is thrown away closes its number, and warns."""
+    gc.collect()  # an earlier test's sockets are no news of this one
+    recwarn.clear()
     warnings.simplefilter("always")
     for _ in range(20):
         with socket.create_connection(("127.0.0.1", link.port)):
