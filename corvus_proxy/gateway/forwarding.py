@@ -14,7 +14,7 @@ from corvus_proxy.errors import (
 from corvus_proxy.gateway.admission import header
 from corvus_proxy.gateway.exchange import Ending, Exchange
 from corvus_proxy.gateway.front.client import ClientGone, Headers
-from corvus_proxy.gateway.front.patience import Patience
+from corvus_proxy.gateway.front.timers import Patience
 from corvus_proxy.gateway.quoting import affordable_limit, input_estimate
 from corvus_proxy.gateway.stopping import Stopping
 from corvus_proxy.money.event import Meta, encode_meta

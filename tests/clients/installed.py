@@ -20,7 +20,8 @@ import pytest
 from tests.clients.table import Client
 
 NODE_MAJOR_MIN = 22
-INSTALL_S = 480
+INSTALL_S = 200
+"""Less than a test may take: a registry that does not answer is named before the test is stuck."""
 
 
 def cache() -> Path:
@@ -94,15 +95,19 @@ def _pip(client: Client, folder: Path) -> None:
 
 
 def _run(words: list[str], folder: Path, **environment: str) -> None:
-    done = subprocess.run(
-        words,
-        cwd=folder,
-        env={**os.environ, **environment},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=INSTALL_S,
-        check=False,
-    )
+    shown = f"cd {folder} && {' '.join(words)}"
+    try:
+        done = subprocess.run(
+            words,
+            cwd=folder,
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=INSTALL_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        pytest.skip(f"{shown}: not installed after {INSTALL_S} s: {error.stdout}{error.stderr}")
     if done.returncode != 0:
-        pytest.skip(f"cd {folder} && {' '.join(words)}: {done.stdout}{done.stderr}")
+        pytest.skip(f"{shown}: {done.stdout}{done.stderr}")

@@ -5,7 +5,7 @@ gone, so a send that succeeds proves nothing.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from corvus_proxy import metrics
@@ -13,14 +13,11 @@ from corvus_proxy._fast import join_pieces
 from corvus_proxy.errors import BodyTimeout, BodyTooLarge
 from corvus_proxy.gateway.front import framing
 from corvus_proxy.gateway.front.client import LARGE_BYTES, Client, ClientGone, Headers
-from corvus_proxy.gateway.front.later import Later
-from corvus_proxy.gateway.front.patience import Patience
+from corvus_proxy.gateway.front.framing import Message, Receive, Send
+from corvus_proxy.gateway.front.lifespan import Hook, lifespan
+from corvus_proxy.gateway.front.timers import Later, Patience
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 Engine = Callable[[Client], Awaitable[None]]
-Hook = Callable[[], Awaitable[None]]
 
 _watch: Later["AsgiClient"] = Later(lambda client: client.watch())
 """A request that is answered at once costs no task that looks out for its client."""
@@ -29,20 +26,10 @@ _watch: Later["AsgiClient"] = Later(lambda client: client.watch())
 class AsgiClient:
     """A `Client` over one ASGI `http` scope."""
 
-    __slots__ = (
-        "_callbacks",
-        "_closed",
-        "_leaves",
-        "_receive",
-        "_send",
-        "_watching",
-        "gone",
-        "head_sent",
-        "headers",
-        "method",
-        "path",
-        "query",
-    )
+    # fmt: off
+    __slots__ = ("_callbacks", "_closed", "_leaves", "_receive", "_send", "_watching", "gone",
+                 "head_sent", "headers", "method", "path", "query")
+    # fmt: on
 
     def __init__(
         self, scope: Message, receive: Receive, send: Send, leaves: Callable[[], bool]
@@ -139,21 +126,9 @@ def application(
     """The ASGI callable: `engine` answers requests, `start` and `stop` frame the process's life,
     `leaves` tells that connections have to end with their answers."""
 
-    async def lifespan(receive: Receive, send: Send) -> None:
-        await receive()
-        try:
-            await start()
-        except Exception as error:
-            await send({"type": "lifespan.startup.failed", "message": str(error)})
-            return
-        await send({"type": "lifespan.startup.complete"})
-        await receive()
-        await stop()
-        await send({"type": "lifespan.shutdown.complete"})
-
     async def app(scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            await lifespan(receive, send)
+            await lifespan(receive, send, start, stop)
             return
         if why := framing.problem(scope):
             metrics.refused("other", "invalid_request")

@@ -13,8 +13,9 @@ from typing import Any
 import msgspec
 
 Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Message, Callable[[], Awaitable[Message]], Send], Awaitable[None]]
+App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 BROKEN = "The request's body could not be read: its framing is damaged, or it was cut off."
 _NAMES = frozenset((b"host", b"transfer-encoding"))
@@ -56,7 +57,7 @@ async def refuse(send: Send, why: str) -> None:
 def guarded(app: App) -> App:
     """An ASGI application that gets no request with a `problem`."""
 
-    async def found(scope: Message, receive: Callable[[], Awaitable[Message]], send: Send) -> None:
+    async def found(scope: Message, receive: Receive, send: Send) -> None:
         why = problem(scope) if scope["type"] == "http" else ""
         if why:
             await refuse(send, why)

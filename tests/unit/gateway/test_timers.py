@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from corvus_proxy.gateway.front.patience import TICK_S, Patience
+from corvus_proxy.gateway.front.timers import TICK_S, Patience
 
 
 def run_within(limit_s, wait_s):

@@ -1,13 +1,18 @@
-"""A time limit without a timer of its own: one coarse timer looks after all of them.
+"""Times without a timer each: one coarse timer looks after all that wait.
 
 `asyncio.timeout` sets and clears a timer for each block. Almost no block of a gateway reaches its
 limit, and none of these limits means the quarter of a second.
 """
 
 import asyncio
+from collections.abc import Callable, Sequence
 from types import TracebackType
+from typing import Generic, TypeVar
 
 TICK_S = 0.25
+AFTER_S = 0.05
+
+T = TypeVar("T")
 
 
 class Patience:
@@ -99,3 +104,30 @@ class _Waiting:
 
 
 _waiting = _Waiting()
+
+
+class Later(Generic[T]):
+    """Calls `deed` with each of what was added, `AFTER_S` to twice that later: one timer for many,
+    most of which need it no more by then."""
+
+    def __init__(self, deed: Callable[[T], None]) -> None:
+        self._deed = deed
+        self._new: list[T] = []
+        self._ticking: asyncio.AbstractEventLoop | None = None
+
+    def add(self, one: T) -> None:
+        """`one` is due, in the loop that runs."""
+        self._new.append(one)
+        loop = asyncio.get_running_loop()
+        if loop is not self._ticking:
+            self._ticking = loop
+            loop.call_later(AFTER_S, self._tick, loop, ())
+
+    def _tick(self, loop: asyncio.AbstractEventLoop, due: Sequence[T]) -> None:
+        for one in due:
+            self._deed(one)
+        new, self._new = self._new, []
+        if new:
+            loop.call_later(AFTER_S, self._tick, loop, new)
+        else:
+            self._ticking = None
