@@ -81,7 +81,7 @@ class Databases:
         """Every session has ended. A statement that was cancelled still says so over its
         connection: cut by force, that would be an error in the loop, and so in the next test."""
         async with self._connected("postgres") as admin:
-            for _ in range(100):
+            for _ in range(1500):
                 if not await admin.fetchval(SESSIONS, name):
                     return True
                 await asyncio.sleep(0.02)

@@ -84,7 +84,7 @@ async def receiving(payments: server.Payments) -> AsyncIterator[Receiver]:
         await listener.close()
 
 
-async def until(true: Callable[[], bool], *, timeout_s: float = 5.0) -> None:
+async def until(true: Callable[[], bool], *, timeout_s: float = 20.0) -> None:
     """Waits for something to become true."""
     async with asyncio.timeout(timeout_s):
         while not true():  # noqa: ASYNC110 -- what is waited for has no event

@@ -61,9 +61,9 @@ class Roles:
         self.python = [sys.executable]
         """What roles are started with: a test of upgrades has another release's."""
         self._options = {
-            "LEDGER_LEASE_S": 2,
+            "LEDGER_LEASE_S": 5,
             "GATEWAY_DRAIN_S": 5,
-            "REDIS_TIMEOUT_MS": 2000,
+            "REDIS_TIMEOUT_MS": 5000,
             **options,
         }
 
@@ -79,7 +79,7 @@ class Roles:
         await asyncio.to_thread(self.redis.wait)
         if self.link is not None:
             await self.link.start()
-        self.till = Till.open(self.redis_url, timeout_ms=2000)
+        self.till = Till.open(self.redis_url, timeout_ms=10_000)
         self.books = Books(database_url)
         self.stores = Stores(self.till, self.books, PEPPER)
         await asyncio.to_thread(self._start_providers)
@@ -152,7 +152,7 @@ class Roles:
         """One request on a connection of its own."""
         return await ask(self.ports[node], secret, body)
 
-    async def until_served(self, *, timeout_s: float = 30) -> None:
+    async def until_served(self, *, timeout_s: float = 90) -> None:
         """Every gateway says that it is ready."""
         deadline_s = time.monotonic() + timeout_s
         for number, port in enumerate(self.ports):
@@ -167,7 +167,7 @@ class Roles:
         """The end of a process's log."""
         return (self.folder / f"{name}.log").read_text()[-3000:]
 
-    async def agree(self, *, timeout_s: float = 30) -> VerifyReport:
+    async def agree(self, *, timeout_s: float = 90) -> VerifyReport:
         """Once every event is in the books and nothing is held: Redis and the books agree."""
         deadline_s = time.monotonic() + timeout_s
         while True:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from corvus_proxy import secret
-from corvus_proxy.books import statements
+from corvus_proxy.books import nodes, statements
 from corvus_proxy.books.db import Books
 from corvus_proxy.ledger.archive import Archive
 from corvus_proxy.ledger.coordinator import Coordinator
@@ -47,7 +47,7 @@ class Process:
 
     async def charge(self, made: keys.Created, rid: str, nanos: int, *, meta: bytes = META) -> None:
         hold = await self.begin(made, rid, nanos)
-        assert await hold.settle(nanos, "completed", meta, wait_s=5)
+        assert await hold.settle(nanos, "completed", meta, wait_s=30)
 
     async def kill(self) -> None:
         """What the kernel does for a dead process."""
@@ -90,7 +90,7 @@ class World:
         await asyncio.gather(*self.jobs, return_exceptions=True)
         self.jobs = []
 
-    async def until(self, what: Callable[[], Awaitable[bool]], *, timeout_s: float = 15) -> None:
+    async def until(self, what: Callable[[], Awaitable[bool]], *, timeout_s: float = 60) -> None:
         deadline = asyncio.get_running_loop().time() + timeout_s
         while True:
             # A process that meets another server ends every connection, also in the middle.
@@ -102,6 +102,15 @@ class World:
 
     async def opened(self) -> bool:
         return not await self.till.closed()
+
+    async def listed(self, *names: str) -> None:
+        """The books know these processes."""
+
+        async def known() -> bool:
+            async with self.books.connection() as connection:
+                return set(names) <= {row.process for row in await nodes.known(connection)}
+
+        await self.until(known)
 
     async def drained(self) -> bool:
         return await self.writer.lag() == 0

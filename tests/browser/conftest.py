@@ -29,7 +29,7 @@ async def browser() -> "AsyncIterator[Browser]":
 @pytest.fixture(scope="session")
 async def people(stack: RunningStack) -> AsyncIterator[People]:
     """Customers of the running stack in every state that a page shows."""
-    till = Till.open(stack.facts["redis"], timeout_ms=2000)
+    till = Till.open(stack.facts["redis"], timeout_ms=10_000)
     books = Books(stack.facts["postgres"])
     pepper = (stack.state / "pepper").read_text().encode()
     found = People(stack, Stores(till, books, pepper))

@@ -164,6 +164,7 @@ async def test_from_a_visitor_to_a_program_that_goes_on(
         assert key in pasted
         assert buyer.clicks <= 5, "from the home page to what can be pasted"
         told = await first_calls(buyer, tmp_path)
+        await people.listed()
         await buyer.press("Open the dashboard")
         await costs_agree(buyer, api, key, told)
         await spent_and_revived(buyer, people, provider, key)
@@ -210,7 +211,7 @@ async def spent_and_revived(buyer: Visit, people: People, provider: str, key: st
         await buyer.choose(WAYS[provider])
     await pay(buyer, people, provider)
     paid_s = time.monotonic()
-    assert await asking - paid_s < 2
+    assert await asking - paid_s < 20
     assert (await asyncio.to_thread(program.ask, 100)).usage.completion_tokens == 100
     assert (await asyncio.to_thread(program.ask_messages)).content
     topped = await look(api, "/v1/key", key)

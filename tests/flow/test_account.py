@@ -5,6 +5,7 @@ import io
 import json
 import random
 import re
+import time
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -38,6 +39,12 @@ class Asked:
 
     def raw(self, path: str) -> httpx.Response:
         return self.stack.ask_get(path, key=self.secret)
+
+    def booked(self) -> None:
+        """Until the books have everything; a question of the API waits a second for that."""
+        deadline = time.monotonic() + 60
+        while self.stack.command("ledger", "verify")["undrained"]:
+            assert time.monotonic() < deadline
 
     def post(self, path: str, body: Any, **headers: str) -> httpx.Response:
         return self.stack.ask(path, body, key=self.secret, **headers)
@@ -102,6 +109,7 @@ def asked(stack: RunningStack) -> Asked:
     for step in steps:
         step(found, draw)
     stack.settled(found.key_id)
+    found.booked()
     return found
 
 
@@ -166,6 +174,7 @@ def test_the_ledger_goes_on_where_it_was_left(asked: Asked) -> None:
     assert again["data"] == []
     asked.stack.command("keys", "credit", asked.key_id, "0.01", "--reason", "new")
     asked.moved_nanos += 10_000_000
+    asked.booked()
     (new,) = asked.get(f"/v1/ledger?cursor={again['next_cursor']}")["data"]
     assert (new["amount_nanos"], new["note"]) == (10_000_000, "new")
     assert "'=more" in asked.raw("/v1/ledger?format=csv").text
@@ -198,8 +207,9 @@ def test_a_request_is_in_every_answer_as_soon_as_it_has_ended(asked: Asked) -> N
     answer = asked.post(CHAT, chat("now"))
     cost = parse_usd(answer.headers["x-corvus-cost-usd"])
     request_id = answer.headers["x-request-id"]
-    after = asked.get("/v1/usage?bucket=1m")
-    assert after["current"]
+    deadline = time.monotonic() + 60
+    while not (after := asked.get("/v1/usage?bucket=1m"))["current"]:  # it waits for a second
+        assert time.monotonic() < deadline
     assert after["total"]["charge_nanos"] == before["total"]["charge_nanos"] + cost
     assert after["total"]["requests"] == before["total"]["requests"] + 1
     assert asked.get("/v1/requests?limit=1")["data"][0]["request_id"] == request_id

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from corvus_proxy.money.event import partition_of
 from corvus_proxy.ops import embedded, migrate
 from corvus_proxy.service import keys
 from tests.roles import Answer, Roles, fresh_database
@@ -79,6 +80,8 @@ async def test_postgres_is_away(
         await roles.start(postgres.url)
         busy = await keys.create(roles.stores, credit_nanos=1000 * 10**9)
         calm = await keys.create(roles.stores, credit_nanos=1000 * 10**9)
+        while partition_of(calm.wallet) == partition_of(busy.wallet):
+            calm = await keys.create(roles.stores, credit_nanos=1000 * 10**9)
         load = Load(roles, busy.secret, clients=clients, pause_s=pause_s)
         other = Load(roles, calm.secret, clients=1, pause_s=0.5)
         await asyncio.sleep(2)
@@ -87,6 +90,9 @@ async def test_postgres_is_away(
         postgres.child.wait()
         gone_s = time.monotonic()
         memory = await sampled(roles, away_s, min(10, away_s / 10))
+        while not load.statuses(since_s=gone_s)[503]:  # a busy machine takes longer to get there
+            assert time.monotonic() < gone_s + away_s + 60
+            await asyncio.sleep(0.1)
         lag = max(state.seq - state.committed for state in await roles.till.partitions())
         asked = len(load.told)
         await asyncio.to_thread(postgres.start)
@@ -94,7 +100,7 @@ async def test_postgres_is_away(
         back_s = time.monotonic()
         refused = [answer for at, answer in load.told if answer.status == 503]
         while load.statuses(since_s=time.monotonic() - 0.5)[200] == 0:
-            assert time.monotonic() < back_s + 30, roles.told("worker")
+            assert time.monotonic() < back_s + 120, roles.told("worker")
             await asyncio.sleep(0.1)
         served_again_s = time.monotonic() - back_s
         await load.stop()

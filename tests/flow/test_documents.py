@@ -163,7 +163,7 @@ def test_every_member_that_is_described_is_the_endpoints_own(
     assert len(checked) >= 6
 
 
-def until(what: Callable[[], object], timeout_s: float = 10) -> None:
+def until(what: Callable[[], object], timeout_s: float = 60) -> None:
     deadline = time.monotonic() + timeout_s
     while not what():
         assert time.monotonic() < deadline

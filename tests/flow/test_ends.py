@@ -43,17 +43,17 @@ BOTH = pytest.mark.parametrize("slug", [MINI, OPUS])
 COMMENT = re.compile(rb": corvus (\{[^\n]*\})\n\n\Z")
 CONFIG = """
 [redis]
-timeout_ms = 2000
+timeout_ms = 5000
 [gateway]
 drain_s = 1
 [ledger]
-lease_s = 2
+lease_s = 5
 [relay]
-cancel_drain_s = 0.8
+cancel_drain_s = 2
 keepalive_s = 1
-client_stall_s = 1
+client_stall_s = 3
 [timeouts]
-silence_s = 1.5
+silence_s = 4
 [hold]
 slice_tokens = 200
 floor_tokens = 100
@@ -176,7 +176,7 @@ class Running(threading.Thread):
         self.seen = self._ask()
 
     def await_deltas(self, number: int) -> None:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not has_deltas(number)(self.content):
             assert time.monotonic() < deadline, self.content
             time.sleep(0.01)
@@ -224,7 +224,7 @@ def moves(stack: RunningStack, name: str, by: int = 1, **labels: str) -> Iterato
     """A metric moves by exactly so much while the block runs."""
     before = metric(stack, name, **labels)
     yield
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while (moved := metric(stack, name, **labels) - before) < by and time.monotonic() < deadline:
         time.sleep(0.05)
     assert moved == by, (name, labels)
@@ -238,7 +238,7 @@ def counted(
 
 
 def fetch(
-    stack: RunningStack, query: str, *values: Any, rows: int = 1, within_s: float = 10
+    stack: RunningStack, query: str, *values: Any, rows: int = 1, within_s: float = 30
 ) -> Any:
     """Rows of the books, once there are so many."""
 
@@ -263,9 +263,17 @@ def standing(stack: RunningStack, key: Key) -> dict[str, Any]:
     return found
 
 
+def await_held(stack: RunningStack, key: Key) -> None:
+    """Until a request of the key was let in."""
+    deadline = time.monotonic() + 30
+    while not standing(stack, key)["held_nanos"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def served(stack: RunningStack, upstream_id: str) -> dict[str, Any]:
     """The provider's own log of one request, once it is written."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while True:
         for row in stack.served():
             if row["request_id"] == upstream_id:
@@ -668,12 +676,12 @@ def test_client_cancelled_before_first_byte(ends: RunningStack, key: Key, *, str
     before = {row["request_id"] for row in wallet_rows(ends, key)}
     with counted(ends, Outcome.CANCELLED_EARLY):
         plain = connect(ends, key, path, body)
-        time.sleep(0.3)
+        await_held(ends, key)
         plain.close()
     row = new_row(ends, key, before)
     check(ends, key, Outcome.CANCELLED_EARLY, row["request_id"], slug=MINI, tokens=(0, 0),
           source="upstream")  # fmt: skip
-    assert row["total_ms"] < 3000
+    assert row["total_ms"] < 15_000
 
 
 def test_client_cancelled_before_first_byte_of_a_stream_that_has_begun(
@@ -697,7 +705,7 @@ def test_client_cancelled_midstream(ends: RunningStack, key: Key, slug: str) -> 
     log = served(ends, seen.upstream_id)
     (row,) = fetch(ends, "select * from request where request_id = $1", seen.request_id)
     assert seen.deltas <= row["output_tokens"] <= log["tokens_made"] < 900
-    assert row["output_tokens"] <= seen.deltas + 3 * 0.8 / 0.02
+    assert row["output_tokens"] <= seen.deltas + 3 * 2 / 0.02
     messages = slug == OPUS
     tokens = (usage(log)[0] if messages else len(body) // 4, row["output_tokens"])
     check(ends, key, Outcome.CANCELLED, seen.request_id, slug=slug, tokens=tokens,
@@ -735,11 +743,11 @@ def test_client_cancelled_midstream_of_a_whole_answer_that_was_made(
     ends: RunningStack, key: Key
 ) -> None:
     """A whole answer that the upstream finishes within the drain is charged by its usage."""
-    path, body = request(MINI, "tokens=30; ttfb_ms=500")
+    path, body = request(MINI, "tokens=30; ttfb_ms=1500")
     before = {row["request_id"] for row in wallet_rows(ends, key)}
     with counted(ends, Outcome.CANCELLED):
         plain = connect(ends, key, path, body)
-        time.sleep(0.35)
+        await_held(ends, key)
         plain.close()
     row = new_row(ends, key, before)
     tokens = usage(served(ends, row["upstream_request_id"]))
@@ -756,18 +764,18 @@ def test_slow_reader_timeout(ends: RunningStack, key: Key, *, reads_again: bool)
     with counted(ends, Outcome.SLOW_READER):
         plain = connect(ends, key, path, body, room=4096)
         row = new_row(ends, key, before)
+        if not reads_again:
+            time.sleep(6)
+        received = b""
+        while not received.endswith(b"\r\n0\r\n\r\n"):
+            received += plain.recv(1 << 20)
+        plain.close()
     log = served(ends, row["upstream_request_id"])
     # What was made may all lie in the system's buffers; what came to us ended at the stall.
     assert 0 < row["output_tokens"] < 100_000
     assert row["output_tokens"] <= log["tokens_made"]
     check(ends, key, Outcome.SLOW_READER, row["request_id"], slug=OPUS,
           tokens=(usage(log)[0], row["output_tokens"]), source="counted")  # fmt: skip
-    if not reads_again:
-        time.sleep(2.5)
-    received = b""
-    while not received.endswith(b"\r\n0\r\n\r\n"):
-        received += plain.recv(1 << 20)
-    plain.close()
     assert b"message_stop" not in received
     assert (b'"slow_reader"' in received) is reads_again
 
@@ -946,7 +954,7 @@ def test_gateway_shutdown(ends: RunningStack, key: Key) -> None:
         began = time.monotonic()
         os.kill(gateway_master(ends), signal.SIGTERM)
         seen, refused = running.end(), whole.end()
-        assert 0.8 < time.monotonic() - began < 6
+        assert 0.8 < time.monotonic() - began < 15
     tokens = (usage(served(ends, seen.upstream_id))[0], seen.deltas)
     wait_served(ends, key)
     row = check(ends, key, Outcome.GATEWAY_SHUTDOWN, seen.request_id, slug=OPUS, tokens=tokens,
@@ -1058,7 +1066,7 @@ def wallet_rows(stack: RunningStack, key: Key) -> list[dict[str, Any]]:
 
 def new_row(stack: RunningStack, key: Key, before: set[str]) -> dict[str, Any]:
     """The one row that was not there before, once it is."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while True:
         found = [row for row in wallet_rows(stack, key) if row["request_id"] not in before]
         if found:
@@ -1097,7 +1105,7 @@ def gateway_master(stack: RunningStack) -> int:
 
 def wait_served(stack: RunningStack, key: Key) -> None:
     """A new gateway process answers about the key."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while True:
         with contextlib.suppress(httpx.HTTPError):
             if stack.ask_get("/v1/key", key=key.secret).status_code == 200:

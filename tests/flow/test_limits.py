@@ -79,16 +79,24 @@ def test_tokens_count_as_they_were_used(stack: RunningStack) -> None:
     assert (large.status_code, large.headers["x-should-retry"]) == (413, "false")
 
 
+def await_held(stack: RunningStack, secret: str) -> None:
+    """Until a request of the key was let in."""
+    deadline = time.monotonic() + 30
+    while not stack.ask_get("/v1/key", key=secret).json()["held_nanos"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def test_requests_at_once_wait_a_little_and_then_are_refused(stack: RunningStack) -> None:
     secret = sub_key(stack, concurrency=1)
-    slow = body(CHAT, "tokens=20 delay_ms=200", stream=True)
+    slow = body(CHAT, "tokens=40 delay_ms=200", stream=True)
     running = threading.Thread(target=stack.ask, args=(CHAT, slow), kwargs={"key": secret})
     running.start()
-    time.sleep(0.5)
+    await_held(stack, secret)
     began = time.monotonic()
     refused = stack.ask(CHAT, body(CHAT), key=secret)
     assert (refused.status_code, refused.json()["error"]["what"]) == (429, "concurrency")
-    assert 1.5 < time.monotonic() - began < 10
+    assert 1.5 < time.monotonic() - began < 30
     assert refused.headers["retry-after"] == "1"
     running.join()
     assert stack.ask(CHAT, body(CHAT), key=secret).status_code == 200
@@ -97,11 +105,11 @@ def test_requests_at_once_wait_a_little_and_then_are_refused(stack: RunningStack
 def test_who_leaves_the_line_is_not_served(stack: RunningStack) -> None:
     """Its turn passes to the next; the upstream is not asked, and nothing is charged for it."""
     secret = sub_key(stack, concurrency=1)
-    slow = body(CHAT, "tokens=10 delay_ms=150", stream=True)
+    slow = body(CHAT, "tokens=30 delay_ms=150", stream=True)
     asked = len(stack.served())
     running = threading.Thread(target=stack.ask, args=(CHAT, slow), kwargs={"key": secret})
     running.start()
-    time.sleep(0.4)
+    await_held(stack, secret)
     with pytest.raises(httpx.ReadTimeout):
         httpx.post(
             stack.api + CHAT,

@@ -552,7 +552,7 @@ url = "postgresql://{NOWHERE}/none"
             else:
                 assert client.get("/readyz").status_code == 503
         process.terminate()
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
 
 
 @pytest.mark.parametrize("name", ["site", "console"])
@@ -570,6 +570,6 @@ base_url = "https://api.openai.example"
 name = "real"
 """
     with role(name, tmp_path / "corvus.toml", text) as (_, process):
-        assert process.wait(20) == 1
+        assert process.wait(60) == 1
         assert process.stderr is not None
         assert "this state folder holds simulated money" in process.stderr.read()

@@ -30,8 +30,8 @@ SLUG = "claude-haiku-4-5"
 COMMENT = re.compile(rb': corvus {.*"cost_usd":"([0-9.]+)"')
 OPTIONS = """
 [timeouts]
-first_byte_s = 0.7
-silence_s = 2
+first_byte_s = {first_byte_s}
+silence_s = 10
 [pool]
 cool_s = 0.4
 cool_max_s = 1.5
@@ -47,10 +47,13 @@ keepalive_before_headers_s = {early_s}
 class Pools(Roles):
     """The roles alone, with three credentials of one family; the second behind a link."""
 
-    def __init__(self, folder: Path, *, client: str, pin_s: int, early_s: float) -> None:
-        super().__init__(folder, REDIS_TIMEOUT_MS=2000)
+    def __init__(
+        self, folder: Path, *, client: str, pin_s: int, early_s: float, first_byte_s: float
+    ) -> None:
+        super().__init__(folder)
         self._pin_s = pin_s
         self._early_s = early_s
+        self._first_byte_s = first_byte_s
         self.client = client
         self.wire: Link
         self.providers = ""
@@ -86,7 +89,9 @@ class Pools(Roles):
     ) -> None:
         """Writes the configuration anew; running gateways take it by themselves. `more`: lines of
         credentials."""
-        text = OPTIONS.format(pin_s=self._pin_s, early_s=self._early_s)
+        text = OPTIONS.format(
+            pin_s=self._pin_s, early_s=self._early_s, first_byte_s=self._first_byte_s
+        )
 
         for name in names:
             base = f"http://127.0.0.1:{self.wire.port}" if name == "c2" else self.providers
@@ -134,9 +139,12 @@ async def pools(
     pin_s: int = 5,
     nodes: int = 1,
     early_s: float = 0.0,
+    first_byte_s: float = 10.0,
 ) -> AsyncIterator[Pools]:
     async with fresh_database(postgres) as url:
-        roles = Pools(folder, client=client, pin_s=pin_s, early_s=early_s)
+        roles = Pools(
+            folder, client=client, pin_s=pin_s, early_s=early_s, first_byte_s=first_byte_s
+        )
         try:
             await roles.start(url, nodes=nodes)
             await roles.wire.start()
@@ -228,7 +236,7 @@ async def test_one_of_three_credentials_in_every_trouble_under_load(
     """Killed, revoked, stalled, refusing, empty, cutting: no client sees an error before its first
     byte, each request is charged once and as it was told, and each time the credential serves again
     without a restart."""
-    async with pools(postgres_server, tmp_path, client=client) as roles:
+    async with pools(postgres_server, tmp_path, client=client, first_byte_s=0.7) as roles:
         made = await keys.create(roles.stores, credit_nanos=100 * 10**9)
         load = Load(roles, made.secret)
         rows = []
@@ -303,7 +311,7 @@ async def test_a_stream_that_had_only_keep_alives_is_taken_over(
 ) -> None:
     """Its head is out since the first credential stalled; the next one's answer follows whole, and
     is charged once."""
-    async with pools(postgres_server, tmp_path, early_s=0.1) as roles:
+    async with pools(postgres_server, tmp_path, early_s=0.1, first_byte_s=2) as roles:
         made = await keys.create(roles.stores, credit_nanos=10 * 10**9)
         base = f"http://127.0.0.1:{roles.ports[0]}"
         await roles.fault("c2", ttfb_ms=60_000)
@@ -350,7 +358,7 @@ async def test_a_changed_file_changes_credentials_without_a_dropped_stream(
         base = f"http://127.0.0.1:{roles.ports[0]}"
         async with httpx.AsyncClient(base_url=base, trust_env=False, timeout=30) as http:
             long = {"messages": [{
-                "role": "user", "content": "[[simulate: tokens=100; delay_ms=40]]"}],
+                "role": "user", "content": "[[simulate: tokens=150; delay_ms=40]]"}],
                 "max_tokens": 200}  # fmt: skip
             streams = [
                 asyncio.create_task(
@@ -372,7 +380,7 @@ async def test_a_changed_file_changes_credentials_without_a_dropped_stream(
             late = Counter(row["credential"] for row in rows[before:] if not row["stream"])
             assert late.keys() <= {seen_as("c1"), seen_as("c3")}
             assert {row["credential"] for row in rows if row["stream"]} == set(map(seen_as, NAMES))
-            await until(lambda: lines(roles, "credential_removed") == 1, timeout_s=15)
+            await until(lambda: lines(roles, "credential_removed") == 1)
 
             (tmp_path / "config.toml").write_text("[[upstream]]\nfamily = 'nobody'\n")
             await until(lambda: lines(roles, "reload_refused") == 1)
@@ -393,7 +401,7 @@ def lines(roles: Pools, event: str) -> int:
     return sum(row["event"] == event for row in roles.log())
 
 
-async def until(what: Any, *, timeout_s: float = 10) -> None:
+async def until(what: Any, *, timeout_s: float = 60) -> None:
     deadline_s = time.monotonic() + timeout_s
     while not what():
         assert time.monotonic() < deadline_s
@@ -410,7 +418,7 @@ async def test_ten_sessions_of_50_turns_read_their_cache(
     """Histories that grow, three credentials whose caches know nothing of each other, one drained
     at turn 20, returned at 35 and out of money at 45: what a session has sent before is read from
     its cache, and every move to another account is counted."""
-    async with pools(postgres_server, tmp_path, pin_s=600) as roles:
+    async with pools(postgres_server, tmp_path, pin_s=600, first_byte_s=0.7) as roles:
         made = await keys.create(roles.stores, credit_nanos=100 * 10**9)
         base = f"http://127.0.0.1:{roles.ports[0]}"
         async with httpx.AsyncClient(base_url=base, trust_env=False, timeout=30) as http:

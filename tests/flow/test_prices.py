@@ -127,7 +127,7 @@ def shifted(stack: RunningStack, tmp_path: Path) -> Iterator[Shifted]:
     yield found
     found.process.send_signal(signal.SIGTERM)
     try:
-        found.process.wait(20)
+        found.process.wait(60)
     finally:
         if found.process.poll() is None:
             os.killpg(found.process.pid, signal.SIGKILL)

@@ -19,7 +19,7 @@ def say(words: str) -> dict[str, Any]:
     return {**CHAT, "messages": [{"role": "user", "content": words}]}
 
 
-def wait_for(what: Any, *, timeout_s: float = 15) -> Any:
+def wait_for(what: Any, *, timeout_s: float = 60) -> Any:
     deadline = time.monotonic() + timeout_s
     while not (found := what()):
         assert time.monotonic() < deadline

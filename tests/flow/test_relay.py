@@ -127,7 +127,10 @@ def test_streams_finish_on_a_stop_and_nothing_is_left(tmp_path: Path) -> None:
     stack = RunningStack(tmp_path)
     stack.up("--workers", "2")
     journals = stack.state / "journal"
-    assert len(list(journals.glob("*.journal"))) == 2
+    deadline = time.monotonic() + 30
+    while len(list(journals.glob("*.journal"))) != 2:  # `up` waits for one of the two
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
     received = b""
     with httpx.stream(
         "POST", stack.api + CHAT,
@@ -141,7 +144,7 @@ def test_streams_finish_on_a_stop_and_nothing_is_left(tmp_path: Path) -> None:
                 stopping = threading.Thread(target=stack.down)
                 stopping.start()
     assert stopping is not None
-    stopping.join(30)
+    stopping.join(120)
     assert b"data: [DONE]" in received
     assert b": corvus {" in received
     assert {path.name for path in journals.iterdir()} == {"node", "speaker.lock"}

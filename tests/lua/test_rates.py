@@ -83,7 +83,7 @@ async def test_requests_of_a_minute_are_counted_and_refused(till: Till) -> None:
     assert await reserve(till, ask("d", digest="main")) == Granted(10, 99_970, MAIN)
 
 
-@pytest.mark.parametrize(("ago_ms", "granted"), [(59_000, False), (60_001, True), (-5_000, True)])
+@pytest.mark.parametrize(("ago_ms", "granted"), [(30_000, False), (60_001, True), (-30_000, True)])
 async def test_a_minute_ends_and_the_next_begins_with_a_request(
     till: Till, ago_ms: int, granted: bool
 ) -> None:
@@ -96,7 +96,7 @@ async def test_a_minute_ends_and_the_next_begins_with_a_request(
     assert now[1:] == (1, 10)
     assert (now[0] == began) is not granted
     if not granted:
-        assert 0 < found.retry_ms <= 1000
+        assert 0 < found.retry_ms <= 60_000 - ago_ms
 
 
 @pytest.mark.parametrize(

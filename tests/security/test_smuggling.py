@@ -34,8 +34,8 @@ from tests.security.smuggling import (
 )
 from tests.stack import RunningStack
 
-PATIENCE_S = 5.0
-QUIET_S = 0.5
+PATIENCE_S = 30.0
+QUIET_S = 1.5
 """Without a byte for so long, a connection that is still open has nothing more to say."""
 SERVED = {NO: {0}, ONE: {1}, TWO: {1}, ANY: {0, 1}, LAST: {0, 1}, WAIT: {0}}
 HIDDEN = {TWO: 1}
@@ -85,7 +85,7 @@ async def _read(reader: asyncio.StreamReader, quiet_s: float) -> tuple[bytes, bo
                 return found, True
             found += piece
             if found.endswith((b"}", b"\r\n0\r\n\r\n")) and b"HTTP/1.1 100" not in found:
-                quiet_s = min(quiet_s, 0.2)
+                quiet_s = min(quiet_s, 0.5)
     return found, False
 
 

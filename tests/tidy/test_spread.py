@@ -45,7 +45,7 @@ def test_what_is_stuck_fails_once_and_the_rest_is_run(tmp_path: Path) -> None:
         (tmp_path / name).write_text(QUICK)
     (tmp_path / "pytest.ini").write_text(
         f"[pytest]\npythonpath = {ROOT}\n"
-        "faulthandler_timeout = 1\nfaulthandler_exit_on_timeout = true\n"
+        "faulthandler_timeout = 4\nfaulthandler_exit_on_timeout = true\n"
     )
     command = [sys.executable, "-m", "pytest", "-n", "2", "-p", "no:cacheprovider", "-q", "-rA"]
     ran = subprocess.run(

@@ -23,7 +23,7 @@ async def spoken(*pieces: bytes) -> bytes:
         for piece in pieces:
             writer.write(piece)
             await asyncio.sleep(0.002)
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(20):
             return await reader.read()
     finally:
         writer.close()

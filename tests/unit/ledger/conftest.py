@@ -18,7 +18,7 @@ async def world(tmp_path: Path, books: Books) -> AsyncIterator[World]:
     server = embedded.Redis(tmp_path / "data", tmp_path / "redis.log", port=embedded.free_port())
     server.start()
     await asyncio.to_thread(server.wait)
-    till = Till.open(server.url, timeout_ms=2000)
+    till = Till.open(server.url, timeout_ms=5000)
     found = World(server, till, books, tmp_path)
     found.work()
     await found.until(found.opened)

@@ -52,7 +52,7 @@ async def test_what_a_node_left_is_charged_and_nobody_waits_for_it(world: World)
     assert await world.booked(made.wallet) == {"req_told": 300, "req_left": 700}
     assert (await keys.show(world.stores, made.key_id)).balance_nanos == 10**9 - 1000
     assert not list(folder.glob("*.journal"))
-    for _ in range(50):
+    for _ in range(600):
         names = [row.process for row in await ledger.processes(world.stores)]
         if names == ["p1"]:
             break

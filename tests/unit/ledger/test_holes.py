@@ -36,7 +36,7 @@ async def test_a_process_dies_before_it_has_claimed(world: World) -> None:
     first = Process(world.till, world.folder / "node1", "p0")
     other = Process(world.till, world.folder / "node1", "p9")
     await world.until(world.drained)
-    await asyncio.sleep(1.2)  # all of them are on the books' list
+    await world.listed("p0", "p1", "p2", "p9")
     await world.rest()
     await other.charge(made, "acked", 100)
     unsettled = await first.begin(made, "unsettled", 70)
@@ -108,7 +108,7 @@ async def test_one_partition_that_cannot_be_filled_stops_no_other(world: World) 
 async def test_an_old_redis_has_the_words_of_those_that_left(world: World) -> None:
     """A report that a backup brought back makes nobody wait for a process that ended cleanly."""
     gone = Process(world.till, world.folder / "node5", "p5")
-    await asyncio.sleep(1.2)
+    await world.listed("p5")
     old = (await world.till.reports())[gone.reporter._field]
     assert msgspec.json.decode(old, type=Report).process == "p5"
     assert await gone.reporter.stop(leave=True)

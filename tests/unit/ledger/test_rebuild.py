@@ -247,9 +247,12 @@ async def test_an_old_backup_is_put_back_and_a_process_died(world: World, tmp_pa
     world.server.start()
     await asyncio.to_thread(world.server.wait)
     world.work()
-    await asyncio.sleep(1)
+
+    async def told() -> bool:
+        return any("process p2 " in why for why in world.coordinator.closed.values())
+
+    await world.until(told)
     assert not await world.opened()
-    assert "p2" in next(iter(world.coordinator.closed.values()))
     world.two = Process(world.till, world.folder / "node2", "p3")
     await world.settle_down()
     assert await world.booked(made.wallet) == {
@@ -265,7 +268,7 @@ async def test_a_lost_node_waits_for_the_operator(world: World, tmp_path: Path) 
     made = await keys.create(world.stores, credit_nanos=10**6)
     await world.two.charge(made, "booked", 20)
     await world.until(world.drained)
-    await asyncio.sleep(1.2)  # its word reaches the books' registry
+    await world.listed("p1", "p2")
     await world.two.kill()
     shutil.rmtree(world.folder / "node2")
     await world.till._redis.flushall()

@@ -11,7 +11,6 @@ from corvus_proxy.books import db, entries, nodes
 from corvus_proxy.books.db import Books
 from corvus_proxy.ledger import outbox, rebuild
 from corvus_proxy.ledger.coordinator import Coordinator
-from corvus_proxy.ledger.writer import GATHER_S
 from corvus_proxy.money.event import partition_of
 from corvus_proxy.service import keys
 from corvus_proxy.till.client import TillUnavailable
@@ -186,22 +185,26 @@ async def opened_before_a_credit_is_booked(world: World, monkeypatch: pytest.Mon
     part = partition_of(made.wallet)
     names = [name async for name in world.till.redis.scan_iter(match=f"{{p{part:02d}}}:*")]
     before = {name: await world.till.redis.dump(name) for name in names}
-    go, real = asyncio.Event(), world.writer._book
+    entered, go, real = asyncio.Event(), asyncio.Event(), world.writer._book
 
     async def book(which: int, *rest: Any, **options: Any) -> Any:
         if which == part:
+            entered.set()
             await go.wait()
         return await real(which, *rest, **options)
 
     monkeypatch.setattr(world.writer, "_book", book)
     await keys.credit(world.stores, made.key_id, 500, reason="paid")
-    await asyncio.sleep(GATHER_S + 0.2)
+    await asyncio.wait_for(entered.wait(), 30)
     for name in [one async for one in world.till.redis.scan_iter(match=f"{{p{part:02d}}}:*")]:
         await world.till.redis.delete(name)
     for name, text in before.items():
         await world.till.redis.restore(name, 0, text)
     await restart(world)
-    await asyncio.sleep(1.5)
+    if world.coordinator._in_hand is world.writer.in_hand:
+        await asyncio.sleep(1.5)  # it waits for that writer
+    else:
+        await world.until(world.opened)
     was_open = await world.opened()
     go.set()
 
@@ -224,7 +227,7 @@ async def test_a_worker_that_is_frozen_while_it_coordinates(
     """Its connection lives on, in the kernel; the server ends its transaction, and another worker
     opens the ledger."""
     await world.rest()
-    short = db._SESSION.replace("session_timeout = '30s'", "session_timeout = '1s'")
+    short = db._SESSION.replace("session_timeout = '30s'", "session_timeout = '4s'")
     assert short != db._SESSION
     monkeypatch.setattr(db, "_SESSION", short)
     frozen_books = Books(world.books._url)

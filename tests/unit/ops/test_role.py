@@ -57,7 +57,7 @@ def test_a_gateway_told_to_stop_while_it_starts_ends(tmp_path: Path, number: int
         time.sleep(chance.uniform(0, 0.3))
         role.send_signal(number)
         try:
-            role.wait(10)
+            role.wait(60)
         finally:
             if role.poll() is None:
                 os.killpg(role.pid, signal.SIGKILL)
@@ -109,7 +109,7 @@ def test_a_gateway_on_a_host_of_its_own_serves_the_figures_of_its_processes(
         assert len({path.stem.rpartition("_")[2] for path in folder.glob("gauge_livemax_*")}) >= 2
         # A process that is left over while it drains does not keep the port.
         os.kill(role.pid, signal.SIGKILL)
-        role.wait(10)
+        role.wait(60)
         with socket.create_server(("127.0.0.1", port)):
             pass
     finally:

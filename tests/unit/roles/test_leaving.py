@@ -1,6 +1,7 @@
 """A server that leaves its front: what is connected is served, what is not is refused."""
 
 import asyncio
+import gc
 import os
 import socket
 from pathlib import Path
@@ -43,7 +44,7 @@ async def test_what_is_connected_is_served_and_what_comes_later_is_refused(
             assert await asyncio.get_running_loop().sock_recv(accepted, 1) == b"?"
             accepted.close()
             writer.close()
-        await asyncio.wait_for(going, 1)
+        await asyncio.wait_for(going, 20)
         assert leaving.waiting([listener]) == 0
     with pytest.raises(ConnectionRefusedError):
         await late
@@ -55,7 +56,7 @@ async def test_a_server_that_accepts_nothing_is_not_waited_for(
     monkeypatch.setattr(leaving, "ACCEPT_S", 0.05)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         _, writer = await connect(listener.getsockname()[1])
-        await asyncio.wait_for(Leaving(0.01).run(listener.getsockname()[1]), 2)
+        await asyncio.wait_for(Leaving(0.01).run(listener.getsockname()[1]), 20)
         assert leaving.waiting([listener]) == 1
         writer.close()
 
@@ -71,9 +72,9 @@ async def test_a_system_without_filters_is_left_all_the_same(
     monkeypatch.setattr(leaving, "turn_away", refuse)
     going = Leaving(0.01)
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        await asyncio.wait_for(going.run(listener.getsockname()[1]), 1)
+        await asyncio.wait_for(going.run(listener.getsockname()[1]), 20)
     monkeypatch.setattr(leaving, "_listeners", refuse)
-    await asyncio.wait_for(going.run(0), 1)
+    await asyncio.wait_for(going.run(0), 20)
 
 
 async def test_without_a_front_nothing_is_waited_for() -> None:
@@ -137,9 +138,10 @@ async def test_nothing_stays_open_that_was_looked_at(tmp_path: Path) -> None:
     keep whoever reads from it waiting for ever."""
     reading, writing = os.pipe()
     with (tmp_path / "file").open("w"), socket.create_server(("127.0.0.1", 0)) as listener:
+        gc.collect()
         before = os.listdir("/proc/self/fd")
         await Leaving(0.01).run(listener.getsockname()[1])
-        assert os.listdir("/proc/self/fd") == before
+        assert set(os.listdir("/proc/self/fd")) <= set(before)
     os.close(writing)
     assert os.read(reading, 1) == b""
     os.close(reading)

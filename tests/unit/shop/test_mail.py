@@ -40,7 +40,7 @@ async def mailer(books: Books, server: MailServer) -> Mailer:
         port=server.smtp_port,
         security="none",
         sender="Röök <keys@rook.example>",
-        timeout_s=1.0,
+        timeout_s=10.0,
     )
     brand = BrandSettings(name="Rook", site_url="https://rook.example", support="help")
     return Mailer(books, PEPPER, settings, brand)
@@ -127,7 +127,7 @@ async def test_a_busy_server_is_asked_again_with_doubling_pauses(
         pauses.append(found["pause"])
         assert await mail.tick(mailer) == 0
         await hurry(mailer)
-    assert pauses == pytest.approx([30, 60, 120, 240, 480, 960, 1920], abs=2)
+    assert pauses == pytest.approx([30, 60, 120, 240, 480, 960, 1920], abs=8)
     await mail.tick(mailer)
     found = await row(mailer, mail_id)
     assert (found["state"], found["attempts"]) == ("bounced", 8)
@@ -153,7 +153,8 @@ async def test_a_server_that_falls_silent_is_asked_again(
     """The mail waits for the next turn, and then arrives."""
     server.box.control = Control(mode=mode, times=1, seconds=2.5)  # type: ignore[arg-type]
     mail_id = await queue(mailer)
-    assert await mail.tick(mailer) == 0
+    hasty = mailer._replace(mail=msgspec.structs.replace(mailer.mail, timeout_s=1.0))
+    assert await mail.tick(hasty) == 0
     found = await row(mailer, mail_id)
     assert found["state"] == "deferred"
     assert "silent" in found["problem"]

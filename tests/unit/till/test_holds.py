@@ -45,11 +45,11 @@ async def test_leaving_the_block_releases(valkey_till: Till, tmp_path: Path) -> 
     await add_wallet(valkey_till, W, 1000)
     holds, _ = make(valkey_till, tmp_path)
     async with await holds.reserve(ask("a", 100)) as hold:
-        assert await hold.settle(30, "completed", b"{}", wait_s=1) == Settled(30, 0, 970, 2, 1)
+        assert await hold.settle(30, "completed", b"{}", wait_s=20) == Settled(30, 0, 970, 2, 1)
     with pytest.raises(RuntimeError, match="boom"):
         async with await holds.reserve(ask("b", 100)):
             raise RuntimeError("boom")
-    assert await holds.drain(1)
+    assert await holds.drain(30)
     assert await balance(valkey_till) == (970, 0)
     assert holds.living == {}
 
@@ -59,21 +59,21 @@ async def test_a_request_waits_for_the_holds_that_stand_in_its_way(
 ) -> None:
     """Woken by a settle of the same wallet; refused at once when the balance could never do."""
     await add_wallet(valkey_till, W, 1000)
-    holds, _ = make(valkey_till, tmp_path)
+    holds, _ = make(valkey_till, tmp_path, wait_s=20)
     first = await holds.reserve(ask("a", 900))
 
     async def release() -> None:
         await asyncio.sleep(0.2)
-        await first.settle(100, "completed", b"{}", wait_s=1)
+        await first.settle(100, "completed", b"{}", wait_s=20)
 
     releasing = asyncio.create_task(release())
     began = asyncio.get_running_loop().time()
     second = await holds.reserve(ask("b", 500))
     assert isinstance(second, Hold)
-    assert 0.15 < asyncio.get_running_loop().time() - began < 0.6
+    assert 0.15 < asyncio.get_running_loop().time() - began < 15
     await releasing
     assert await holds.reserve(ask("c", 5000)) == Poor(400, 500)
-    await second.settle(0, "completed", b"{}", wait_s=1)
+    await second.settle(0, "completed", b"{}", wait_s=20)
 
 
 async def add_limited(till: Till, rates: Rates) -> None:
@@ -95,7 +95,7 @@ async def test_requests_at_once_wait_in_line(valkey_till: Till, tmp_path: Path) 
         served.append(rid)
         assert isinstance(hold, Hold)
         await asyncio.sleep(0.01)
-        await hold.settle(1, "completed", b"{}", wait_s=5)
+        await hold.settle(1, "completed", b"{}", wait_s=20)
 
     running = []
     for rid in "abcd":
@@ -104,11 +104,11 @@ async def test_requests_at_once_wait_in_line(valkey_till: Till, tmp_path: Path) 
     full = await holds.reserve(ask("e", 10))
     assert (full.reason, full.limit, full.used) == ("concurrency", 1, 1)
     running[1].cancel()  # its client has gone: it gives up its place
-    await first.settle(1, "completed", b"{}", wait_s=5)
+    await first.settle(1, "completed", b"{}", wait_s=20)
     running.append(asyncio.create_task(one("f")))
     await asyncio.wait(running)
     assert served == ["a", "c", "d", "f"]
-    assert await holds.drain(5)
+    assert await holds.drain(30)
     assert await balance(valkey_till) == (100_000 - 5, 0)
     assert not holds._lines.waiting
 
@@ -121,9 +121,9 @@ async def test_a_line_does_not_wait_for_ever(valkey_till: Till, tmp_path: Path) 
     began = asyncio.get_running_loop().time()
     answers = await asyncio.gather(*(holds.reserve(ask(rid, 10)) for rid in "abc"))
     assert {one.reason for one in answers} == {"concurrency"}
-    assert asyncio.get_running_loop().time() - began < 5
+    assert asyncio.get_running_loop().time() - began < 20
     assert not holds._lines.waiting
-    await first.settle(1, "completed", b"{}", wait_s=5)
+    await first.settle(1, "completed", b"{}", wait_s=20)
     assert isinstance(await holds.reserve(ask("d", 10)), Hold)
 
 
@@ -133,15 +133,15 @@ async def test_without_a_line_nobody_waits_and_the_next_is_served(
     """`waiters_max = 0`: who comes too many is refused at once, and leaves nothing behind."""
     await add_limited(valkey_till, Rates(concurrency=1))
     journal = Node(tmp_path, PEPPER).journal("p1", sync_ms=5)
-    holds = Holds(valkey_till, journal, lease_s=1, lag_limit=100, wait_s=5, waiters_max=0)
+    holds = Holds(valkey_till, journal, lease_s=1, lag_limit=100, wait_s=30, waiters_max=0)
     first = await holds.reserve(ask("first", 10))
     began = asyncio.get_running_loop().time()
     assert (await holds.reserve(ask("a", 10))).reason == "concurrency"
-    assert asyncio.get_running_loop().time() - began < 2
-    await first.settle(1, "completed", b"{}", wait_s=5)
+    assert asyncio.get_running_loop().time() - began < 20
+    await first.settle(1, "completed", b"{}", wait_s=20)
     second = await holds.reserve(ask("b", 10))
     assert isinstance(second, Hold)
-    await second.settle(1, "completed", b"{}", wait_s=5)
+    await second.settle(1, "completed", b"{}", wait_s=20)
 
 
 async def test_a_hold_tells_the_tokens_that_it_took(valkey_till: Till, tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ async def test_a_hold_tells_the_tokens_that_it_took(valkey_till: Till, tmp_path:
 
     async def left() -> int:
         hold = await holds.reserve(ask(clock.random_text(8), 10))
-        await hold.settle(0, "gateway_fault", b"", wait_s=5)
+        await hold.settle(0, "gateway_fault", b"", wait_s=20)
         return int(hold.pace.tokens_left) + 1
 
     assert await left() == 1000
@@ -171,7 +171,7 @@ async def test_a_charge_goes_on_while_redis_is_fenced(valkey_till: Till, tmp_pat
     await valkey_till.open_partition(
         part, (await valkey_till.partitions())[part], replid=await valkey_till.replid()
     )
-    assert await holds.drain(2)
+    assert await holds.drain(30)
     assert await balance(valkey_till) == (950, 0)
 
 
@@ -181,7 +181,7 @@ async def test_a_dead_process_is_replayed_once(valkey_till: Till, tmp_path: Path
     holds, node = make(valkey_till, tmp_path)
     for rid in ("told", "untold", "running"):
         assert isinstance(await holds.reserve(ask(rid, 100)), Hold)
-    await holds.living["told"].settle(10, "completed", b"{}", wait_s=1)
+    await holds.living["told"].settle(10, "completed", b"{}", wait_s=20)
     holds.journal.settling(Charge("untold", W, f"key_{W}", "slug", 40, "completed", b"{}"))
     _kill(holds.journal)
     pending, done = read_dead(node.dead()["p1"], node.key)
@@ -228,12 +228,15 @@ async def test_a_process_that_dies_later_is_replayed_by_the_living_speaker(
     await Reporter(valkey_till, other, other_node).tick()
     assert len(await read_reports(valkey_till)) == 2
     _kill(other.journal)
-    for _ in range(3):
+
+    async def told() -> list[tuple[str, object]]:
         await reporter.tick()
-        await asyncio.sleep(0.05)
+        return [(one.process, one.done) for one in await read_reports(valkey_till) if not one.left]
+
+    async with asyncio.timeout(30):
+        while await told() != [("p1", {partition_of(W): Mark(1, 2)})]:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
     assert await balance(valkey_till) == (970, 0)
-    (report,) = [one for one in await read_reports(valkey_till) if not one.left]
-    assert (report.process, report.done) == ("p1", {partition_of(W): Mark(1, 2)})
     await valkey_till.ack(partition_of(W), 2, keep=0)
     await reporter.tick()
     assert not list(tmp_path.glob("p2.*"))
@@ -246,7 +249,7 @@ async def test_a_torn_or_altered_tail_is_ignored(valkey_till: Till, tmp_path: Pa
     holds, node = make(valkey_till, tmp_path)
     for n in range(3):
         hold = await holds.reserve(ask(f"r{n}", 10))
-        await hold.settle(n, "completed", b'{"a":1}', wait_s=1)
+        await hold.settle(n, "completed", b'{"a":1}', wait_s=20)
     path = next(tmp_path.glob("*.journal"))
     whole = path.read_bytes()
     lines = list(read_lines(path, node.key))
@@ -267,30 +270,45 @@ async def test_a_stalled_journal_refuses_and_recovers_under_load(
 ) -> None:
     """One slow append closes the door; the next sync opens it, though appends never pause."""
     import os
+    import threading
     import time
 
     await add_wallet(valkey_till, W, 1000)
     holds, _ = make(valkey_till, tmp_path)
-    real = os.write
+    real, sync, go = os.write, os.fdatasync, threading.Event()
 
     def slow(fd: int, data: bytes) -> int:
         time.sleep(0.06)
         return real(fd, data)
 
+    def waits(fd: int) -> None:
+        go.wait(60)
+        sync(fd)
+
+    monkeypatch.setattr("corvus_proxy.till.journal.STALL_S", 0.05)
+    monkeypatch.setattr(os, "fdatasync", waits)
     monkeypatch.setattr(os, "write", slow)
     hold = await holds.reserve(ask("a", 1))
     monkeypatch.setattr(os, "write", real)
     assert not holds.journal.healthy
     assert await holds.reserve(ask("b", 1)) == reply.Backpressure()
-    for n in range(60):
+    monkeypatch.setattr("corvus_proxy.till.journal.STALL_S", 30)
+    go.set()
+    for n in range(5000):
         holds.journal.checkpoint("a", "key", n, b"{}")
         await asyncio.sleep(0.002)
+        if holds.journal.healthy:
+            break
     assert holds.journal.healthy
-    await hold.settle(1, "completed", b"{}", wait_s=1)
+    await hold.settle(1, "completed", b"{}", wait_s=20)
 
 
-async def test_the_sweeper_ends_only_what_nobody_renews(valkey_till: Till, tmp_path: Path) -> None:
+async def test_the_sweeper_ends_only_what_nobody_renews(
+    valkey_till: Till, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A renewed hold lives; an abandoned one is charged its checkpoint."""
+    # A machine that stood still is not a process that is gone.
+    monkeypatch.setattr("corvus_proxy.till.sweeper.GAP_S_MAX", 0.3)
     await add_wallet(valkey_till, W, 1000)
     holds, _ = make(valkey_till, tmp_path)
     living = await holds.reserve(ask("living", 100))
@@ -301,8 +319,10 @@ async def test_the_sweeper_ends_only_what_nobody_renews(valkey_till: Till, tmp_p
     holds.start()
     sweeper = Sweeper(valkey_till, lease_s=1)
     ended = 0
-    for _ in range(18):
+    for _ in range(300):
         ended += await sweeper.tick()
+        if ended and (await valkey_till.holds(partition_of(W)))["living"].renewals >= 4:
+            break
         await asyncio.sleep(0.1)
     await holds.stop()
     assert ended == 1
@@ -339,9 +359,10 @@ async def test_a_hold_that_cannot_tell_its_charge_is_renewed_with_all_others(
 
 
 async def test_reports_tell_the_coordinator_what_it_needs(
-    valkey_till: Till, tmp_path: Path
+    valkey_till: Till, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Replication id, highest answers, missing holds; a drained process leaves the list."""
+    monkeypatch.setattr("corvus_proxy.till.recovery.report.LEAVE_S", 30)
     await add_wallet(valkey_till, W, 1000)
     holds, node = make(valkey_till, tmp_path)
     hold = await holds.reserve(ask("a", 100))
@@ -354,8 +375,8 @@ async def test_reports_tell_the_coordinator_what_it_needs(
     assert report.missing == {partition_of(W): 1}
     assert report.living == 2
     assert reporter.open
-    await hold.settle(1, "completed", b"{}", wait_s=1)
-    await lost.settle(0, "completed", b"{}", wait_s=1)
+    await hold.settle(1, "completed", b"{}", wait_s=20)
+    await lost.settle(0, "completed", b"{}", wait_s=20)
     await reporter.tick()
     (report,) = await read_reports(valkey_till)
     assert report.done == {partition_of(W): Mark(1, 2)}
@@ -379,7 +400,7 @@ async def test_a_drain_keeps_the_journal_until_the_books_have_it(
     holds, node = make(valkey_till, tmp_path)
     reporter = Reporter(valkey_till, holds, node)
     await reporter.tick()
-    await (await holds.reserve(ask("a", 100))).settle(1, "completed", b"{}", wait_s=1)
+    await (await holds.reserve(ask("a", 100))).settle(1, "completed", b"{}", wait_s=20)
     assert not await reporter.stop(leave=True)
     (report,) = await read_reports(valkey_till)
     assert (report.retired, report.left, report.done) == (
@@ -399,13 +420,16 @@ async def test_a_charge_that_nothing_knows_waits_for_a_rebuild(
     with capture_logs() as logs:
         assert await holds.settle(Charge("lost", W, "", "slug", 9, "completed"), 0.3) is None
         assert holds.is_settling("lost")
+        async with asyncio.timeout(30):
+            while "lost" not in holds.unfound:  # noqa: ASYNC110 -- Redis has yet to say so
+                await asyncio.sleep(0.01)
         assert holds.unfound == {"lost": Unfound(part, 1)}
         reporter = Reporter(valkey_till, holds, node)
         await reporter.tick()
         (report,) = await read_reports(valkey_till)
         assert (report.missing, report.unfound) == ({part: 1}, {part: 1})
         await valkey_till._redis.hset(f"{{p{part:02d}}}:m", "ep", "2")
-        assert await holds.drain(3)
+        assert await holds.drain(30)
     told = [line["event"] for line in logs if line["event"].startswith("charge")]
     assert told == ["charge_not_found", "charge_lost"]
     assert holds.unfound == {}

@@ -20,7 +20,8 @@ from corvus_proxy.upstream.httpx_client import HttpxTransport
 from corvus_proxy.upstream.transport import HttptoolsTransport, Origin, Request, Transport
 
 pytestmark = pytest.mark.anyio
-TIMEOUTS = TimeoutSettings(connect_s=5, first_byte_s=0.6, silence_s=0.6, total_s=5)
+BRIEF = TimeoutSettings(connect_s=5, first_byte_s=0.6, silence_s=0.6, total_s=5)
+TIMEOUTS = TimeoutSettings(connect_s=30, first_byte_s=30, silence_s=30, total_s=120)
 Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -126,12 +127,12 @@ async def test_every_break_is_a_fault_of_its_kind(
     """Cut, silent, garbage or closed without a word."""
     async with serving(replies(*parts, once=True)) as origin:
         with pytest.raises(fault):
-            await fetch(transport, origin)
+            await fetch(transport, origin, BRIEF if fault is TimedOut else TIMEOUTS)
 
 
 async def test_each_stage_has_its_own_patience(transport: Transport) -> None:
     """A long silence inside an answer is none before its head, and the whole has an end, too."""
-    brief = TimeoutSettings(connect_s=5, first_byte_s=0.3, silence_s=2, total_s=5)
+    brief = TimeoutSettings(connect_s=5, first_byte_s=0.3, silence_s=20, total_s=60)
     head = OK + b"content-length: 5\r\n\r\nhe"
     async with serving(replies(head, 0.8, b"llo")) as origin:
         assert await fetch(transport, origin, brief) == (200, b"hello")

@@ -98,6 +98,7 @@ async def test_messages_are_repeated_until_they_are_taken() -> None:
         payments.cards.pay(await opened(payments))
         await receiver.wait(3)
         receiver.status = 200
+        await receiver.wait(len(receiver.got) + 1)
         await asyncio.sleep(0.1)
         count = len(receiver.got)
         await asyncio.sleep(0.1)
