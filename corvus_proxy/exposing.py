@@ -19,6 +19,9 @@ __all__ = ["CONTENT_TYPE_LATEST", "is_loopback", "private_address", "serve", "te
 
 AGAIN_S = 1.0
 _log = structlog.get_logger()
+_opening = threading.Lock()
+"""Held while a port is opened and while the process is forked: no fork comes in between."""
+_opened: list[socket.socket] = []
 
 
 class _Folder(Collector):
@@ -73,16 +76,29 @@ def _serve(address: str, port: int, registry: CollectorRegistry) -> None:
     told = False
     while True:
         try:
-            server, _ = start_http_server(port, address, registry)
+            with _opening:
+                server, _ = start_http_server(port, address, registry)
+                _opened.append(server.socket)
         except OSError as error:
             if not told:
                 _log.warning("metrics_port_taken", port=port, why=error.strerror or str(error))
             told = True
             time.sleep(AGAIN_S)
         else:
-            # A gateway's processes are forked from this one, and may outlive it while they drain.
-            os.register_at_fork(after_in_child=server.socket.close)
             return
+
+
+def _close_opened() -> None:
+    _opening.release()
+    for one in _opened:
+        one.close()
+    _opened.clear()
+
+
+# A gateway's processes are forked from the one that serves, and may outlive it while they drain.
+os.register_at_fork(
+    before=_opening.acquire, after_in_parent=_opening.release, after_in_child=_close_opened
+)
 
 
 def _registry(folder: str) -> CollectorRegistry:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from corvus_proxy.catalogue import book
+from corvus_proxy.service import proof
 from corvus_proxy.service.orders import Placed
 from corvus_proxy.settings import Settings
 from corvus_proxy.site import public
@@ -39,6 +40,13 @@ def opened(path: str) -> Arrive:
         await visit.goto(path)
 
     return arrive
+
+
+async def with_days(visit: Visit, people: People) -> None:
+    """There is a day, and it is counted: the worker does that now and then, also meanwhile."""
+    await people.key("regular")
+    await proof.count_days(people.stores)
+    await visit.goto("/trust/proof")
 
 
 def logged_in(name: str, path: str = "/dashboard") -> Arrive:
@@ -197,7 +205,8 @@ NOTHING = "Nobody-Has-This-Model"
 ROWS = (
     Row("nowhere", "", opened("/nowhere"), 404),
     *(
-        Row(page.id, page.path, opened(page.path), rare=page.id not in IN_GATE)
+        Row(page.id, page.path, with_days if page.id == "trust-proof" else opened(page.path),
+            rare=page.id not in IN_GATE)
         for page in LOOKED_AT.values()
     ),
     Row("model-unknown", "/models/{slug}", opened("/models/claude-sonet-4-6"), 404),

@@ -34,6 +34,7 @@ class Traffic:
         self.answers: list[str] = []
         """Request ids of whole answers."""
         self.failed: list[str] = []
+        self._asking = Counter[int]()
         self._tasks = [asyncio.create_task(self._call(secret)) for secret in secrets]
 
     async def _call(self, secret: str) -> None:
@@ -41,6 +42,7 @@ class Traffic:
             if self._stop.is_set():
                 return
             node = self.rotation[number % len(self.rotation)]
+            self._asking[node] += 1
             try:
                 answer = await self._roles.ask(
                     secret, {**ASK, "stream": number % 2 == 0}, node=node
@@ -48,11 +50,21 @@ class Traffic:
             except (OSError, asyncio.IncompleteReadError) as error:
                 self.failed.append(f"gateway{node}: {error!r}")
                 continue
+            finally:
+                self._asking[node] -= 1
             whole = number % 2 or b"data: [DONE]" in answer.body
             if answer.status == 200 and whole:
                 self.answers.append(answer.headers["x-request-id"])
             else:
                 self.failed.append(f"gateway{node}: {answer.status} {answer.body[-300:]!r}")
+
+    async def only(self, node: int) -> None:
+        """The other has nothing more to answer: what it has not yet read of a connection would be
+        lost with it, where nothing tells it to wait for that (`gateway.leave_s`)."""
+        self.rotation = [node]
+        async with asyncio.timeout(90):
+            while self._asking[1 - node]:  # noqa: ASYNC110 -- a few, and soon
+                await asyncio.sleep(0.02)
 
     async def more(self, answers: int) -> None:
         """Until so many more were given."""
@@ -130,7 +142,7 @@ async def test_an_upgrade_under_load_fails_no_request(
             "worker", "worker", WORKER_STATUS_PORT=embedded.free_port()))  # fmt: skip
         await traffic.more(60)  # the new worker with old gateways
         for number in (0, 1):
-            traffic.rotation = [1 - number]
+            await traffic.only(1 - number)
             await replace(roles, f"gateway{number}", lambda n=number: roles.start_gateway(n))
             await roles.until_served()
             traffic.rotation = [0, 1]

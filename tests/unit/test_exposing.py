@@ -1,8 +1,11 @@
 """Where a role's own figures are served."""
 
+import os
 import socket
+import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -48,6 +51,40 @@ def test_a_taken_port_is_asked_for_until_it_is_free(
             time.sleep(0.02)
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith("text/plain")
+
+
+def test_a_process_that_is_forked_while_the_port_opens_does_not_keep_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It outlives the one that had the port, and the next one gets it."""
+    opening, servers, real = threading.Event(), [], exposing.start_http_server
+
+    def slow(*given: Any) -> Any:
+        found = real(*given)
+        servers.append(found[0])
+        opening.set()
+        time.sleep(0.2)  # the fork is due
+        return found
+
+    monkeypatch.setattr(exposing, "start_http_server", slow)
+    port = embedded.free_port()
+    exposing.serve("127.0.0.1", port, str(tmp_path))
+    assert opening.wait(30)
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        os.read(reading, 1)
+        os._exit(0)
+    try:
+        servers[0].shutdown()
+        servers[0].server_close()
+        with socket.create_server(("127.0.0.1", port)):
+            pass
+    finally:
+        os.write(writing, b"x")
+        os.waitpid(child, 0)
+        os.close(reading)
+        os.close(writing)
 
 
 def test_a_role_serves_its_own_figures_only_where_it_is_told_to(
