@@ -21,6 +21,9 @@ from tests.stack import RunningStack
 # How long an example takes is the machine's affair.
 settings.register_profile("gate", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("gate")
+# The servers of the tests speak no TLS. A connection that is given up while asyncpg asks for it
+# leaves an error that nobody hears, and the next test's loop tells of it.
+os.environ["PGSSLMODE"] = "disable"
 LEFT_OUT = pytest.StashKey[list[str]]()
 ROOT = Path(__file__).parents[1]
 FOLDERS = (("recordings", "CORVUS_RECORDINGS"), ("clients", "CORVUS_CLIENTS"))

@@ -488,9 +488,10 @@ async def test_a_full_memory_neither_closes_a_partition_nor_keeps_a_charge(till:
     part = partition_of(W)
     await till._redis.hset(f"{{p{part:02d}}}:m", "rs", "0" * 40)
     state = (await till.partitions())[part]
+    limit = (await till._redis.config_get("maxmemory"))["maxmemory"]
     await till._redis.config_set("maxmemory", "1")
     try:
         assert await till.open_partition(part, state, replid=await till.replid()) == ("OK", "1")
         assert await settle(till, "r", 40) == Settled(40, 0, 960, 2, 1)
     finally:
-        await till._redis.config_set("maxmemory", "0")
+        await till._redis.config_set("maxmemory", limit)

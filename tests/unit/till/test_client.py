@@ -62,12 +62,13 @@ async def own(tmp_path: Path) -> AsyncIterator[tuple[embedded.Redis, Till]]:
 async def test_a_full_redis_is_unavailable(valkey_till: Till) -> None:
     """Out of memory refuses new requests as an absent Redis does: 503, not a defect."""
     await add_wallet(valkey_till, W, 1000)
+    limit = (await valkey_till._redis.config_get("maxmemory"))["maxmemory"]
     await valkey_till._redis.config_set("maxmemory", "1")
     try:
         with pytest.raises(TillUnavailable, match="maxmemory"):
             await valkey_till.reserve(ask("a"), owner="me", lag_limit=9)
     finally:
-        await valkey_till._redis.config_set("maxmemory", "0")
+        await valkey_till._redis.config_set("maxmemory", limit)
 
 
 @pytest.mark.parametrize("turns", range(6))
