@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 
 from corvus_proxy.books.db import Books
 from corvus_proxy.ops import embedded, migrate
-from corvus_proxy.till import journal, reply
+from corvus_proxy.till import reply
 from corvus_proxy.till.client import Till
 from tests import release, spread
 from tests.databases import Databases
@@ -111,14 +111,6 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 def anyio_backend() -> str:
     """Async tests run on asyncio, as the product does."""
     return "asyncio"
-
-
-@pytest.fixture(scope="session", autouse=True)
-def patient_journal() -> Iterator[None]:
-    """An append that takes long here is the machine's; what a stall does has a test of its own."""
-    before, journal.STALL_S = journal.STALL_S, 30.0
-    yield
-    journal.STALL_S = before
 
 
 def _start_redis(folder: Path) -> embedded.Redis:

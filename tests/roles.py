@@ -64,6 +64,7 @@ class Roles:
             "LEDGER_LEASE_S": 5,
             "GATEWAY_DRAIN_S": 5,
             "REDIS_TIMEOUT_MS": 5000,
+            "LEDGER_JOURNAL_STALL_MS": 10_000,
             **options,
         }
 

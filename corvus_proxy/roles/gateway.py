@@ -88,7 +88,11 @@ class Process:
         """Opens the journal and begins to report. Redis may still be away."""
         settings = self._settings
         node = Node(Path(settings.ledger.journal_dir), self._pepper)
-        self._journal = node.journal(self._ids.incarnation, sync_ms=settings.ledger.journal_sync_ms)
+        self._journal = node.journal(
+            self._ids.incarnation,
+            sync_ms=settings.ledger.journal_sync_ms,
+            stall_ms=settings.ledger.journal_stall_ms,
+        )
         self._holds = Holds(
             self._till,
             self._journal,

@@ -216,6 +216,9 @@ class LedgerSettings(msgspec.Struct, frozen=True):
     """Folder of a gateway's journals, on a disk that outlives the process. Required."""
     journal_sync_ms: int = 20
     """Interval of the journal's fdatasync."""
+    journal_stall_ms: int = 50
+    """An append that takes longer tells of a disk that is stuck: new requests are refused until a
+    sync has gone through. More for a disk that is shared and pauses now and then."""
 
 
 class SecretsSettings(msgspec.Struct, frozen=True):

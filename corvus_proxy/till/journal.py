@@ -18,6 +18,7 @@ import asyncio
 import contextlib
 import fcntl
 import hashlib
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -32,7 +33,6 @@ from corvus_proxy.till.reply import Ask, Charge
 
 SEGMENT_BYTES_MAX = 16 * 1024 * 1024
 MAC_DIGITS = 16
-STALL_S = 0.05
 RETRY_S = 0.2
 """Between two tries of a disk that failed to sync."""
 NOWHERE = Mark(0, 0)
@@ -105,7 +105,9 @@ class _Segment:
 class Journal:
     """The journal of this process."""
 
-    def __init__(self, folder: Path, key: bytes, incarnation: str, *, sync_ms: int) -> None:
+    def __init__(
+        self, folder: Path, key: bytes, incarnation: str, *, sync_ms: int, stall_ms: int | None
+    ) -> None:
         self.incarnation = incarnation
         self.healthy = True
         """False once an append or a sync has failed or stalled: no new request is admitted."""
@@ -114,6 +116,7 @@ class Journal:
         self._folder = folder
         self._key = key
         self._sync_s = sync_ms / 1000
+        self._stall_s = math.inf if stall_ms is None else stall_ms / 1000
         self._lock = _locked(folder / f"{incarnation}.lock")
         self._number = 0
         self._segments = [self._new_segment()]
@@ -193,7 +196,7 @@ class Journal:
             self._syncing = asyncio.ensure_future(self._sync())
         if self._refused:
             return
-        if clock.monotonic_s() - began_s > STALL_S:
+        if clock.monotonic_s() - began_s > self._stall_s:
             self._fail("append stalled")
         segment.mac = mac
         segment.size += len(line)
@@ -276,9 +279,10 @@ class Node:
             made.unlink()
         return path.read_text()
 
-    def journal(self, incarnation: str, *, sync_ms: int) -> Journal:
-        """A new journal for this process."""
-        return Journal(self.folder, self.key, incarnation, sync_ms=sync_ms)
+    def journal(self, incarnation: str, *, sync_ms: int, stall_ms: int | None = None) -> Journal:
+        """A new journal for this process, synced every `sync_ms`. An append of more than `stall_ms`
+        (None: it may take any time) makes it unwell until a sync has gone through."""
+        return Journal(self.folder, self.key, incarnation, sync_ms=sync_ms, stall_ms=stall_ms)
 
     def speaks(self) -> bool:
         """Whether this process is the node's speaker; becomes it when nobody is."""

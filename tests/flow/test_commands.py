@@ -238,6 +238,7 @@ def alone(stack: RunningStack, tmp_path: Path) -> Iterator[tuple[subprocess.Pope
             "PATH": os.environ["PATH"],
             "CORVUS_REDIS_URL": stack.facts["redis"],
             "CORVUS_REDIS_TIMEOUT_MS": "5000",
+            "CORVUS_LEDGER_JOURNAL_STALL_MS": "10000",
             "CORVUS_DATABASE_URL": stack.facts["postgres"],
             "CORVUS_PEPPER": (stack.state / "pepper").read_text(),
             "CORVUS_LEDGER_JOURNAL_DIR": str(tmp_path / "journal"),

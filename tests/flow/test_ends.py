@@ -47,6 +47,7 @@ timeout_ms = 5000
 [gateway]
 drain_s = 1
 [ledger]
+journal_stall_ms = 10000
 lease_s = 5
 [relay]
 cancel_drain_s = 2

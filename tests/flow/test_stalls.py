@@ -42,7 +42,7 @@ def end() -> Iterator[Far]:
 
 @pytest.fixture(scope="module")
 def measured(end: Far) -> Iterator[Stack]:
-    patient = "[redis]\ntimeout_ms = 5000\n"
+    patient = "[redis]\ntimeout_ms = 5000\n[ledger]\njournal_stall_ms = 10000\n"
     with stacks.running(end, pinned=False, options=patient) as running:
         yield running
 
@@ -175,6 +175,7 @@ url = "{redis}"
 timeout_ms = 5000
 [ledger]
 journal_dir = "{folder}"
+journal_stall_ms = 10000
 [secrets]
 pepper_file = "{folder}/pepper"
 [[upstream]]

@@ -285,14 +285,14 @@ async def test_a_stalled_journal_refuses_and_recovers_under_load(
         go.wait(60)
         sync(fd)
 
-    monkeypatch.setattr("corvus_proxy.till.journal.STALL_S", 0.05)
+    holds.journal._stall_s = 0.05
     monkeypatch.setattr(os, "fdatasync", waits)
     monkeypatch.setattr(os, "write", slow)
     hold = await holds.reserve(ask("a", 1))
     monkeypatch.setattr(os, "write", real)
     assert not holds.journal.healthy
     assert await holds.reserve(ask("b", 1)) == reply.Backpressure()
-    monkeypatch.setattr("corvus_proxy.till.journal.STALL_S", 30)
+    holds.journal._stall_s = 30
     go.set()
     for n in range(5000):
         holds.journal.checkpoint("a", "key", n, b"{}")
