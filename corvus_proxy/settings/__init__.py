@@ -227,7 +227,8 @@ PLAIN_SECTIONS = tuple(
 )
 """Sections that are one table each."""
 _ABOVE_ZERO = frozenset({
-    "timeout_ms", "processes", "connect_s", "first_byte_s", "silence_s", "total_s", "lease_s",
+    "timeout_ms", "journal_stall_ms", "processes",
+    "connect_s", "first_byte_s", "silence_s", "total_s", "lease_s",
     "slice_tokens", "tries", "strikes", "probe_s", "failures",
     "cool_s", "letters_per_100_tokens", "symbols_per_100_tokens", "non_ascii_per_100_tokens",
 })  # fmt: skip

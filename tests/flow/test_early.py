@@ -97,9 +97,9 @@ def in_time(stack: RunningStack, key: str, path: str, asked: dict[str, Any]) -> 
 def test_a_slow_answer_begins_with_keep_alives(early: RunningStack, path: str, slug: str) -> None:
     """The head and pings come while the upstream thinks; then the whole answer, charged as told."""
     key = early.new_key("5")
-    seen = ask(early, key["secret"], path, body(path, slug, "ttfb_ms=1900; tokens=5"))
+    seen = ask(early, key["secret"], path, body(path, slug, "ttfb_ms=4000; tokens=5"))
     assert seen.status == 200
-    assert seen.began_s > 0.2
+    assert 0.2 < seen.began_s < 3.5
     assert seen.headers["content-type"].startswith("text/event-stream")
     assert seen.headers["cache-control"] == "no-cache"
     assert seen.headers["x-corvus-model"] == slug

@@ -55,6 +55,7 @@ from corvus_proxy.settings.secrets import without_password
         ("[ledger]\nlease_s = nan", "ledger.lease_s"),
         ("[gateway]\nport = 65536", "gateway.port"),
         ("[ledger]\nkeep = -1", "ledger.keep"),
+        ("[ledger]\njournal_stall_ms = 0", "ledger.journal_stall_ms"),
         ("[retention]\nrequest_days = 34", "retention.request_days: 34 is less than 35"),
         ("[retention]\nmail_days = -1", "retention.mail_days"),
         ('[trust]\ncapacity = { mistral = "x" }', "trust.capacity.mistral"),
