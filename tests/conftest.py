@@ -14,7 +14,7 @@ from corvus_proxy.books.db import Books
 from corvus_proxy.ops import embedded, migrate
 from corvus_proxy.till import reply
 from corvus_proxy.till.client import Till
-from tests import release, spread
+from tests import parsing, release, spread
 from tests.databases import Databases
 from tests.stack import RunningStack
 
@@ -24,6 +24,7 @@ settings.load_profile("gate")
 # The servers of the tests speak no TLS. A connection that is given up while asyncpg asks for it
 # leaves an error that nobody hears, and the next test's loop tells of it.
 os.environ["PGSSLMODE"] = "disable"
+parsing.shield()
 LEFT_OUT = pytest.StashKey[list[str]]()
 ROOT = Path(__file__).parents[1]
 FOLDERS = (("recordings", "CORVUS_RECORDINGS"), ("clients", "CORVUS_CLIENTS"))
