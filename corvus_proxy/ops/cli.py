@@ -27,6 +27,7 @@ from corvus_proxy.ops.commands.common import Common, settings_of
 from corvus_proxy.ops.commands.desk import (
     audit,
     mail,
+    metrics,
     models,
     operators,
     pools,
@@ -42,7 +43,7 @@ for sub in (keys.app, orders.app, ledger.app, dev, prices.app, drill.app, status
     app.command(sub)
 for sub in (upkeep.db, upkeep.backup, upkeep.secrets_app):
     app.command(sub)
-for module in (audit, mail, models, operators, pools, refunds, sales):
+for module in (audit, mail, metrics, models, operators, pools, refunds, sales):
     app.command(module.app)
 app.command(today.today)
 app.command(reconcile.app)
@@ -50,7 +51,13 @@ app.command(reconcile.app)
 
 @app.command
 def doctor(*, production: bool = False, common: Common | None = None) -> None:
-    """Checks this installation and says what to do."""
+    """Checks this installation and says what to do.
+
+    Parameters
+    ----------
+    production
+        Also what has to be so before customers may come.
+    """
     from corvus_proxy.ops import doctor as checks
     from corvus_proxy.ops.state import State
     from corvus_proxy.settings import config_path
@@ -68,7 +75,13 @@ def doctor(*, production: bool = False, common: Common | None = None) -> None:
 
 @dev.command
 def providers(*arguments: Annotated[str, Parameter(allow_leading_hyphen=True)]) -> None:
-    """Simulated Anthropic, OpenAI and Z.AI."""
+    """Simulated Anthropic, OpenAI and Z.AI.
+
+    Parameters
+    ----------
+    arguments
+        Options of the program; `--help` lists them.
+    """
     from corvus_proxy.dev import providers as simulated
 
     simulated.main(list(arguments))
@@ -76,7 +89,13 @@ def providers(*arguments: Annotated[str, Parameter(allow_leading_hyphen=True)]) 
 
 @dev.command
 def payments(*arguments: Annotated[str, Parameter(allow_leading_hyphen=True)]) -> None:
-    """Simulated Stripe and BTCPay Server."""
+    """Simulated Stripe and BTCPay Server.
+
+    Parameters
+    ----------
+    arguments
+        Options of the program; `--help` lists them.
+    """
     from corvus_proxy.dev.payments import __main__ as simulated
 
     simulated.main(list(arguments))
@@ -84,7 +103,13 @@ def payments(*arguments: Annotated[str, Parameter(allow_leading_hyphen=True)]) -
 
 @dev.command(name="mail")
 def dev_mail(*arguments: Annotated[str, Parameter(allow_leading_hyphen=True)]) -> None:
-    """A mail server that shows what it received."""
+    """A mail server that shows what it received.
+
+    Parameters
+    ----------
+    arguments
+        Options of the program; `--help` lists them.
+    """
     from corvus_proxy.dev.mail import server
 
     server.main(list(arguments))
@@ -96,7 +121,8 @@ def complete(shell: Literal["bash", "zsh", "fish"]) -> None:
 
     Parameters
     ----------
-    shell: For bash `eval "$(corvus completion bash)"` in ~/.bashrc; others alike.
+    shell
+        For bash `eval "$(corvus completion bash)"` in ~/.bashrc; others alike.
     """
     sys.stdout.write(app.generate_completion(prog_name="corvus", shell=shell))
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from corvus_proxy import clock
 from corvus_proxy.books import entries, nodes, release, wallets
+from corvus_proxy.books.db import BooksUnavailable
 from corvus_proxy.ledger import bridge as bridging
 from corvus_proxy.ledger import explain as telling
 from corvus_proxy.ledger import verify as comparing
@@ -116,10 +117,23 @@ async def processes(stores: Stores) -> list[ProcessRow]:
     ]
 
 
-async def finish(stores: Stores, folder: Path, *, timeout_s: float) -> finishing.Finished:
+async def finish(
+    stores: Stores, folder: Path, *, timeout_s: float, actor: str = "cli"
+) -> finishing.Finished:
     """Settles what a node that will not come back left in its journal folder. Raises ValueError
-    where that is none, or a gateway runs on it."""
-    return await finishing.finish(stores.till, folder, stores.pepper, timeout_s=timeout_s)
+    where that is none, or a gateway runs on it; BooksUnavailable where only the audit lacks it:
+    ask again."""
+    done = await finishing.finish(stores.till, folder, stores.pepper, timeout_s=timeout_s)
+    try:
+        async with stores.books.transaction() as connection:
+            details = json.dumps({"folder": str(folder.absolute()), **done._asdict()})
+            await wallets.insert_audit(
+                connection, actor=actor, action="ledger.finish", subject="ledger", details=details
+            )
+    except BooksUnavailable:
+        if not done.waiting:  # else it is asked again anyway, and told then
+            raise
+    return done
 
 
 async def forget(stores: Stores, name: str, *, reason: str, actor: str = "cli") -> list[str]:

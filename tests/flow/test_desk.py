@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from corvus_proxy.ops import embedded
 from tests.commands import Ended, Terminal
 from tests.flow.test_order_commands import bought
 from tests.stack import RunningStack
@@ -304,6 +305,44 @@ def test_the_audit_is_read_and_exported(
     assert told["deeds"] == len(lines) >= len(rows)
     future = desk.run("audit", "export", "--since", "2999-01-01")
     assert len(future.out.splitlines()) == 1
+
+
+def test_a_snapshot_of_the_figures(stack: RunningStack, desk: Terminal) -> None:
+    """What the console tells, by the beginnings of names; a place that tells none is named."""
+    assert stack.ask("/v1/chat/completions", ASK).status_code == 200
+
+    def charged() -> list[dict[str, object]]:
+        found = desk.ask("metrics", "snapshot", "corvus_charged", "corvus_first_byte")["metrics"]
+        return [one for one in found if one["labels"] == {"family": "openai"} and one["value"]]
+
+    soon(lambda: "corvus_charged_nanos_total" in [one["name"] for one in charged()])
+    place = f"{stack.facts['console']}/metrics"
+    told = {one["name"]: one for one in charged()}
+    assert told["corvus_charged_nanos_total"]["type"] == "counter"
+    assert isinstance(told["corvus_charged_nanos_total"]["value"], int)
+    assert told["corvus_first_byte_seconds_count"]["from"] == place
+    for_people = desk.run("metrics", "snapshot", "corvus_").out
+    assert for_people.splitlines()[0].split() == ["metric", "labels", "value"]
+    assert "corvus_charged_nanos_total" in for_people
+    assert "family=openai" in for_people
+    assert "_bucket" not in for_people
+    assert "_created" not in for_people
+    assert desk.run("metrics", "snapshot", "nothing").out == "no figure has such a name\n"
+    places = ("--url", place, "--url", place)
+    twice = desk.run("metrics", "snapshot", "corvus_holds_living", *places).out.splitlines()
+    assert twice[0].split() == ["metric", "labels", "value", "from"]
+    assert len(twice) == 3
+    assert all(line.endswith(place) for line in twice[1:])
+    closed = f"http://127.0.0.1:{embedded.free_port()}/metrics"
+    for url, why in (
+        (closed, "does not answer"),
+        (f"{stack.facts['site']}/metrics", "status 404"),
+        (f"{stack.facts['site']}/", "does not tell figures"),
+        ("nowhere", "does not answer"),
+    ):
+        refused = desk.run("metrics", "snapshot", "--url", url)
+        assert (refused.code, why in refused.err) == (1, True), refused
+        assert url in refused.err
 
 
 def test_mail_operators_completion_and_version(desk: Terminal, stack: RunningStack) -> None:

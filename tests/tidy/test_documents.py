@@ -292,6 +292,17 @@ def test_every_command_is_told_and_has_help() -> None:
     assert rows("commands.md") == expected
 
 
+def test_every_argument_of_a_command_has_help() -> None:
+    """`--help` says of each what it is. `name: text` in a docstring would be a name and a type."""
+    for words, app in commands.tree():
+        text = inspect.getdoc(app.default_command) or ""
+        for line in text.partition("----------\n")[2].splitlines():
+            assert line.startswith("    ") or line.isidentifier(), f"{words}: {line}"
+        for argument in app.assemble_argument_collection(parse_docstring=True):
+            if argument.parameter.show is not False and argument.name != "*":
+                assert (argument.parameter.help or "").endswith("."), f"{words} {argument.name}"
+
+
 def test_what_changes_something_can_be_tried_first() -> None:
     """Every command of the desk either only reads or has `--dry-run`."""
     reads = {

@@ -76,10 +76,11 @@ def secrets_file(backup: Path, manifest: folder.Manifest, named: Path | None) ->
 
 
 async def into_state(
-    backup: Path, state: State, key: bytes | None, secrets: Path | None
+    backup: Path, state: State, key: bytes | None, secrets: Path | None, *, actor: str
 ) -> Restored:
     """Restores into a state folder that has no books yet; `corvus up` starts on it afterwards.
-    Raises ConfigurationError, BackupBroken, ProgramFailed."""
+    `actor`: who does it, as the audit names them. Raises ConfigurationError, BackupBroken,
+    ProgramFailed."""
     manifest = await asyncio.to_thread(check_files, backup)
     path = secrets_file(backup, manifest, secrets)
     if path is None:
@@ -106,7 +107,9 @@ async def into_state(
     try:
         await asyncio.to_thread(server.wait)
         # No gateway's journal is in a new folder: nobody is waited for.
-        done = await into_database(backup, manifest, server.url, key, journals_lost=True)
+        done = await into_database(
+            backup, manifest, server.url, key, journals_lost=True, actor=actor
+        )
     finally:
         await asyncio.to_thread(server.stop)
     named = [f"{other} (name it in secrets.other_pepper_files)" for other in others]
@@ -114,7 +117,13 @@ async def into_state(
 
 
 async def into_settings(
-    backup: Path, settings: Settings, key: bytes | None, secrets: Path | None, *, lost: bool
+    backup: Path,
+    settings: Settings,
+    key: bytes | None,
+    secrets: Path | None,
+    *,
+    lost: bool,
+    actor: str,
 ) -> Restored:
     """Restores into the empty database of a configuration; secrets that it names by file and that
     are not there are written. Raises ConfigurationError, BackupBroken, ProgramFailed."""
@@ -122,12 +131,20 @@ async def into_settings(
     path = secrets_file(backup, manifest, secrets)
     written = keeping.put_back(keeping.read(path, key), settings) if path is not None else []
     missing = keeping.check(settings, manifest.peppers)
-    done = await into_database(backup, manifest, settings.database.url, key, journals_lost=lost)
+    done = await into_database(
+        backup, manifest, settings.database.url, key, journals_lost=lost, actor=actor
+    )
     return done._replace(secrets=written, peppers_missing=missing)
 
 
 async def into_database(
-    backup: Path, manifest: folder.Manifest, url: str, key: bytes | None, *, journals_lost: bool
+    backup: Path,
+    manifest: folder.Manifest,
+    url: str,
+    key: bytes | None,
+    *,
+    journals_lost: bool,
+    actor: str = "cli",
 ) -> Restored:
     """Fills an empty database, which is made where it is missing. Raises ConfigurationError,
     ProgramFailed."""
@@ -140,7 +157,7 @@ async def into_database(
             )
         program = programs.find("pg_restore", major)
         await _fill(program, url, backup, manifest, key)
-        return await _settle(url, backup, manifest, journals_lost=journals_lost)
+        return await _settle(url, backup, manifest, journals_lost=journals_lost, actor=actor)
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise ConfigurationError(f"the database cannot be filled: {error}") from None
 
@@ -200,7 +217,7 @@ def _decrypt(source: Path, target: Path, key: bytes) -> None:
 
 
 async def _settle(
-    url: str, backup: Path, manifest: folder.Manifest, *, journals_lost: bool
+    url: str, backup: Path, manifest: folder.Manifest, *, journals_lost: bool, actor: str
 ) -> Restored:
     """Compares the filled database with the manifest, and notes in its audit what it is. Raises
     BackupBroken."""
@@ -224,7 +241,7 @@ async def _settle(
                 await nodes.forget(connection, dict.fromkeys(forgotten, at_ms))
             details = {"taken_at_ms": manifest.taken_at_ms, "forgotten": forgotten}
             await wallets.insert_audit(
-                connection, actor="cli", action="backup.restore", subject=backup.name,
+                connection, actor=actor, action="backup.restore", subject=backup.name,
                 details=json.dumps(details),
             )  # fmt: skip
         return Restored(backup, manifest, found[0], found[1], forgotten, [], [])

@@ -18,6 +18,14 @@ from corvus_proxy.ops.state import State
 
 StateFolder = Annotated[Path, Parameter(env_var="CORVUS_STATE")]
 """`--state`, or what the variable names: an image sets it, so that its commands find what runs."""
+KeyId = Annotated[str, Parameter(help="Id of a key, as `corvus keys list` tells it.")]
+OrderId = Annotated[str, Parameter(help="Id of an order, as `corvus orders list` tells it.")]
+RefundId = Annotated[str, Parameter(help="Id of a refund, as `corvus refunds list` tells it.")]
+Usd = Annotated[str, Parameter(help="An amount of USD, as `5` or `0.25`.")]
+Reason = Annotated[str, Parameter(help="A sentence for the audit.")]
+ToldReason = Annotated[
+    str, Parameter(help="A sentence that stands in the customer's statements, and in the audit.")
+]
 DRIFT, APPROVAL, PARTLY = 3, 4, 5
 """Exit codes beyond 0 (done), 1 (cannot be done) and 2 (words that mean nothing): a difference was
 found; another operator has to agree; a part was done."""

@@ -25,11 +25,16 @@ def drill(
 
     Parameters
     ----------
-    faults: Numbers of the faults; all without one.
-    seed: Every choice of the drill follows from it.
-    seeds: How many seeds in a row, from `seed` on.
-    json_: One JSON document on stdout.
-    markdown: A file that gets the results as a table, one row a fault over all seeds.
+    faults
+        Numbers of the faults; all without one.
+    seed
+        Every choice of the drill follows from it.
+    seeds
+        How many seeds in a row, from `seed` on.
+    json_
+        One JSON document on stdout.
+    markdown
+        A file that gets the results as a table, one row a fault over all seeds.
     """
     from corvus_proxy.ops.drill import report, runner
     from corvus_proxy.ops.drill.faults.table import TABLE

@@ -11,6 +11,10 @@ from corvus_proxy.ops.commands.common import (
     PARTLY,
     Common,
     Deed,
+    KeyId,
+    Reason,
+    ToldReason,
+    Usd,
     actor,
     document_of,
     on_stores,
@@ -55,7 +59,7 @@ def create(
     *,
     credit: str = "0",
     label: str = "",
-    reason: str = "operator grant",
+    reason: ToldReason = "operator grant",
     parent: str = "",
     cap: str = "",
     period: str = "total",
@@ -67,10 +71,18 @@ def create(
 
     Parameters
     ----------
-    parent: Id of a key of the wallet that the sub-key spends from.
-    cap: USD that the sub-key may spend in the period; without it there is no cap.
-    period: total, day, week or month (UTC).
-    expires: Time from which the sub-key is refused; UTC where it names no other.
+    credit
+        USD that it starts with, as `5` or `0.25`.
+    label
+        A name for the key; its holder reads it, too.
+    parent
+        Id of a key of the wallet that the sub-key spends from.
+    cap
+        USD that the sub-key may spend in the period; without it there is no cap.
+    period
+        total, day, week or month (UTC).
+    expires
+        Time from which the sub-key is refused; UTC where it names no other.
     """
     from corvus_proxy.money.amount import parse_usd
     from corvus_proxy.service import keys as service
@@ -105,7 +117,7 @@ def create(
 
 
 @app.command
-def code(key_id: str, *, deed: Deed | None = None) -> None:
+def code(key_id: KeyId, *, deed: Deed | None = None) -> None:
     """A new recovery code for a key's wallet; the one before it is worth nothing any more."""
     from corvus_proxy.service import keys as service
     from corvus_proxy.service import owner
@@ -148,7 +160,7 @@ def _limits(cap: str, period: str, expires: datetime | None, rates: Rates | None
 
 @app.command
 def limit(
-    key_id: str,
+    key_id: KeyId,
     *,
     cap: str = "",
     period: str = "total",
@@ -157,7 +169,17 @@ def limit(
     deed: Deed | None = None,
 ) -> None:
     """Sets what a sub-key may spend, in which period, how fast, on which models, and its end; what
-    is not named is none."""
+    is not named is none.
+
+    Parameters
+    ----------
+    cap
+        USD that it may spend in the period; without it there is no cap.
+    period
+        total, day, week or month (UTC).
+    expires
+        Time from which it is refused; UTC where it names no other.
+    """
     from corvus_proxy.service import keys as service
 
     common = deed or Deed()
@@ -185,7 +207,7 @@ def limit(
 
 
 @app.command
-def revoke(key_id: str, *, reason: str = "", deed: Deed | None = None) -> None:
+def revoke(key_id: KeyId, *, reason: Reason = "", deed: Deed | None = None) -> None:
     """Ends a key for ever; its money stays in the wallet."""
     from corvus_proxy.service import keys as service
 
@@ -198,7 +220,7 @@ def revoke(key_id: str, *, reason: str = "", deed: Deed | None = None) -> None:
 
 
 @app.command
-def show(key_id: str, *, common: Common | None = None) -> None:
+def show(key_id: KeyId, *, common: Common | None = None) -> None:
     """A key's balance, holds and status."""
     from corvus_proxy.service import keys as service
 
@@ -222,7 +244,8 @@ def find(text: str, *, common: Common | None = None) -> None:
 
     Parameters
     ----------
-    text: key_…, w_…, ord_…, sk-corvus_Ab1c…9Zxy, name@example.com, or a part of a label.
+    text
+        key_…, w_…, ord_…, sk-corvus_Ab1c…9Zxy, name@example.com, or a part of a label.
     """
     from corvus_proxy.service.operating import finding
 
@@ -251,8 +274,10 @@ def export(
 
     Parameters
     ----------
-    form: csv, or json as one document.
-    out: The file to write; stdout where it is left out.
+    form
+        csv, or json as one document.
+    out
+        The file to write; stdout where it is left out.
     """
     import csv
     import json
@@ -295,7 +320,7 @@ def _row(row: Any) -> dict[str, Any]:
 
 
 @app.command
-def credit(key_id: str, usd: str, *, reason: str, deed: Deed | None = None) -> None:
+def credit(key_id: KeyId, usd: Usd, *, reason: ToldReason, deed: Deed | None = None) -> None:
     """Adds money; returns when Redis has it."""
     from corvus_proxy.service import keys as service
 
@@ -303,7 +328,7 @@ def credit(key_id: str, usd: str, *, reason: str, deed: Deed | None = None) -> N
 
 
 @app.command
-def debit(key_id: str, usd: str, *, reason: str, deed: Deed | None = None) -> None:
+def debit(key_id: KeyId, usd: Usd, *, reason: ToldReason, deed: Deed | None = None) -> None:
     """Takes free money; returns when Redis has it."""
     from corvus_proxy.service import keys as service
 
@@ -336,13 +361,13 @@ def _move(
 
 
 @app.command
-def freeze(key_id: str, *, reason: str = "", deed: Deed | None = None) -> None:
+def freeze(key_id: KeyId, *, reason: Reason = "", deed: Deed | None = None) -> None:
     """Stops a key; its money stays."""
     _freeze(deed or Deed(), key_id, reason, frozen=True)
 
 
 @app.command
-def unfreeze(key_id: str, *, reason: str = "", deed: Deed | None = None) -> None:
+def unfreeze(key_id: KeyId, *, reason: Reason = "", deed: Deed | None = None) -> None:
     """Lets a frozen key work again."""
     _freeze(deed or Deed(), key_id, reason, frozen=False)
 
@@ -364,8 +389,14 @@ def _freeze(deed: Deed, key_id: str, reason: str, *, frozen: bool) -> None:
 
 
 @app.command
-def rotate(key_id: str, *, grace_s: int = 86400, deed: Deed | None = None) -> None:
-    """A new secret; the old one works for the grace."""
+def rotate(key_id: KeyId, *, grace_s: int = 86400, deed: Deed | None = None) -> None:
+    """A new secret; the old one works for the grace.
+
+    Parameters
+    ----------
+    grace_s
+        Seconds for which the old secret still works; 0 ends it at once.
+    """
     from corvus_proxy.service import keys as service
 
     deed = deed or Deed()

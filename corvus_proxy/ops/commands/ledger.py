@@ -6,7 +6,16 @@ from typing import Any
 from cyclopts import App
 
 from corvus_proxy.money.amount import format_usd
-from corvus_proxy.ops.commands.common import Common, Deed, actor, on_stores, say, would
+from corvus_proxy.ops.commands.common import (
+    Common,
+    Deed,
+    KeyId,
+    Reason,
+    actor,
+    on_stores,
+    say,
+    would,
+)
 from corvus_proxy.ops.commands.desk.progress import watched
 
 app = App(name="ledger", help="Redis against the books.")
@@ -31,8 +40,14 @@ def verify(*, common: Common | None = None) -> None:
 
 
 @app.command
-def explain(key_id: str, *, last: int = 20, common: Common | None = None) -> None:
-    """A key's money: Redis, the books, holds, and its last changes; exit code 3 if it disagrees."""
+def explain(key_id: KeyId, *, last: int = 20, common: Common | None = None) -> None:
+    """A key's money: Redis, the books, holds, and its last changes; exit code 3 if it disagrees.
+
+    Parameters
+    ----------
+    last
+        How many of the last changes are shown.
+    """
     from corvus_proxy.ledger.explain import as_document
     from corvus_proxy.service import ledger as service
 
@@ -94,10 +109,14 @@ def rebuild(
 
     Parameters
     ----------
-    partitions: Numbers from 0 to 63.
-    dry_run: Only tell what each would begin with; without numbers, of all.
-    all_partitions: Every partition.
-    reason: For the audit.
+    partitions
+        Numbers from 0 to 63.
+    dry_run
+        Only tell what each would begin with; without numbers, of all.
+    all_partitions
+        Every partition.
+    reason
+        For the audit.
     """
     from corvus_proxy.service import ledger as service
 
@@ -157,8 +176,14 @@ def nodes(*, common: Common | None = None) -> None:
 
 
 @app.command
-def forget(name: str, *, reason: str, deed: Deed | None = None) -> None:
-    """Stops waiting for a process, or for all of a node, whose journal is lost for good."""
+def forget(name: str, *, reason: Reason, deed: Deed | None = None) -> None:
+    """Stops waiting for a process, or for all of a node, whose journal is lost for good.
+
+    Parameters
+    ----------
+    name
+        A process or a node, as `corvus ledger nodes` tells them.
+    """
     from corvus_proxy.service import ledger as service
 
     common = deed or Deed()
@@ -180,8 +205,10 @@ def finish(folder: Path, *, timeout_s: float = 60, deed: Deed | None = None) -> 
 
     Parameters
     ----------
-    folder: `ledger.journal_dir` of the node that left.
-    timeout_s: Patience with Redis and the books.
+    folder
+        `ledger.journal_dir` of the node that left.
+    timeout_s
+        Patience with Redis and the books.
     """
     from corvus_proxy.service import ledger as service
 
@@ -189,7 +216,10 @@ def finish(folder: Path, *, timeout_s: float = 60, deed: Deed | None = None) -> 
     if common.dry_run:
         would(common, f"settle what is left in {folder}", folder=str(folder))
         return
-    done = on_stores(common, lambda stores: service.finish(stores, folder, timeout_s=timeout_s))
+    done = on_stores(
+        common,
+        lambda stores: service.finish(stores, folder, timeout_s=timeout_s, actor=actor()),
+    )
     text = f"{folder}: {done.processes} processes had left {done.charges} charges; " + (
         f"the books do not have all of {done.waiting} yet, ask again"
         if done.waiting
@@ -201,8 +231,14 @@ def finish(folder: Path, *, timeout_s: float = 60, deed: Deed | None = None) -> 
 
 
 @app.command
-def release(wallet: str, *, reason: str, deed: Deed | None = None) -> None:
-    """Books a wallet's events in quarantine, unfreezes it, and rebuilds its partition."""
+def release(wallet: str, *, reason: Reason, deed: Deed | None = None) -> None:
+    """Books a wallet's events in quarantine, unfreezes it, and rebuilds its partition.
+
+    Parameters
+    ----------
+    wallet
+        Id of a wallet, as `corvus keys show` tells it.
+    """
     from corvus_proxy.service import ledger as service
 
     common = deed or Deed()
@@ -220,8 +256,14 @@ def release(wallet: str, *, reason: str, deed: Deed | None = None) -> None:
 
 
 @app.command
-def bridge(partition: int, *, reason: str, deed: Deed | None = None) -> None:
-    """Takes the books over events that nobody has any more; balances are as Redis has them."""
+def bridge(partition: int, *, reason: Reason, deed: Deed | None = None) -> None:
+    """Takes the books over events that nobody has any more; balances are as Redis has them.
+
+    Parameters
+    ----------
+    partition
+        A number from 0 to 63.
+    """
     from corvus_proxy.service import ledger as service
 
     common = deed or Deed()

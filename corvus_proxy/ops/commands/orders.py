@@ -8,6 +8,9 @@ from corvus_proxy.ops.commands.common import (
     PARTLY,
     Common,
     Deed,
+    OrderId,
+    Reason,
+    Usd,
     actor,
     document_of,
     on_desk,
@@ -34,7 +37,17 @@ def _line(row: dict[str, Any]) -> str:
 def list_orders(
     *, status: str = "", exception: bool = False, limit: int = 100, common: Common | None = None
 ) -> None:
-    """The newest orders; with --exception those that somebody should look at."""
+    """The newest orders; with --exception those that somebody should look at.
+
+    Parameters
+    ----------
+    status
+        Only orders in this state; docs/orders.md names them.
+    exception
+        Only those that somebody should look at.
+    limit
+        How many at most.
+    """
     from corvus_proxy.service import orders as service
 
     common = common or Common()
@@ -51,7 +64,7 @@ def list_orders(
 
 
 @app.command
-def show(order_id: str, *, common: Common | None = None) -> None:
+def show(order_id: OrderId, *, common: Common | None = None) -> None:
     """One order with its payments, refunds and history; no secret of its buyer."""
     from corvus_proxy.service import orders as service
 
@@ -75,7 +88,7 @@ def show(order_id: str, *, common: Common | None = None) -> None:
 
 
 @app.command
-def check(order_id: str, *, common: Common | None = None) -> None:
+def check(order_id: OrderId, *, common: Common | None = None) -> None:
     """Asks the payment service now, and credits what has come."""
     from corvus_proxy.money.amount import format_usd
     from corvus_proxy.service.operating import parcels
@@ -88,7 +101,7 @@ def check(order_id: str, *, common: Common | None = None) -> None:
 
 
 @app.command
-def doctor(order_id: str, *, common: Common | None = None) -> None:
+def doctor(order_id: OrderId, *, common: Common | None = None) -> None:
     """Says which link from the payment to the key is broken; exit code 3 where one is."""
     from corvus_proxy.service.operating import parcels
 
@@ -105,7 +118,7 @@ def doctor(order_id: str, *, common: Common | None = None) -> None:
 
 
 @app.command
-def refund(order_id: str, usd: str = "", *, reason: str, deed: Deed | None = None) -> None:
+def refund(order_id: OrderId, usd: Usd = "", *, reason: Reason, deed: Deed | None = None) -> None:
     """As `refunds request`; without an amount as `refunds quote`."""
     from corvus_proxy.ops.commands.desk import refunds
 
@@ -117,8 +130,14 @@ def refund(order_id: str, usd: str = "", *, reason: str, deed: Deed | None = Non
 
 
 @app.command
-def credit(order_id: str, usd: str, *, reason: str, deed: Deed | None = None) -> None:
-    """Credits an order by hand; its buyer reads the reason."""
+def credit(order_id: OrderId, usd: Usd, *, reason: str, deed: Deed | None = None) -> None:
+    """Credits an order by hand; its buyer reads the reason.
+
+    Parameters
+    ----------
+    reason
+        A sentence for the buyer; the audit keeps it, too.
+    """
     from corvus_proxy.money.amount import format_usd, parse_usd
     from corvus_proxy.service import orders as service
     from corvus_proxy.service.operating import planning
@@ -137,14 +156,16 @@ def credit(order_id: str, usd: str, *, reason: str, deed: Deed | None = None) ->
 
 
 @app.command
-def settle(*order_ids: str, reason: str, limit: int = 1000, deed: Deed | None = None) -> None:
+def settle(*order_ids: str, reason: Reason, limit: int = 1000, deed: Deed | None = None) -> None:
     """Asks the payment service about orders, and credits what has come; exit code 5 where it did
     not answer for some.
 
     Parameters
     ----------
-    order_ids: Without one all that are still watched, the oldest first.
-    limit: How many at most.
+    order_ids
+        Without one all that are still watched, the oldest first.
+    limit
+        How many at most.
     """
     from corvus_proxy.money.amount import format_usd
     from corvus_proxy.ops.commands.desk.progress import watched
@@ -186,7 +207,7 @@ def settle(*order_ids: str, reason: str, limit: int = 1000, deed: Deed | None = 
 
 
 @app.command
-def resend(order_id: str, *, reason: str, deed: Deed | None = None) -> None:
+def resend(order_id: OrderId, *, reason: Reason, deed: Deed | None = None) -> None:
     """Sends the mail of delivery again, to the order's address."""
     from corvus_proxy.service.operating import parcels
 
@@ -201,7 +222,7 @@ def resend(order_id: str, *, reason: str, deed: Deed | None = None) -> None:
 
 
 @app.command(name="claim-link")
-def claim_link(order_id: str, *, reason: str, deed: Deed | None = None) -> None:
+def claim_link(order_id: OrderId, *, reason: Reason, deed: Deed | None = None) -> None:
     """A link by which the buyer fetches the new key, once; earlier links end."""
     from corvus_proxy.service.operating import parcels
 
@@ -217,12 +238,13 @@ def claim_link(order_id: str, *, reason: str, deed: Deed | None = None) -> None:
 
 
 @app.command
-def cancel(order_id: str, *, reason: str, deed: Deed | None = None) -> None:
+def cancel(order_id: OrderId, *, reason: str, deed: Deed | None = None) -> None:
     """Ends the quote of an order that nothing has come for; what is paid later is still credited.
 
     Parameters
     ----------
-    reason: The buyer reads it.
+    reason
+        The buyer reads it.
     """
     from corvus_proxy.service.operating import parcels
 

@@ -20,9 +20,12 @@ def run(
 
     Parameters
     ----------
-    day: The day; yesterday where it is left out.
-    family: Only this family's credentials.
-    credential: Only this one.
+    day
+        The day; yesterday where it is left out.
+    family
+        Only this family's credentials.
+    credential
+        Only this one.
     """
     from corvus_proxy import clock
     from corvus_proxy.service import reconciling as service
@@ -43,7 +46,8 @@ def status(*, days: int = 30, common: Common | None = None) -> None:
 
     Parameters
     ----------
-    days: How many.
+    days
+        How many.
     """
     from corvus_proxy.service import reconciling as service
 
@@ -60,9 +64,12 @@ def explain(
 
     Parameters
     ----------
-    day: A day that was asked about.
-    family: Only this family's credentials.
-    credential: Only this one.
+    day
+        A day that was asked about.
+    family
+        Only this family's credentials.
+    credential
+        Only this one.
     """
     from corvus_proxy.service import reconciling as service
 

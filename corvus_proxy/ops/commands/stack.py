@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
@@ -34,13 +34,26 @@ def up(
 
     Parameters
     ----------
-    state: Folder that keeps all data.
-    host: Address of the API and the site; the console stays on loopback.
-    api_port: 0 takes a free one, as for the other ports.
-    config: Your own options, on top of which the stack sets its addresses.
-    workers: Gateway processes.
-    demo: Simulated providers and a demo key with 5 USD.
-    detach: Return when all are ready.
+    state
+        Folder that keeps all data.
+    host
+        Address of the API and the site; the console stays on loopback.
+    api_port
+        0 takes a free one, as for the other ports.
+    site_port
+        Of shop, dashboard and documentation.
+    console_port
+        Of the operator's desk and of metrics.
+    status_port
+        Of the status page that does without site and Postgres.
+    config
+        Your own options, on top of which the stack sets its addresses.
+    workers
+        Gateway processes.
+    demo
+        Simulated providers and a demo key with 5 USD.
+    detach
+        Return when all are ready.
     """
     from corvus_proxy.ops import foreground
     from corvus_proxy.ops.launcher import Options
@@ -53,7 +66,13 @@ def up(
 
 @app.command
 def down(*, state: StateFolder = Path(".corvus")) -> None:
-    """Stops a detached stack; returns when every process has ended."""
+    """Stops a detached stack; returns when every process has ended.
+
+    Parameters
+    ----------
+    state
+        Folder of the stack.
+    """
     from corvus_proxy.ops import foreground
 
     foreground.down(State(state))
@@ -61,7 +80,13 @@ def down(*, state: StateFolder = Path(".corvus")) -> None:
 
 @app.command
 def test(*arguments: Annotated[str, Parameter(allow_leading_hyphen=True)]) -> None:
-    """The test suite; arguments go to pytest, `--all` adds what takes long."""
+    """The test suite; arguments go to pytest, `--all` adds what takes long.
+
+    Parameters
+    ----------
+    arguments
+        Options and paths for pytest.
+    """
     raise SystemExit(subprocess.call([sys.executable, "-m", "pytest", *arguments]))
 
 
@@ -85,19 +110,32 @@ def bench(
 
     Parameters
     ----------
-    scenarios: All when none is named; bench/README.md lists them.
-    quick: A second each and a hundredth of every size: shows that it works, and nothing else.
-    seconds: Of each run; 0: 8, and with --target 10.
-    rounds: Runs of each kind; 0: three, and five of what the budgets are judged by.
-    render: Write RESULTS.md beside the folder, and its plots, from all results in it.
-    folder: Where results are kept.
-    json: A copy of this call's results.
-    peers: Install nginx, LiteLLM and Portkey apart, and measure them beside this gateway.
-    target: Measure the gateway that runs at this address instead, as its customers have it.
-    key: With --target: whose money is spent; it is written nowhere.
-    model: With --target: which model is asked.
-    max_usd: With --target: what may be spent in all; it ends before it would spend more.
-    connections: With --target: requests at once.
+    scenarios
+        All when none is named; bench/README.md lists them.
+    quick
+        A second each and a hundredth of every size: shows that it works, and nothing else.
+    seconds
+        Of each run; 0: 8, and with --target 10.
+    rounds
+        Runs of each kind; 0: three, and five of what the budgets are judged by.
+    render
+        Write RESULTS.md beside the folder, and its plots, from all results in it.
+    folder
+        Where results are kept.
+    json
+        A copy of this call's results.
+    peers
+        Install nginx, LiteLLM and Portkey apart, and measure them beside this gateway.
+    target
+        Measure the gateway that runs at this address instead, as its customers have it.
+    key
+        With --target: whose money is spent; it is written nowhere.
+    model
+        With --target: which model is asked.
+    max_usd
+        With --target: what may be spent in all; it ends before it would spend more.
+    connections
+        With --target: requests at once.
     """
     if not Path("bench/run.py").exists():
         raise ConfigurationError("bench/ is part of the repository: run this from a clone")
@@ -108,23 +146,27 @@ def bench(
         sys.stdout.write(f"{write(folder)}\n")
         return
     if target:
-        from bench.target.run import main as measure_target
-        from bench.target.run import wish
+        from bench.target import run as measured
 
-        asked = wish(target, key, model, max_usd, seconds=seconds, connections=connections)
-        measure_target(asked, folder / "local")
+        asked = measured.wish(target, key, model, max_usd, seconds=seconds, connections=connections)
+        measured.main(asked, folder / "local")
         return
-    if peers:
-        from bench.peers.run import main as measure_peers
-
-        made = measure_peers(folder=folder, quick=quick, seconds=seconds, rounds=rounds)
-    else:
-        from bench.run import main
-
-        made = main(list(scenarios), folder=folder, quick=quick, seconds=seconds, rounds=rounds)
+    how = {"folder": folder, "quick": quick, "seconds": seconds, "rounds": rounds}
+    made = _measured(list(scenarios), how, beside_peers=peers)
     if json is not None:
         shutil.copyfile(made, json)
     sys.stdout.write(f"{made}\n")
+
+
+def _measured(scenarios: list[str], how: dict[str, Any], *, beside_peers: bool) -> Path:
+    """Measures stacks of its own; the file of results."""
+    if beside_peers:
+        from bench.peers.run import main as measure_peers
+
+        return measure_peers(**how)
+    from bench.run import main
+
+    return main(scenarios, **how)
 
 
 def _role(name: str, config: Path | None) -> None:
@@ -137,23 +179,47 @@ def _role(name: str, config: Path | None) -> None:
 
 @app.command
 def gateway(*, config: Path | None = None) -> None:
-    """The API port alone."""
+    """The API port alone.
+
+    Parameters
+    ----------
+    config
+        Configuration; else that of CORVUS_CONFIG.
+    """
     _role("gateway", config)
 
 
 @app.command
 def site(*, config: Path | None = None) -> None:
-    """The site alone."""
+    """The site alone.
+
+    Parameters
+    ----------
+    config
+        Configuration; else that of CORVUS_CONFIG.
+    """
     _role("site", config)
 
 
 @app.command
 def console(*, config: Path | None = None) -> None:
-    """The operator's port alone."""
+    """The operator's port alone.
+
+    Parameters
+    ----------
+    config
+        Configuration; else that of CORVUS_CONFIG.
+    """
     _role("console", config)
 
 
 @app.command
 def worker(*, config: Path | None = None) -> None:
-    """Writer, coordinator, sweeper and outbox alone."""
+    """Writer, coordinator, sweeper and outbox alone.
+
+    Parameters
+    ----------
+    config
+        Configuration; else that of CORVUS_CONFIG.
+    """
     _role("worker", config)

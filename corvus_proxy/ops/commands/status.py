@@ -56,8 +56,10 @@ def note(incident: str, text: str, *, deed: Deed | None = None) -> None:
 
     Parameters
     ----------
-    incident: Its id, as `corvus status show` and the page tell it.
-    text: One paragraph for customers.
+    incident
+        Its id, as `corvus status show` and the page tell it.
+    text
+        One paragraph for customers.
     """
     from corvus_proxy.service import status as service
     from corvus_proxy.service.status.document import iso

@@ -1,7 +1,6 @@
 """`corvus backup …`, `db …`, `secrets …`: an installation through losses and upgrades."""
 
 import asyncio
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,7 +8,15 @@ from cyclopts import App, Parameter
 
 from corvus_proxy.errors import ConfigurationError
 from corvus_proxy.money.amount import format_usd
-from corvus_proxy.ops.commands.common import Common, logs_to_stderr, on_stores, say, settings_of
+from corvus_proxy.ops.commands.common import (
+    Common,
+    Reason,
+    actor,
+    logs_to_stderr,
+    on_stores,
+    say,
+    settings_of,
+)
 from corvus_proxy.ops.commands.desk.progress import watched
 from corvus_proxy.ops.state import State
 
@@ -57,10 +64,14 @@ def run(
 
     Parameters
     ----------
-    to: Folder of backups; else `backup.dir`.
-    key_file: Encrypts dump and secrets; else `backup.key_file`.
-    secrets_dir: Where the secrets go without a key file; else `backup.secrets_dir`.
-    keep: Whole backups that stay, 0: all; else `backup.keep`.
+    to
+        Folder of backups; else `backup.dir`.
+    key_file
+        Encrypts dump and secrets; else `backup.key_file`.
+    secrets_dir
+        Where the secrets go without a key file; else `backup.secrets_dir`.
+    keep
+        Whole backups that stay, 0: all; else `backup.keep`.
     """
     from corvus_proxy.ops.backup import taking
 
@@ -107,7 +118,13 @@ def run(
 
 @backup.command(name="list")
 def list_(folder: Path | None = None, *, common: Common | None = None) -> None:
-    """Whole backups in a folder (else `backup.dir`), the newest first."""
+    """Whole backups in a folder (else `backup.dir`), the newest first.
+
+    Parameters
+    ----------
+    folder
+        Where to look; `backup.dir` where it is left out.
+    """
     from corvus_proxy.ops.backup import folder as backups
 
     common = common or Common()
@@ -151,10 +168,14 @@ def restore(
 
     Parameters
     ----------
-    source: The backup, or a folder of backups for the newest in it.
-    key_file: What it was encrypted with; else `backup.key_file`.
-    secrets: The file with its secrets, where they are not beside the dump.
-    journals_lost: With --config: the gateways' machines are lost, too. Nobody waits for their
+    source
+        The backup, or a folder of backups for the newest in it.
+    key_file
+        What it was encrypted with; else `backup.key_file`.
+    secrets
+        The file with its secrets, where they are not beside the dump.
+    journals_lost
+        With --config: the gateways' machines are lost, too. Nobody waits for their
         journals; without it the worker names each that it waits for.
     """
     from corvus_proxy.ops.backup import folder as backups
@@ -165,10 +186,12 @@ def restore(
     path = backups.chosen(source, "")
     key = _key(settings, key_file)
     if common.config is not None or settings.secrets.pepper_file:
-        work = restoring.into_settings(path, settings, key, secrets, lost=journals_lost)
+        work = restoring.into_settings(
+            path, settings, key, secrets, lost=journals_lost, actor=actor()
+        )
         after = "Start the worker with an empty Redis, or with the one that lives"
     else:
-        work = restoring.into_state(path, State(common.state), key, secrets)
+        work = restoring.into_state(path, State(common.state), key, secrets, actor=actor())
         after = f"Start it: corvus up --state {common.state}"
     with watched("restoring", "none"):
         done = asyncio.run(work)
@@ -200,9 +223,12 @@ def drill(
 
     Parameters
     ----------
-    source: The backup, or a folder for the newest in it; else the newest of `backup.dir`.
-    key_file: What it was encrypted with; else `backup.key_file`.
-    secrets: The file with its secrets, where they are not beside the dump.
+    source
+        The backup, or a folder for the newest in it; else the newest of `backup.dir`.
+    key_file
+        What it was encrypted with; else `backup.key_file`.
+    secrets
+        The file with its secrets, where they are not beside the dump.
     """
     from corvus_proxy.ops.backup import drilling
     from corvus_proxy.ops.backup import folder as backups
@@ -229,12 +255,21 @@ def drill(
 
 @db.command
 def migrate(*, status: bool = False, common: Common | None = None) -> None:
-    """Applies migrations to the database of the settings."""
+    """Applies migrations to the database of the settings.
+
+    Parameters
+    ----------
+    status
+        Only tell which are applied and which are missing.
+    """
     from corvus_proxy.ops import migrate as migrations
 
-    url = settings_of(common or Common()).database.url
+    common = common or Common()
+    url = settings_of(common).database.url
     asyncio.run(migrations.refuse_unknown(url))
-    sys.stdout.write(migrations.status(url) if status else migrations.migrate(url))
+    told = migrations.status(url) if status else migrations.migrate(url)
+    schema = asyncio.run(migrations.check(url)) if common.json else None
+    say(common, {"text": told, **(schema._asdict() if schema else {})}, told.rstrip("\n"))
 
 
 @db.command
@@ -281,7 +316,7 @@ def status(*, common: Common | None = None) -> None:
 
 
 @secrets_app.command
-def reseal(*, reason: str, common: Common | None = None) -> None:
+def reseal(*, reason: Reason, common: Common | None = None) -> None:
     """Makes every seal of an older pepper anew under the current one."""
     from corvus_proxy.service import peppers
 

@@ -1,6 +1,7 @@
 """`corvus ledger finish`: a node that will not come back, settled from elsewhere."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -46,8 +47,15 @@ async def test_what_a_node_left_is_charged_and_nobody_waits_for_it(world: World)
     await world.two.kill()
     with pytest.raises(ValueError, match="signed under no pepper"):
         await finishing.finish(world.till, folder, b"another" * 8, timeout_s=5)
-    found = await ledger.finish(world.stores, folder, timeout_s=15)
+    found = await ledger.finish(world.stores, folder, timeout_s=15, actor="cli:ada")
     assert found == (1, 1, 0)
+    async with world.books.connection() as connection:
+        deed = await connection.fetchrow(
+            "select actor, action, details from audit order by at desc limit 1"
+        )
+    assert (deed["actor"], deed["action"]) == ("cli:ada", "ledger.finish")
+    told = {"folder": str(folder), "processes": 1, "charges": 1, "waiting": 0}
+    assert json.loads(deed["details"]) == told
     await world.settle_down()
     assert await world.booked(made.wallet) == {"req_told": 300, "req_left": 700}
     assert (await keys.show(world.stores, made.key_id)).balance_nanos == 10**9 - 1000

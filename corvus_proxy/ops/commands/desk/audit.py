@@ -28,10 +28,14 @@ def tail(
 
     Parameters
     ----------
-    last: How many, at most 1000.
-    who: Of one actor, such as cli, console:ada or key_….
-    action: How the action begins, such as keys or orders.refund.
-    subject: Of one key, order, partition or credential.
+    last
+        How many, at most 1000.
+    who
+        Of one actor, such as cli, console:ada or key_….
+    action
+        How the action begins, such as keys or orders.refund.
+    subject
+        Of one key, order, partition or credential.
     """
     from corvus_proxy.books.operating.audit import Chosen
     from corvus_proxy.service.operating import deeds
@@ -60,10 +64,14 @@ def export(
 
     Parameters
     ----------
-    since: The first instant (UTC where it names no zone); without it from the beginning.
-    until: The instant before which the span ends.
-    form: csv, or jsonl with one JSON object a line.
-    out: The file to write; stdout where it is left out.
+    since
+        The first instant (UTC where it names no zone); without it from the beginning.
+    until
+        The instant before which the span ends.
+    form
+        csv, or jsonl with one JSON object a line.
+    out
+        The file to write; stdout where it is left out.
     """
     from corvus_proxy.service.operating import deeds
 

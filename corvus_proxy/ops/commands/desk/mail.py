@@ -5,6 +5,7 @@ from cyclopts import App
 from corvus_proxy.ops.commands.common import (
     Common,
     Deed,
+    Reason,
     actor,
     document_of,
     on_stores,
@@ -23,8 +24,10 @@ def outbox(*, status: str = "", limit: int = 50, common: Common | None = None) -
 
     Parameters
     ----------
-    status: Only those that are queued, deferred, bounced, accepted or off.
-    limit: How many at most.
+    status
+        Only those that are queued, deferred, bounced, accepted or off.
+    limit
+        How many at most.
     """
     from corvus_proxy.service.operating import mail as service
 
@@ -44,7 +47,13 @@ def outbox(*, status: str = "", limit: int = 50, common: Common | None = None) -
 
 @app.command(name="test")
 def attempt(address: str, *, common: Common | None = None) -> None:
-    """Sends one mail to an address now, by the configured server."""
+    """Sends one mail to an address now, by the configured server.
+
+    Parameters
+    ----------
+    address
+        Who receives it.
+    """
     from corvus_proxy.service.operating import mail as service
 
     common = common or Common()
@@ -57,8 +66,14 @@ def attempt(address: str, *, common: Common | None = None) -> None:
 
 
 @app.command
-def retry(mail_id: str, *, reason: str, deed: Deed | None = None) -> None:
-    """Lets a mail that waits go at once."""
+def retry(mail_id: str, *, reason: Reason, deed: Deed | None = None) -> None:
+    """Lets a mail that waits go at once.
+
+    Parameters
+    ----------
+    mail_id
+        A mail, as `corvus mail outbox` tells it.
+    """
     from corvus_proxy.service.operating import mail as service
 
     deed = deed or Deed()

@@ -7,6 +7,7 @@ from cyclopts import App
 from corvus_proxy.ops.commands.common import (
     Common,
     Deed,
+    Reason,
     actor,
     on_stores,
     say,
@@ -56,7 +57,13 @@ def _state(row: dict[str, Any], off: dict[str, str]) -> str:
 
 @app.command
 def show(slug: str, *, common: Common | None = None) -> None:
-    """All about one model: prices, margin, history, and whether it is sold."""
+    """All about one model: prices, margin, history, and whether it is sold.
+
+    Parameters
+    ----------
+    slug
+        A model, by slug or alias.
+    """
     from corvus_proxy import clock
     from corvus_proxy.ops import pricelist
     from corvus_proxy.service.operating import stopping
@@ -71,24 +78,26 @@ def show(slug: str, *, common: Common | None = None) -> None:
 
 
 @app.command
-def disable(slug: str, *, reason: str, deed: Deed | None = None) -> None:
+def disable(slug: str, *, reason: Reason, deed: Deed | None = None) -> None:
     """Sells a model no more: requests are refused as `model_unavailable` (503) within a second or
     two, whatever gateway they meet; what runs is finished.
 
     Parameters
     ----------
-    slug: Or an alias of the model.
+    slug
+        Or an alias of the model.
     """
     _switch(deed or Deed(), slug, reason, off=True)
 
 
 @app.command
-def enable(slug: str, *, reason: str, deed: Deed | None = None) -> None:
+def enable(slug: str, *, reason: Reason, deed: Deed | None = None) -> None:
     """Sells a model again.
 
     Parameters
     ----------
-    slug: Or an alias of the model.
+    slug
+        Or an alias of the model.
     """
     _switch(deed or Deed(), slug, reason, off=False)
 

@@ -5,6 +5,7 @@ from cyclopts import App
 from corvus_proxy.ops.commands.common import (
     Common,
     Deed,
+    Reason,
     actor,
     document_of,
     on_stores,
@@ -22,7 +23,8 @@ def add(name: str, *, deed: Deed | None = None) -> None:
 
     Parameters
     ----------
-    name: Stands in the audit as console:NAME.
+    name
+        Stands in the audit as console:NAME.
     """
     from corvus_proxy.service.operating import operators as service
 
@@ -54,8 +56,14 @@ def list_operators(*, common: Common | None = None) -> None:
 
 
 @app.command
-def revoke(name: str, *, reason: str, deed: Deed | None = None) -> None:
-    """Ends an operator's token and every log-in by it."""
+def revoke(name: str, *, reason: Reason, deed: Deed | None = None) -> None:
+    """Ends an operator's token and every log-in by it.
+
+    Parameters
+    ----------
+    name
+        An operator, as `corvus operators list` tells them.
+    """
     from corvus_proxy.service.operating import operators as service
 
     deed = deed or Deed()

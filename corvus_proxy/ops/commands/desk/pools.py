@@ -7,6 +7,7 @@ from cyclopts import App
 from corvus_proxy.ops.commands.common import (
     Common,
     Deed,
+    Reason,
     actor,
     document_of,
     on_stores,
@@ -62,7 +63,8 @@ def ask(credential: str = "", *, common: Common | None = None) -> None:
 
     Parameters
     ----------
-    credential: Its name, or family/name; without it all.
+    credential
+        Its name, or family/name; without it all.
     """
     import asyncio
 
@@ -82,12 +84,13 @@ def ask(credential: str = "", *, common: Common | None = None) -> None:
 
 
 @app.command
-def drain(credential: str, *, reason: str, deed: Deed | None = None) -> None:
+def drain(credential: str, *, reason: Reason, deed: Deed | None = None) -> None:
     """Gives a credential no new session; those that it has stay for `pool.drain_s`.
 
     Parameters
     ----------
-    credential: Its name, or family/name.
+    credential
+        Its name, or family/name.
     """
     from corvus_proxy.service.operating import stopping
 
@@ -95,12 +98,13 @@ def drain(credential: str, *, reason: str, deed: Deed | None = None) -> None:
 
 
 @app.command
-def disable(credential: str, *, reason: str, deed: Deed | None = None) -> None:
+def disable(credential: str, *, reason: Reason, deed: Deed | None = None) -> None:
     """Gives a credential no request at all, within a second or two and until it is enabled.
 
     Parameters
     ----------
-    credential: Its name, or family/name.
+    credential
+        Its name, or family/name.
     """
     from corvus_proxy.service.operating import stopping
 
@@ -108,12 +112,13 @@ def disable(credential: str, *, reason: str, deed: Deed | None = None) -> None:
 
 
 @app.command
-def enable(credential: str, *, reason: str, deed: Deed | None = None) -> None:
+def enable(credential: str, *, reason: Reason, deed: Deed | None = None) -> None:
     """Ends what `drain` and `disable` have said of a credential.
 
     Parameters
     ----------
-    credential: Its name, or family/name.
+    credential
+        Its name, or family/name.
     """
     _switch(deed or Deed(), credential, reason, off="")
 

@@ -8,6 +8,10 @@ from corvus_proxy.ops.commands.common import (
     APPROVAL,
     Common,
     Deed,
+    OrderId,
+    Reason,
+    RefundId,
+    Usd,
     actor,
     document_of,
     on_desk,
@@ -31,8 +35,10 @@ def list_refunds(
 
     Parameters
     ----------
-    open_: Only those that have not ended.
-    limit: How many at most.
+    open_
+        Only those that have not ended.
+    limit
+        How many at most.
     """
     from corvus_proxy.service.operating import refunds as service
 
@@ -52,7 +58,7 @@ def list_refunds(
 
 
 @app.command
-def quote(order_id: str, *, common: Common | None = None) -> None:
+def quote(order_id: OrderId, *, common: Common | None = None) -> None:
     """How much of an order can be sent back now: unspent, of one payment, in whole cents."""
     from corvus_proxy.money.amount import format_usd
     from corvus_proxy.service import orders
@@ -64,13 +70,14 @@ def quote(order_id: str, *, common: Common | None = None) -> None:
 
 
 @app.command
-def request(order_id: str, usd: str, *, reason: str, deed: Deed | None = None) -> None:
+def request(order_id: OrderId, usd: Usd, *, reason: str, deed: Deed | None = None) -> None:
     """Sends unspent money back the way it came. Where it is more of the order than
     `shop.refund_alone_usd`, it waits for another operator (exit code 4).
 
     Parameters
     ----------
-    reason: The buyer reads it.
+    reason
+        The buyer reads it.
     """
     from corvus_proxy.money.amount import format_usd, parse_usd
     from corvus_proxy.service.operating import planning
@@ -91,7 +98,7 @@ def request(order_id: str, usd: str, *, reason: str, deed: Deed | None = None) -
 
 
 @app.command
-def approve(refund_id: str, *, reason: str, deed: Deed | None = None) -> None:
+def approve(refund_id: RefundId, *, reason: Reason, deed: Deed | None = None) -> None:
     """Lets a refund that waits go on; not by who has asked for it."""
     from corvus_proxy.service.operating import planning
     from corvus_proxy.service.operating import refunds as service
@@ -108,7 +115,7 @@ def approve(refund_id: str, *, reason: str, deed: Deed | None = None) -> None:
 
 
 @app.command
-def refuse(refund_id: str, *, reason: str, deed: Deed | None = None) -> None:
+def refuse(refund_id: RefundId, *, reason: Reason, deed: Deed | None = None) -> None:
     """Ends a refund that waits; nothing was taken from the balance for it."""
     from corvus_proxy.service.operating import planning
     from corvus_proxy.service.operating import refunds as service

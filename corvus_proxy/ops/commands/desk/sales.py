@@ -4,7 +4,16 @@ from typing import Any
 
 from cyclopts import App
 
-from corvus_proxy.ops.commands.common import Common, Deed, actor, document_of, on_stores, say, would
+from corvus_proxy.ops.commands.common import (
+    Common,
+    Deed,
+    Reason,
+    actor,
+    document_of,
+    on_stores,
+    say,
+    would,
+)
 
 app = App(
     name="sales", help="Whether new orders are taken. What was paid is credited all the same."
@@ -27,7 +36,8 @@ def pause(*, reason: str, deed: Deed | None = None) -> None:
 
     Parameters
     ----------
-    reason: A sentence for buyers; the audit keeps it, too.
+    reason
+        A sentence for buyers; the audit keeps it, too.
     """
     from corvus_proxy.service.operating import stopping
 
@@ -45,7 +55,7 @@ def pause(*, reason: str, deed: Deed | None = None) -> None:
 
 
 @app.command
-def resume(*, reason: str, deed: Deed | None = None) -> None:
+def resume(*, reason: Reason, deed: Deed | None = None) -> None:
     """Takes new orders again."""
     from corvus_proxy.service.operating import stopping
 
