@@ -73,42 +73,42 @@ def doctor(*, production: bool = False, common: Common | None = None) -> None:
     )
 
 
-@dev.command
+@dev.command(help_flags=[])
 def providers(*arguments: Annotated[str, Parameter(allow_leading_hyphen=True)]) -> None:
     """Simulated Anthropic, OpenAI and Z.AI.
 
     Parameters
     ----------
     arguments
-        Options of the program; `--help` lists them.
+        Options of the program, `--help` among them.
     """
     from corvus_proxy.dev import providers as simulated
 
     simulated.main(list(arguments))
 
 
-@dev.command
+@dev.command(help_flags=[])
 def payments(*arguments: Annotated[str, Parameter(allow_leading_hyphen=True)]) -> None:
     """Simulated Stripe and BTCPay Server.
 
     Parameters
     ----------
     arguments
-        Options of the program; `--help` lists them.
+        Options of the program, `--help` among them.
     """
     from corvus_proxy.dev.payments import __main__ as simulated
 
     simulated.main(list(arguments))
 
 
-@dev.command(name="mail")
+@dev.command(name="mail", help_flags=[])
 def dev_mail(*arguments: Annotated[str, Parameter(allow_leading_hyphen=True)]) -> None:
     """A mail server that shows what it received.
 
     Parameters
     ----------
     arguments
-        Options of the program; `--help` lists them.
+        Options of the program, `--help` among them.
     """
     from corvus_proxy.dev.mail import server
 

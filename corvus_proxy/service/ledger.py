@@ -4,9 +4,11 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
+import structlog
+
 from corvus_proxy import clock
 from corvus_proxy.books import entries, nodes, release, wallets
-from corvus_proxy.books.db import BooksUnavailable
+from corvus_proxy.errors import CorvusError
 from corvus_proxy.ledger import bridge as bridging
 from corvus_proxy.ledger import explain as telling
 from corvus_proxy.ledger import verify as comparing
@@ -16,6 +18,8 @@ from corvus_proxy.service import proof
 from corvus_proxy.service.stores import Stores
 from corvus_proxy.till.recovery import finishing
 from corvus_proxy.till.recovery.report import read_reports
+
+_log = structlog.get_logger()
 
 
 class PartitionPlan(NamedTuple):
@@ -121,18 +125,21 @@ async def finish(
     stores: Stores, folder: Path, *, timeout_s: float, actor: str = "cli"
 ) -> finishing.Finished:
     """Settles what a node that will not come back left in its journal folder. Raises ValueError
-    where that is none, or a gateway runs on it; BooksUnavailable where only the audit lacks it:
-    ask again."""
+    where that is none, or a gateway runs on it.
+
+    It needs Redis alone. Where the books are away its row in the audit is lost, and the log says
+    so: what was done is done, and is not found again.
+    """
     done = await finishing.finish(stores.till, folder, stores.pepper, timeout_s=timeout_s)
+    details = {"folder": str(folder.absolute()), **done._asdict()}
     try:
         async with stores.books.transaction() as connection:
-            details = json.dumps({"folder": str(folder.absolute()), **done._asdict()})
             await wallets.insert_audit(
-                connection, actor=actor, action="ledger.finish", subject="ledger", details=details
-            )
-    except BooksUnavailable:
-        if not done.waiting:  # else it is asked again anyway, and told then
-            raise
+                connection, actor=actor, action="ledger.finish", subject="ledger",
+                details=json.dumps(details),
+            )  # fmt: skip
+    except CorvusError as error:
+        _log.warning("finish_not_audited", actor=actor, why=str(error), **details)
     return done
 
 

@@ -94,7 +94,7 @@ async def status(stores: Stores) -> Standing:
     return Standing(known[0][0], [name for name, _ in known[1:]], secrets, seals, codes, tokens)
 
 
-async def reseal(stores: Stores, *, reason: str, actor: str = "cli") -> int:
+async def reseal(stores: Stores, *, reason: str, actor: str) -> int:
     """Makes every seal of an older pepper anew under the current one; how many. Raises
     BooksUnavailable."""
     current = peppers.all_of(stores.pepper)[0]

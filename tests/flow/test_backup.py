@@ -103,6 +103,10 @@ def test_a_backup_under_load_restores_on_an_empty_machine(tmp_path: Path) -> Non
             assert now[key_id] < standing["balance_nanos"] < 3_000_000_000
             assert standing["held_nanos"] == 0
         assert fresh.demo_key == demo_key
+        deeds = fresh.command("audit", "tail")["deeds"]
+        restored = [one for one in deeds if one["action"] == "backup.restore"]
+        assert [one["actor"].partition(":")[0] for one in restored] == ["cli"]
+        assert restored[0]["actor"].partition(":")[2]
         assert fresh.ask(CHAT, ASK, key=keys[0]["secret"]).status_code == 200
         spent = fresh.settled(keys[0]["key_id"])["balance_nanos"]
         assert spent < back[keys[0]["key_id"]]["balance_nanos"]

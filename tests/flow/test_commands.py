@@ -218,8 +218,7 @@ def test_migrations_are_told_and_repeatable(stack: RunningStack) -> None:
     """`db migrate` on an up-to-date database changes nothing; `--status` lists what is applied."""
     corvus("db", "migrate", "--state", str(stack.state))
     assert "Pending: 0" in corvus("db", "migrate", "--status", "--state", str(stack.state)).stdout
-    told = stack.command("db", "migrate")
-    assert (told["missing"], told["unknown"]) == ([], [])
+    assert "Pending: 0" in stack.command("db", "migrate", "--status")["text"]
 
 
 def test_prices_name_every_model(stack: RunningStack) -> None:

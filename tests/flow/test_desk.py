@@ -315,7 +315,8 @@ def test_a_snapshot_of_the_figures(stack: RunningStack, desk: Terminal) -> None:
         found = desk.ask("metrics", "snapshot", "corvus_charged", "corvus_first_byte")["metrics"]
         return [one for one in found if one["labels"] == {"family": "openai"} and one["value"]]
 
-    soon(lambda: "corvus_charged_nanos_total" in [one["name"] for one in charged()])
+    awaited = {"corvus_charged_nanos_total", "corvus_first_byte_seconds_count"}
+    soon(lambda: awaited <= {str(one["name"]) for one in charged()})
     place = f"{stack.facts['console']}/metrics"
     told = {one["name"]: one for one in charged()}
     assert told["corvus_charged_nanos_total"]["type"] == "counter"
@@ -328,6 +329,8 @@ def test_a_snapshot_of_the_figures(stack: RunningStack, desk: Terminal) -> None:
     assert "_bucket" not in for_people
     assert "_created" not in for_people
     assert desk.run("metrics", "snapshot", "nothing").out == "no figure has such a name\n"
+    buckets = desk.run("metrics", "snapshot", "corvus_first_byte_seconds_bucket")
+    assert buckets.out == "only buckets have such a name: --json\n"
     places = ("--url", place, "--url", place)
     twice = desk.run("metrics", "snapshot", "corvus_holds_living", *places).out.splitlines()
     assert twice[0].split() == ["metric", "labels", "value", "from"]
@@ -337,12 +340,18 @@ def test_a_snapshot_of_the_figures(stack: RunningStack, desk: Terminal) -> None:
     for url, why in (
         (closed, "does not answer"),
         (f"{stack.facts['site']}/metrics", "status 404"),
-        (f"{stack.facts['site']}/", "does not tell figures"),
+        (f"{stack.facts['site']}/", "tells no figures"),
         ("nowhere", "does not answer"),
     ):
         refused = desk.run("metrics", "snapshot", "--url", url)
         assert (refused.code, why in refused.err) == (1, True), refused
         assert url in refused.err
+    partly = desk.run("metrics", "snapshot", "corvus_holds", "--url", closed, "--url", place)
+    assert (partly.code, "corvus_holds_living" in partly.out, closed in partly.err) == (
+        5,
+        True,
+        True,
+    )
 
 
 def test_mail_operators_completion_and_version(desk: Terminal, stack: RunningStack) -> None:

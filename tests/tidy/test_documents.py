@@ -303,6 +303,21 @@ def test_every_argument_of_a_command_has_help() -> None:
                 assert (argument.parameter.help or "").endswith("."), f"{words} {argument.name}"
 
 
+def test_help_says_whose_eyes_a_reason_meets() -> None:
+    """An operator has to know before he writes: these go out by mail, page or statement."""
+    buyer = {
+        "orders cancel", "orders credit", "orders refund", "refunds refuse", "refunds request",
+        "sales pause",
+    }  # fmt: skip
+    customer = {"keys create", "keys credit", "keys debit"}
+    for words, app in commands.tree():
+        for argument in app.assemble_argument_collection(parse_docstring=True):
+            if argument.name == "--reason":
+                text = argument.parameter.help
+                assert ("buyer" in text) == (words in buyer), words
+                assert ("customer" in text) == (words in customer), words
+
+
 def test_what_changes_something_can_be_tried_first() -> None:
     """Every command of the desk either only reads or has `--dry-run`."""
     reads = {

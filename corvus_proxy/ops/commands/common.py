@@ -23,9 +23,10 @@ OrderId = Annotated[str, Parameter(help="Id of an order, as `corvus orders list`
 RefundId = Annotated[str, Parameter(help="Id of a refund, as `corvus refunds list` tells it.")]
 Usd = Annotated[str, Parameter(help="An amount of USD, as `5` or `0.25`.")]
 Reason = Annotated[str, Parameter(help="A sentence for the audit.")]
-ToldReason = Annotated[
+StatementReason = Annotated[
     str, Parameter(help="A sentence that stands in the customer's statements, and in the audit.")
 ]
+BuyerReason = Annotated[str, Parameter(help="A sentence that the buyer reads; kept in the audit.")]
 DRIFT, APPROVAL, PARTLY = 3, 4, 5
 """Exit codes beyond 0 (done), 1 (cannot be done) and 2 (words that mean nothing): a difference was
 found; another operator has to agree; a part was done."""

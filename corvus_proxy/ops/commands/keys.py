@@ -13,7 +13,7 @@ from corvus_proxy.ops.commands.common import (
     Deed,
     KeyId,
     Reason,
-    ToldReason,
+    StatementReason,
     Usd,
     actor,
     document_of,
@@ -59,7 +59,7 @@ def create(
     *,
     credit: str = "0",
     label: str = "",
-    reason: ToldReason = "operator grant",
+    reason: str = "operator grant",
     parent: str = "",
     cap: str = "",
     period: str = "total",
@@ -72,9 +72,11 @@ def create(
     Parameters
     ----------
     credit
-        USD that it starts with, as `5` or `0.25`.
+        USD that it starts with, as `5` or `0.25`; a sub-key spends its wallet's money.
     label
         A name for the key; its holder reads it, too.
+    reason
+        Of the credit: it stands in the customer's statements, and in the audit. A sub-key has none.
     parent
         Id of a key of the wallet that the sub-key spends from.
     cap
@@ -88,6 +90,8 @@ def create(
     from corvus_proxy.service import keys as service
 
     common = deed or Deed()
+    if parent and parse_usd(credit):
+        raise ValueError("a sub-key spends its wallet's money: --credit does not go with --parent")
     if common.dry_run:
         what = f"make a sub-key of {parent}" if parent else f"make a key with {credit} USD"
         would(common, what, credit_nanos=parse_usd(credit), parent=parent)
@@ -320,7 +324,7 @@ def _row(row: Any) -> dict[str, Any]:
 
 
 @app.command
-def credit(key_id: KeyId, usd: Usd, *, reason: ToldReason, deed: Deed | None = None) -> None:
+def credit(key_id: KeyId, usd: Usd, *, reason: StatementReason, deed: Deed | None = None) -> None:
     """Adds money; returns when Redis has it."""
     from corvus_proxy.service import keys as service
 
@@ -328,7 +332,7 @@ def credit(key_id: KeyId, usd: Usd, *, reason: ToldReason, deed: Deed | None = N
 
 
 @app.command
-def debit(key_id: KeyId, usd: Usd, *, reason: ToldReason, deed: Deed | None = None) -> None:
+def debit(key_id: KeyId, usd: Usd, *, reason: StatementReason, deed: Deed | None = None) -> None:
     """Takes free money; returns when Redis has it."""
     from corvus_proxy.service import keys as service
 

@@ -6,6 +6,7 @@ from cyclopts import App
 
 from corvus_proxy.ops.commands.common import (
     PARTLY,
+    BuyerReason,
     Common,
     Deed,
     OrderId,
@@ -118,7 +119,9 @@ def doctor(order_id: OrderId, *, common: Common | None = None) -> None:
 
 
 @app.command
-def refund(order_id: OrderId, usd: Usd = "", *, reason: Reason, deed: Deed | None = None) -> None:
+def refund(
+    order_id: OrderId, usd: Usd = "", *, reason: BuyerReason, deed: Deed | None = None
+) -> None:
     """As `refunds request`; without an amount as `refunds quote`."""
     from corvus_proxy.ops.commands.desk import refunds
 
@@ -130,14 +133,8 @@ def refund(order_id: OrderId, usd: Usd = "", *, reason: Reason, deed: Deed | Non
 
 
 @app.command
-def credit(order_id: OrderId, usd: Usd, *, reason: str, deed: Deed | None = None) -> None:
-    """Credits an order by hand; its buyer reads the reason.
-
-    Parameters
-    ----------
-    reason
-        A sentence for the buyer; the audit keeps it, too.
-    """
+def credit(order_id: OrderId, usd: Usd, *, reason: BuyerReason, deed: Deed | None = None) -> None:
+    """Credits an order by hand; its buyer reads the reason."""
     from corvus_proxy.money.amount import format_usd, parse_usd
     from corvus_proxy.service import orders as service
     from corvus_proxy.service.operating import planning
@@ -238,14 +235,9 @@ def claim_link(order_id: OrderId, *, reason: Reason, deed: Deed | None = None) -
 
 
 @app.command
-def cancel(order_id: OrderId, *, reason: str, deed: Deed | None = None) -> None:
-    """Ends the quote of an order that nothing has come for; what is paid later is still credited.
-
-    Parameters
-    ----------
-    reason
-        The buyer reads it.
-    """
+def cancel(order_id: OrderId, *, reason: BuyerReason, deed: Deed | None = None) -> None:
+    """Ends the quote of an order that nothing has come for; what is paid later is still
+    credited."""
     from corvus_proxy.service.operating import parcels
 
     deed = deed or Deed()

@@ -268,8 +268,7 @@ def migrate(*, status: bool = False, common: Common | None = None) -> None:
     url = settings_of(common).database.url
     asyncio.run(migrations.refuse_unknown(url))
     told = migrations.status(url) if status else migrations.migrate(url)
-    schema = asyncio.run(migrations.check(url)) if common.json else None
-    say(common, {"text": told, **(schema._asdict() if schema else {})}, told.rstrip("\n"))
+    say(common, {"text": told}, told.rstrip("\n") or "nothing was to be done")
 
 
 @db.command
@@ -321,5 +320,5 @@ def reseal(*, reason: Reason, common: Common | None = None) -> None:
     from corvus_proxy.service import peppers
 
     common = common or Common()
-    made = on_stores(common, lambda stores: peppers.reseal(stores, reason=reason))
+    made = on_stores(common, lambda stores: peppers.reseal(stores, reason=reason, actor=actor()))
     say(common, {"seals": made}, f"{made} seals were made anew")

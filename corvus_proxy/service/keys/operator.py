@@ -52,7 +52,8 @@ async def create(
         )
         await wallets.set_recovery(connection, wallet, token_digest(stores.pepper, code))
         await wallets.insert_outbox(connection, row)
-        await audit(connection, actor, "keys.create", key_id, credit_nanos=credit_nanos)
+        told = {"credit_nanos": credit_nanos, "reason": reason}
+        await audit(connection, actor, "keys.create", key_id, **told)
     await send_key(stores, row)
     balance = 0
     if credit_nanos:

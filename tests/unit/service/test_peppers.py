@@ -99,10 +99,10 @@ async def test_links_codes_and_seals_of_the_old_pepper_hold(
     assert await owner.owner_of(after, code) == made.wallet
     ids = peppers.id_of(OLD), peppers.id_of(NEW)
     assert (await service.status(after)).seals == {ids[0]: 1}
-    assert await service.reseal(after, reason="test") == 1
+    assert await service.reseal(after, reason="test", actor="cli:ada") == 1
     found = await service.status(after)
     assert (found.seals, found.codes) == ({ids[1]: 1}, 1)
-    assert await service.reseal(after, reason="test") == 0
+    assert await service.reseal(after, reason="test", actor="cli:ada") == 0
     await old.books.close()
     await after.books.close()
 

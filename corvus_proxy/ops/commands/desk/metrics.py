@@ -2,12 +2,13 @@
 
 import asyncio
 import math
+import sys
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
 from corvus_proxy.errors import ConfigurationError
-from corvus_proxy.ops.commands.common import Common, say, settings_of, table
+from corvus_proxy.ops.commands.common import PARTLY, Common, say, settings_of, table
 
 PATIENCE_S = 10.0
 _BUCKET = "_bucket"
@@ -21,7 +22,9 @@ def snapshot(
     url: Annotated[list[str] | None, Parameter(negative="")] = None,
     common: Common | None = None,
 ) -> None:
-    """The figures of this moment, as the console has them from every role of this machine.
+    """The figures of this moment, as the console has them.
+
+    Ends with 5 where another place does not tell its figures.
 
     Parameters
     ----------
@@ -34,8 +37,19 @@ def snapshot(
     """
     common = common or Common()
     places = url or [_console(settings_of(common))]
-    found = [row for place in places for row in asyncio.run(_ask(place, names))]
-    head = ("metric", "labels", "value", "from")[: 3 + (len(places) > 1)]
+    told, silent = asyncio.run(_ask_all(places))
+    for why in silent:
+        sys.stderr.write(f"corvus: {why}\n")
+    if not told:
+        raise SystemExit(1)
+    found = [row for row in told if not names or row["name"].startswith(names)]
+    say(common, {"metrics": found}, _lines(found, several=len(places) > 1))
+    if silent:
+        raise SystemExit(PARTLY)
+
+
+def _lines(found: list[dict[str, Any]], *, several: bool) -> str:
+    head = ("metric", "labels", "value", "from")[: 3 + several]
     rows = [
         (
             row["name"],
@@ -46,7 +60,8 @@ def snapshot(
         for row in found
         if not row["name"].endswith(_BUCKET)
     ]
-    say(common, {"metrics": found}, table(head, rows, empty="no figure has such a name"))
+    empty = "only buckets have such a name: --json" if found else "no figure has such a name"
+    return table(head, rows, empty=empty)
 
 
 def _console(settings: Any) -> str:
@@ -57,30 +72,44 @@ def _console(settings: Any) -> str:
     return f"http://{host}:{settings.console.port}/metrics"
 
 
-async def _ask(place: str, names: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Raises ConfigurationError where nothing there tells figures."""
-    from corvus_proxy import exposing
-    from corvus_proxy.upstream.faults import UpstreamBroke
+async def _ask_all(places: list[str]) -> tuple[list[dict[str, Any]], list[str]]:
+    """What all places tell, and a sentence for each that does not."""
     from corvus_proxy.upstream.httpx_client import Caller
 
     caller = Caller(timeout_s=PATIENCE_S, bytes_max=64 * 1024 * 1024, through_proxy=False)
     try:
+        asked = [_ask(caller, place) for place in places]
+        found = await asyncio.gather(*asked, return_exceptions=True)
+    finally:
+        await caller.close()
+    told: list[dict[str, Any]] = []
+    silent: list[str] = []
+    for one in found:
+        if isinstance(one, ConfigurationError):
+            silent.append(str(one))
+        elif isinstance(one, BaseException):
+            raise one
+        else:
+            told += one
+    return told, silent
+
+
+async def _ask(caller: Any, place: str) -> list[dict[str, Any]]:
+    """Raises ConfigurationError where nothing there tells figures."""
+    from corvus_proxy import exposing
+    from corvus_proxy.upstream.faults import UpstreamBroke
+
+    try:
         answer = await caller.fetch("GET", place, {})
     except UpstreamBroke as error:
         raise ConfigurationError(f"{place} does not answer: {error}") from None
-    finally:
-        await caller.close()
     if answer.status != 200:
         raise ConfigurationError(f"{place} answers with status {answer.status}")
     try:
         rows = exposing.samples(answer.body)
     except ValueError:
-        raise ConfigurationError(f"{place} does not tell figures") from None
-    return [
-        {**row._asdict(), "value": _number(row.value), "from": place}
-        for row in rows
-        if not names or row.name.startswith(tuple(names))
-    ]
+        raise ConfigurationError(f"{place} tells no figures") from None
+    return [{**row._asdict(), "value": _number(row.value), "from": place} for row in rows]
 
 
 def _number(value: float) -> float | int | str:

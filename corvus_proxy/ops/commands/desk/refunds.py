@@ -6,6 +6,7 @@ from cyclopts import App, Parameter
 
 from corvus_proxy.ops.commands.common import (
     APPROVAL,
+    BuyerReason,
     Common,
     Deed,
     OrderId,
@@ -70,15 +71,9 @@ def quote(order_id: OrderId, *, common: Common | None = None) -> None:
 
 
 @app.command
-def request(order_id: OrderId, usd: Usd, *, reason: str, deed: Deed | None = None) -> None:
+def request(order_id: OrderId, usd: Usd, *, reason: BuyerReason, deed: Deed | None = None) -> None:
     """Sends unspent money back the way it came. Where it is more of the order than
-    `shop.refund_alone_usd`, it waits for another operator (exit code 4).
-
-    Parameters
-    ----------
-    reason
-        The buyer reads it.
-    """
+    `shop.refund_alone_usd`, it waits for another operator (exit code 4)."""
     from corvus_proxy.money.amount import format_usd, parse_usd
     from corvus_proxy.service.operating import planning
     from corvus_proxy.service.operating import refunds as service
@@ -115,7 +110,7 @@ def approve(refund_id: RefundId, *, reason: Reason, deed: Deed | None = None) ->
 
 
 @app.command
-def refuse(refund_id: RefundId, *, reason: Reason, deed: Deed | None = None) -> None:
+def refuse(refund_id: RefundId, *, reason: BuyerReason, deed: Deed | None = None) -> None:
     """Ends a refund that waits; nothing was taken from the balance for it."""
     from corvus_proxy.service.operating import planning
     from corvus_proxy.service.operating import refunds as service
