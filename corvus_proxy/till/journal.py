@@ -11,7 +11,7 @@ Rule 3: a node is its folder. A process locks its own files; files nobody locks 
     S rid wallet key slug nanos outcome meta  a charge is about to be settled
     D rid partition epoch seq                 Redis answered; 0 where there was nothing to charge
     R - partition epoch seq                   a partition was rebuilt: what it owed us is in it
-    N -                                       nothing: a try whether the disk takes lines again
+    N - padding                               nothing: a try whether the disk takes lines again
 """
 
 import asyncio
@@ -33,6 +33,8 @@ from corvus_proxy.till.reply import Ask, Charge
 
 SEGMENT_BYTES_MAX = 16 * 1024 * 1024
 MAC_DIGITS = 16
+TRY_BYTES = MAC_DIGITS + len(" N\t-\t\n")
+"""A line of nothing without its padding."""
 RETRY_S = 0.2
 """Between two tries of a disk that failed to sync."""
 NOWHERE = Mark(0, 0)
@@ -121,7 +123,9 @@ class Journal:
         self._number = 0
         self._segments = [self._new_segment()]
         self._dirty = False
-        self._refused = False
+        self._refused_bytes = 0
+        """The longest line that the disk has not taken and none so long since; 0: it takes all. A
+        disk that is full for long lines may still take short ones."""
         self._syncing: asyncio.Task[None] | None = None
 
     def _new_segment(self) -> _Segment:
@@ -132,8 +136,7 @@ class Journal:
         """A hold is about to be asked for; whether the disk has taken the line."""
         self._segments[-1].unsettled.add(ask.rid)
         nanos = str(ask.most_nanos)
-        self._append("O", ask.rid, ask.wallet, nanos, ask.slug, ask.price_version)
-        return not self._refused
+        return self._append("O", ask.rid, ask.wallet, nanos, ask.slug, ask.price_version)
 
     def checkpoint(self, rid: str, key: str, nanos: int, meta: bytes) -> None:
         """The request has cost `nanos` so far."""
@@ -185,17 +188,22 @@ class Journal:
         (self._folder / f"{self.incarnation}.lock").unlink()
         os.close(self._lock)
 
-    def _append(self, *parts: str) -> None:
+    def _append(self, *parts: str) -> bool:
+        """Whether the disk has taken the line."""
         segment = self._segments[-1]
         text = "\t".join(parts).encode()
         mac = _chain(self._key, segment.mac, text)
         line = mac + b" " + text + b"\n"
         began_s = clock.monotonic_s()
-        self._refused = not self._write(segment, line)
+        taken = self._write(segment, line)
+        if not taken:
+            self._refused_bytes = max(self._refused_bytes, len(line))
+        elif len(line) >= self._refused_bytes:
+            self._refused_bytes = 0
         if self._syncing is None:
             self._syncing = asyncio.ensure_future(self._sync())
-        if self._refused:
-            return
+        if not taken:
+            return False
         if clock.monotonic_s() - began_s > self._stall_s:
             self._fail("append stalled")
         segment.mac = mac
@@ -206,6 +214,12 @@ class Journal:
                 self._segments.append(self._new_segment())
             except OSError as error:  # the old one goes on; the next line tries again
                 self._fail(f"new segment: {error.strerror}")
+        return True
+
+    def _try_again(self) -> None:
+        """A line of nothing, as long as those that were not taken."""
+        short = self._refused_bytes - TRY_BYTES
+        self._append("N", "-", *(["." * short] if short >= 0 else []))
 
     def _write(self, segment: _Segment, line: bytes) -> bool:
         """Appends a whole line or nothing: reading would stop at half a line."""
@@ -225,11 +239,11 @@ class Journal:
         disk has taken everything: nothing else would try it again while no request comes in."""
         failing = False
         try:
-            while (self._dirty or self._refused or failing) and self._segments:
+            while (self._dirty or self._refused_bytes or failing) and self._segments:
                 await asyncio.sleep(RETRY_S if failing else self._sync_s)
-                if self._refused or failing:
-                    self._append("N", "-")  # a sync of nothing would succeed on any disk
-                if self._refused:
+                if self._refused_bytes or failing:
+                    self._try_again()  # a sync of nothing would succeed on any disk
+                if self._refused_bytes:
                     continue
                 self._dirty = False
                 try:

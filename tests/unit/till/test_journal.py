@@ -104,6 +104,34 @@ async def test_a_disk_that_was_full_opens_the_door_again_by_itself(
     assert lines_of(journal, node) == [("O", "a")]
 
 
+async def test_a_disk_that_takes_short_lines_alone_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What answers leave behind still fits; a request's own line, or its charge's, would not."""
+    node = Node(tmp_path, PEPPER)
+    journal = node.journal("p1", sync_ms=5)
+    journal.opened(ASK)
+    real, took = os.write, []
+
+    def nearly_full(fd: int, data: bytes) -> int:
+        if len(data) > 40:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        took.append(data)
+        return real(fd, data)
+
+    monkeypatch.setattr(os, "write", nearly_full)
+    assert not journal.opened(asked("b"))
+    journal.ended("a", 5, Mark(1, 2))
+    assert len(took) == 1
+    for _ in range(10):
+        await asyncio.sleep(0.01)
+        assert not journal.healthy
+    monkeypatch.setattr(os, "write", real)
+    await until_healthy(journal)
+    assert journal.opened(asked("c"))
+    assert lines_of(journal, node) == [("O", "a"), ("D", "a"), ("O", "c")]
+
+
 async def test_a_disk_that_failed_to_sync_is_tried_until_it_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
