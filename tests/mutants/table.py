@@ -566,6 +566,11 @@ GATEWAY = [
          "test_what_was_answered_since_a_rebuild_is_not_forgotten",),
     ),
     Mutant(
+        "a disk that takes short lines alone serves", "till/journal.py",
+        "elif len(line) >= self._refused_bytes:", "else:",
+        ("tests/unit/till/test_journal.py::test_a_disk_that_takes_short_lines_alone_is_full",),
+    ),
+    Mutant(
         "a hold is asked for before it is journalled", "till/holds.py",
         "if not self.journal.opened(ask):", "if False:",
         ("tests/unit/till/test_order.py::test_the_journal_has_each_line_before_its_script_runs",),
