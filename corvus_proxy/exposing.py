@@ -6,26 +6,16 @@ import socket
 import threading
 import time
 from pathlib import Path
-from typing import NamedTuple
 
 import structlog
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.exposition import start_http_server
 from prometheus_client.multiprocess import MultiProcessCollector
-from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from corvus_proxy.errors import ConfigurationError
 
-__all__ = [
-    "CONTENT_TYPE_LATEST",
-    "Sample",
-    "is_loopback",
-    "private_address",
-    "samples",
-    "serve",
-    "text",
-]
+__all__ = ["CONTENT_TYPE_LATEST", "is_loopback", "private_address", "serve", "text"]
 
 AGAIN_S = 1.0
 _log = structlog.get_logger()
@@ -49,30 +39,6 @@ class _Folder(Collector):
 def text(folder: str) -> bytes:
     """The figures of all processes that keep them in `folder`; empty: of this process alone."""
     return generate_latest(_registry(folder))
-
-
-class Sample(NamedTuple):
-    """One figure."""
-
-    name: str
-    type: str
-    """counter, gauge, histogram, …"""
-    labels: dict[str, str]
-    value: float
-
-
-def samples(body: bytes) -> list[Sample]:
-    """What stands in an answer of `/metrics`, without when each series began. Raises ValueError
-    where it is none."""
-    found = [
-        Sample(one.name, family.type, one.labels, one.value)
-        for family in text_string_to_metric_families(body.decode())
-        for one in family.samples
-        if not one.name.endswith("_created")
-    ]
-    if not found:
-        raise ValueError("there is no figure")
-    return found
 
 
 def serve(address: str, port: int, folder: str) -> None:

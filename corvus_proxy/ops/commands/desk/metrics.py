@@ -96,7 +96,6 @@ async def _ask_all(places: list[str]) -> tuple[list[dict[str, Any]], list[str]]:
 
 async def _ask(caller: Any, place: str) -> list[dict[str, Any]]:
     """Raises ConfigurationError where nothing there tells figures."""
-    from corvus_proxy import exposing
     from corvus_proxy.upstream.faults import UpstreamBroke
 
     try:
@@ -106,10 +105,30 @@ async def _ask(caller: Any, place: str) -> list[dict[str, Any]]:
     if answer.status != 200:
         raise ConfigurationError(f"{place} answers with status {answer.status}")
     try:
-        rows = exposing.samples(answer.body)
+        rows = _samples(answer.body)
     except ValueError:
-        raise ConfigurationError(f"{place} tells no figures") from None
-    return [{**row._asdict(), "value": _number(row.value), "from": place} for row in rows]
+        rows = []
+    if not rows:
+        raise ConfigurationError(f"{place} tells no figures")
+    return [{**row, "from": place} for row in rows]
+
+
+def _samples(body: bytes) -> list[dict[str, Any]]:
+    """What stands in an answer of `/metrics`, without when each series began. Raises ValueError
+    where it is none."""
+    from prometheus_client.parser import text_string_to_metric_families
+
+    return [
+        {
+            "name": one.name,
+            "type": family.type,
+            "labels": one.labels,
+            "value": _number(one.value),
+        }
+        for family in text_string_to_metric_families(body.decode())
+        for one in family.samples
+        if not one.name.endswith("_created")
+    ]
 
 
 def _number(value: float) -> float | int | str:
